@@ -1,0 +1,138 @@
+"""The errors that a user sees: one line each, one class per exit code.
+
+CmrgzError
+    UsageError       2   command line or config
+    DataError        3   a scan, a mask or a data set was refused
+    CheckpointError  4   a checkpoint, archive or resume state was refused
+    PluginError      5   a plugin is broken or breaks its contract
+    ResourceError    6   disk, memory, device, permission, lock
+    DivergedError    7   training became non-finite
+    PartialError     8   finished, but some items failed
+    Stopped         75   stopped on request, state saved
+"""
+
+import warnings
+from difflib import get_close_matches
+from collections.abc import Iterable
+
+MAX_LINE = 240
+
+
+def _escape(text: str) -> str:
+    """Make control characters visible, so that a message stays on one line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def _shorten(text: str, limit: int) -> str:
+    """Cut in the middle: both ends of a path tell more than its centre."""
+    if len(text) <= limit:
+        return text
+    keep = (limit - 3) // 2
+    return f"{text[:keep]}...{text[-keep:]}"
+
+
+def format_line(level: str, code: str, where: str, what: str, facts: str = "", hint: str = "") -> str:
+    """Return `cmrgz: LEVEL[code]: WHERE: WHAT (FACTS); HINT`, one line of at most 240 characters."""
+    where = _shorten(_escape(where), 90)
+    tail = f" ({facts})" if facts else ""
+    tail += f"; {hint}" if hint else ""
+    line = f"cmrgz: {level}[{code}]: {where}: {_escape(what)}{_escape(tail)}"
+    return line if len(line) <= MAX_LINE else line[: MAX_LINE - 3] + "..."
+
+
+class CmrgzError(Exception):
+    """A refusal with a stable code.
+
+    Args:
+        code: Stable kebab-case name, for example `truncated`.
+        where: What was at fault: a path as typed, `file:line:column` or an option.
+        what: Expected and got, in one sentence without a full stop.
+        facts: Numbers that support it.
+        hint: One action that works.
+    """
+
+    exit_code = 70
+
+    def __init__(self, code: str, where: str, what: str, facts: str = "", hint: str = "") -> None:
+        super().__init__(code, where, what, facts, hint)
+        self.code, self.where, self.what, self.facts, self.hint = code, where, what, facts, hint
+
+    @property
+    def line(self) -> str:
+        """The one line that the command line prints."""
+        return format_line("error", self.code, self.where, self.what, self.facts, self.hint)
+
+    def __str__(self) -> str:
+        return self.line
+
+
+class UsageError(CmrgzError):
+    """The command line or a config file is wrong."""
+
+    exit_code = 2
+
+
+class DataError(CmrgzError):
+    """A scan, a mask or a data set was refused."""
+
+    exit_code = 3
+
+
+class CheckpointError(CmrgzError):
+    """A checkpoint, an archive or a resume state was refused."""
+
+    exit_code = 4
+
+
+class PluginError(CmrgzError):
+    """A plugin cannot be loaded or broke its contract."""
+
+    exit_code = 5
+
+
+class ResourceError(CmrgzError):
+    """Disk, memory, device, permission or lock."""
+
+    exit_code = 6
+
+
+class DivergedError(CmrgzError):
+    """Training became non-finite."""
+
+    exit_code = 7
+
+
+class PartialError(CmrgzError):
+    """The run finished, but some of its items failed."""
+
+    exit_code = 8
+
+
+class Stopped(CmrgzError):
+    """Stopped on request; the state is saved and the same command continues."""
+
+    exit_code = 75
+
+
+class CmrgzWarning(UserWarning):
+    """Something unusual that was accepted; has the fields of CmrgzError."""
+
+    def __init__(self, code: str, where: str, what: str, facts: str = "", hint: str = "") -> None:
+        super().__init__(code, where, what, facts, hint)
+        self.code, self.where = code, where
+        self.line = format_line("warning", code, where, what, facts, hint)
+
+    def __str__(self) -> str:
+        return self.line
+
+
+def warn(code: str, where: str, what: str, facts: str = "", hint: str = "") -> None:
+    """Issue a CmrgzWarning; the command line prints each code once per run."""
+    warnings.warn(CmrgzWarning(code, where, what, facts, hint), stacklevel=2)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a hint that names the nearest known name, or lists them all."""
+    names = sorted(known)
+    near = get_close_matches(name, names, 1)
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}"

@@ -1,0 +1,108 @@
+"""The protocol: what a tokenizer and a model are. Read this first.
+
+A model is a distribution p(x) over scan items that can be drawn from given any part of x. A task is a `known` tensor:
+all False generates, some True inpaints. Two invariants are kept by `cmrgz.tasks`, the only caller of `Model.sample`:
+hidden values never reach a model, and known voxels never change.
+
+An *item* is what one model call sees, for the reference models a frame of 128 x 128 pixels. Tensors are
+`(b, 1, *item)`; values are in [-1, 1] (0 to 99.5th percentile of the scan). A *condition* is what is known of an item
+beside its pixels: one float tensor of shape (b,) per name, NaN where it is unknown.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+
+from torch import Tensor, nn
+
+from cmrgz.rng import Streams
+
+Condition = Mapping[str, Tensor]
+Progress = Callable[[int, int], None]
+"""Called with (done, total) steps; may raise to cancel."""
+
+
+class Trainable(nn.Module, ABC):
+    """Anything with a loss on items: a tokenizer or a model."""
+
+    @abstractmethod
+    def loss(self, x: Tensor, *, condition: Condition | None = None, rng: Streams) -> Tensor:
+        """Return the scalar training loss of items `x` (b, 1, *item)."""
+
+    def fit(self, x: Tensor, *, rng: Streams) -> None:
+        """Set what has a closed form from a sample of training items (n, 1, *item), before the first step.
+
+        Codebooks, input statistics; called once per run. Does nothing by default.
+        """
+        del x, rng
+
+    def metrics(self, x: Tensor) -> dict[str, float]:
+        """Return figures of merit on held-out items of one patient, beside the loss; empty by default."""
+        del x
+        return {}
+
+
+class Tokenizer(Trainable):
+    """A first stage: items <-> vectors on a grid of patches.
+
+    Invariant: `encode` is strictly patch-local. The vector at a position depends on the pixels of that patch alone, so
+    hidden pixels cannot reach a known position and known positions are the same under every mask.
+    """
+
+    patch: int
+    """Edge of a patch in pixels; a position is known when all pixels of its patch are."""
+    channels: int
+    """Length of the vector at a position."""
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the vectors (b, channels, *grid) of items (b, 1, *item); `grid` is `item` / `patch`."""
+
+    @abstractmethod
+    def decode(self, vectors: Tensor) -> Tensor:
+        """Return items (b, 1, *item) of vectors (b, channels, *grid)."""
+
+
+class CodeTokenizer(Tokenizer):
+    """A tokenizer with a discrete code: `levels` residual codes of `vocab` values at each position."""
+
+    levels: int
+    vocab: int
+
+    @abstractmethod
+    def quantise(self, vectors: Tensor) -> Tensor:
+        """Return the codes (b, *grid, levels) int64 of vectors (b, channels, *grid)."""
+
+    @abstractmethod
+    def embed(self, codes: Tensor, level: int) -> Tensor:
+        """Return what the codes (...) of one level add to the vector: (..., channels)."""
+
+
+class Model(Trainable):
+    """A distribution p(x) that can be drawn from given part of x.
+
+    A concrete `sample` declares its sampling options as further keywords with defaults; the signature is the schema
+    that `--set name=value` is checked against. No `**kwargs`.
+    """
+
+    @abstractmethod
+    def sample(
+        self,
+        x: Tensor,
+        known: Tensor,
+        *,
+        condition: Condition | None = None,
+        rng: Streams,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Draw items from p(x | known).
+
+        Args:
+            x: The given values (b, 1, *item) in [-1, 1], 0 where hidden.
+            known: (b, 1, *item) bool, True where given; all False draws from p(x).
+            condition: What is known beside the pixels.
+            rng: One stream per item; the only source of randomness.
+            progress: Told the steps done; may raise to cancel.
+
+        Returns:
+            Items (b, 1, *item); values at known pixels are not used.
+        """

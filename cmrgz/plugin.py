@@ -1,0 +1,64 @@
+"""What a plugin declares. Imports neither torch nor numpy, so that listing models is fast.
+
+A distribution registers a spec under the entry-point group `cmrgz.models` or `cmrgz.tokenizers`:
+
+    [project.entry-points."cmrgz.models"]
+    ar-vq = "cmrgz_ar_vq:SPEC"
+"""
+
+from dataclasses import dataclass
+
+PROTOCOL = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerSpec:
+    """A first stage that a distribution provides.
+
+    Attributes:
+        name: Registered name, for example `vq`.
+        summary: One line for listings.
+        build: `package.module:function`; its keywords are the architecture.
+        cite: The source, as `Author et al. year, arXiv id`.
+        protocol: Version of the protocol that it was written for.
+        checkpoint: Folder of bundled reference weights as `package:folder`, or None.
+    """
+
+    name: str
+    summary: str
+    build: str
+    cite: str = ""
+    protocol: int = PROTOCOL
+    checkpoint: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A generative model that a distribution provides.
+
+    Attributes:
+        name: Registered name, `<family>-<variant>`.
+        family: `ar`, `ldm`, `flow` or another word of the field.
+        summary: One line for listings.
+        build: `package.module:function`, called as `build(tokenizer, **options)` (or `build(**options)` without a
+            tokenizer); its keywords are the architecture.
+        cite: The source, as `Author et al. year, arXiv id`.
+        tokenizer: Registered name of the tokenizer that it is built on, or None.
+        item: Shape of the items that the reference weights were trained on.
+        spacing: In-plane pixel size in mm that they were trained on.
+        conditions: Names of the conditions that it takes.
+        protocol: Version of the protocol that it was written for.
+        checkpoint: Folder of bundled reference weights as `package:folder`, or None.
+    """
+
+    name: str
+    family: str
+    summary: str
+    build: str
+    cite: str = ""
+    tokenizer: str | None = None
+    item: tuple[int, ...] = (128, 128)
+    spacing: float = 1.4
+    conditions: tuple[str, ...] = ()
+    protocol: int = PROTOCOL
+    checkpoint: str | None = None
