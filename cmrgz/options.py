@@ -1,0 +1,226 @@
+"""The signature is the schema: options are a function's keywords, typed by its annotations.
+
+    def build(tokenizer, width: Annotated[int, "channels", Range(8, 4096)] = 256, heads: int = 8) -> Model: ...
+
+gives the options `width` and `heads`, from which come the help, the listing and the check of `--set width=512`.
+"""
+
+import inspect
+import math
+import re
+import types
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from cmrgz.errors import PluginError, UsageError, did_you_mean
+
+Where = str | Callable[[str], str]
+"""What an error points at: a text such as `--set`, or a function from an option's name to `file:line:column`."""
+
+_SCALARS = (int, float, bool, str)
+_NUMBER = {
+    int: re.compile(r"[-+]?[0-9]{1,18}"),
+    float: re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"),
+}
+_NONE = ("none", "null")
+
+
+class Range(NamedTuple):
+    """Inclusive bounds of a number, given in `Annotated[int, "help", Range(1, 1000)]`; None is unbounded."""
+
+    low: float | None = None
+    high: float | None = None
+
+    def __contains__(self, value: object) -> bool:
+        low, high = -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high
+        return isinstance(value, int | float) and low <= value <= high
+
+    def __str__(self) -> str:
+        if self.high is None:
+            return f"at least {self.low}"
+        return f"at most {self.high}" if self.low is None else f"{self.low} .. {self.high}"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a builder or a sampler.
+
+    Attributes:
+        name: The keyword.
+        type: The annotation without `Annotated`.
+        default: Its default value.
+        help: What it does, from `Annotated[..., "help"]`, or "".
+        range: Bounds of a number, or None.
+    """
+
+    name: str
+    type: Any
+    default: Any
+    help: str = ""
+    range: Range | None = None
+
+    @property
+    def kind(self) -> str:
+        """The type in words: `int`, `a | b`, `float or none`, `int,int,...`."""
+        return _kind(self.type)
+
+    def describe(self) -> dict[str, Any]:
+        """Return name, type, default, range and help for a listing in JSON."""
+        bounds = str(self.range) if self.range else None
+        return {"name": self.name, "type": self.kind, "default": self.default, "range": bounds, "help": self.help}
+
+
+def schema(function: Callable[..., Any], skip: Collection[str] = ()) -> dict[str, Option]:
+    """Return the options that a function declares.
+
+    Args:
+        function: A builder or a `sample` method.
+        skip: Parameters that are no options, for example `("tokenizer",)`.
+
+    Raises:
+        PluginError: `plugin-protocol` for `*args`, `**kwargs`, or an option without annotation or default.
+    """
+    where = f"{function.__module__}:{function.__qualname__}"
+    hints = _hints(function, where)
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.name not in skip]
+    return {p.name: _option(p, hints, where) for p in parameters}
+
+
+def parse(assignments: Iterable[str] | Mapping[str, Any], known: Mapping[str, Option], where: Where) -> dict[str, Any]:
+    """Return the typed values of options that were given as `name=value` or as a mapping from YAML or JSON.
+
+    Args:
+        assignments: `["width=512", ...]`, where a value is text, or `{"width": 512}`, where a value is typed.
+        known: The options there are, from `schema`.
+        where: What an error points at.
+
+    Raises:
+        UsageError: `unknown-key`, `type`, `range`, or `usage` for a name that is given twice or has no `=`.
+    """
+    textual = not isinstance(assignments, Mapping)
+    pairs = assignments.items() if isinstance(assignments, Mapping) else _split(assignments, where)
+    values = {}
+    for name, value in pairs:
+        at = where(name) if callable(where) else where
+        if name not in known:
+            raise UsageError("unknown-key", at, f"no option '{name}'", hint=did_you_mean(str(name), known))
+        option = known[name]
+        values[name] = _bounded(option, _read(option, option.type, value, textual, at), at)
+    return values
+
+
+def complete(values: Mapping[str, Any], known: Mapping[str, Option]) -> dict[str, Any]:
+    """Return all options in the order of the schema: the given values, else the defaults."""
+    return {name: values.get(name, option.default) for name, option in known.items()}
+
+
+def _hints(function: Callable[..., Any], where: str) -> dict[str, Any]:
+    try:
+        return get_type_hints(function, include_extras=True)
+    except (NameError, TypeError, AttributeError) as error:
+        raise PluginError("plugin-protocol", where, f"annotations cannot be read: {error}") from error
+
+
+def _option(parameter: inspect.Parameter, hints: Mapping[str, Any], where: str) -> Option:
+    name = parameter.name
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        raise PluginError("plugin-protocol", where, f"'*{name}' hides options", hint="name each of them")
+    if name not in hints or parameter.default is parameter.empty:
+        missing = "annotation" if name not in hints else "default"
+        raise PluginError("plugin-protocol", where, f"option '{name}' has no {missing}")
+    hint, *extras = get_args(hints[name]) if get_origin(hints[name]) is Annotated else (hints[name],)
+    if not _supported(hint):
+        raise PluginError("plugin-protocol", where, f"option '{name}' has type {hint}, which no text can give")
+    text = next((e for e in extras if isinstance(e, str)), "")
+    return Option(name, hint, parameter.default, text, next((e for e in extras if isinstance(e, Range)), None))
+
+
+def _union(hint: Any) -> tuple[Any, ...]:
+    """Return the members of `X | None` but None, or () where `hint` is no union."""
+    if get_origin(hint) not in (Union, types.UnionType):
+        return ()
+    return tuple(a for a in get_args(hint) if a is not type(None))
+
+
+def _supported(hint: Any) -> bool:
+    if members := _union(hint):
+        return len(members) == 1 and _supported(members[0])
+    if get_origin(hint) is tuple:
+        return len(get_args(hint)) == 2 and get_args(hint)[1] is Ellipsis and get_args(hint)[0] in _SCALARS
+    return get_origin(hint) is Literal or hint in _SCALARS
+
+
+def _kind(hint: Any) -> str:
+    if members := _union(hint):
+        return f"{_kind(members[0])} or none"
+    if get_origin(hint) is tuple:
+        return f"{get_args(hint)[0].__name__},..."
+    return " | ".join(map(str, get_args(hint))) if get_origin(hint) is Literal else str(hint.__name__)
+
+
+def _split(assignments: Iterable[str], where: Where) -> list[tuple[str, str]]:
+    pairs: dict[str, str] = {}
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        at = where(name) if callable(where) else where
+        if not equals or name in pairs:
+            raise UsageError("usage", at, f"'{text}' " + ("is given twice" if equals else "is not name=value"))
+        pairs[name] = value
+    return list(pairs.items())
+
+
+def _read(option: Option, hint: Any, value: Any, textual: bool, where: str) -> Any:
+    """Return `value` as the type `hint`; text from the command line is read, other values must have the type."""
+    if members := _union(hint):
+        absent = value is None or (textual and value.lower() in _NONE)
+        return None if absent else _read(option, members[0], value, textual, where)
+    if get_origin(hint) is tuple:
+        parts = [p for p in value.split(",") if p] if textual else value
+        if not isinstance(parts, list | tuple):
+            raise _mistyped(option, value, where)
+        return tuple(_read(option, get_args(hint)[0], part, textual, where) for part in parts)
+    if get_origin(hint) is Literal:
+        return _choice(option, get_args(hint), value, textual, where)
+    read = _from_text(hint, value) if textual else _typed(hint, value)
+    if read is None:
+        raise _mistyped(option, value, where)
+    if isinstance(read, float) and not math.isfinite(read):
+        raise UsageError("range", where, f"'{option.name}' must be finite, got {value}")
+    return read
+
+
+def _choice(option: Option, choices: tuple[Any, ...], value: Any, textual: bool, where: str) -> Any:
+    for choice in choices:
+        if (textual and str(choice) == value) or (choice == value and type(choice) is type(value)):
+            return choice
+    hint = did_you_mean(str(value), map(str, choices))
+    raise UsageError("range", where, f"'{option.name}' has no choice '{value}'", hint=hint)
+
+
+def _from_text(hint: Any, text: str) -> Any:
+    if hint is str:
+        return text
+    if hint is bool:
+        return {"true": True, "false": False}.get(text.lower())
+    if hint is float and text.lower().lstrip("+-") in ("nan", "inf"):
+        return float(text)
+    return hint(text) if _NUMBER[hint].fullmatch(text) else None
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    if hint is float and type(value) is int:
+        return float(value) if abs(value) < 2**1000 else math.inf
+    return value if type(value) is hint else None
+
+
+def _mistyped(option: Option, value: Any, where: str) -> UsageError:
+    got = f"'{value}'" if isinstance(value, str) else f"{type(value).__name__} {value}"
+    return UsageError("type", where, f"'{option.name}' must be {option.kind}, got {got}")
+
+
+def _bounded(option: Option, value: Any, where: str) -> Any:
+    parts = value if isinstance(value, tuple) else (value,)
+    if option.range and value is not None and not all(part in option.range for part in parts):
+        raise UsageError("range", where, f"'{option.name}' must be {option.range}, got {value}")
+    return value
