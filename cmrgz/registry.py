@@ -1,0 +1,266 @@
+"""Entry points -> specs -> built models. Does not import torch until something is built.
+
+A broken plugin is listed with its reason and never stops the others; using it raises that reason.
+"""
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
+
+from cmrgz import options
+from cmrgz.errors import CmrgzError, PluginError, UsageError, did_you_mean
+from cmrgz.plugin import PROTOCOL, ModelSpec, TokenizerSpec
+
+if TYPE_CHECKING:
+    from cmrgz.model import Model, Tokenizer
+
+S = TypeVar("S", ModelSpec, TokenizerSpec)
+
+MODELS, TOKENIZERS = "cmrgz.models", "cmrgz.tokenizers"
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_SAMPLE_ARGUMENTS = ("self", "x", "known", "condition", "rng", "progress")
+
+
+@dataclass(frozen=True)
+class Entry(Generic[S]):
+    """A registered name: its spec, or the reason why it cannot be used.
+
+    Attributes:
+        name: Registered name.
+        distribution: Name of the distribution that registers it.
+        version: Version of that distribution.
+        target: `module:attribute` of the spec.
+        spec: The spec, or None.
+        error: Why there is no spec, or None.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    target: str
+    spec: S | None = None
+    error: PluginError | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why it is broken, in one line, or ""."""
+        return "" if self.error is None else f"{self.error.code}: {self.error.what}"
+
+    def require(self) -> S:
+        """Return the spec.
+
+        Raises:
+            PluginError: It is broken.
+        """
+        if self.spec is None:
+            raise self.error or PluginError("plugin-broken", self.name, "has no spec")
+        return self.spec
+
+
+def models() -> dict[str, Entry[ModelSpec]]:
+    """Return the registered models by name, broken ones too.
+
+    Raises:
+        PluginError: One is broken and `CMRGZ_STRICT_PLUGINS` is set.
+    """
+    return _installed(MODELS, ModelSpec, os.environ.get("CMRGZ_PLUGINS"), bool(os.environ.get("CMRGZ_STRICT_PLUGINS")))
+
+
+def tokenizers() -> dict[str, Entry[TokenizerSpec]]:
+    """Return the registered tokenizers by name, broken ones too.
+
+    Raises:
+        PluginError: One is broken and `CMRGZ_STRICT_PLUGINS` is set.
+    """
+    strict = bool(os.environ.get("CMRGZ_STRICT_PLUGINS"))
+    return _installed(TOKENIZERS, TokenizerSpec, os.environ.get("CMRGZ_PLUGINS"), strict)
+
+
+def get_model(name: str) -> ModelSpec:
+    """Return the spec of a registered model.
+
+    Raises:
+        UsageError: `unknown-plugin`, with the nearest name.
+        PluginError: It is broken.
+    """
+    return _get(name, models(), "model")
+
+
+def get_tokenizer(name: str) -> TokenizerSpec:
+    """Return the spec of a registered tokenizer.
+
+    Raises:
+        UsageError: `unknown-plugin`, with the nearest name.
+        PluginError: It is broken.
+    """
+    return _get(name, tokenizers(), "tokenizer")
+
+
+def collect(points: Iterable[EntryPoint], kind: type[S], allowed: str | None = None) -> dict[str, Entry[S]]:
+    """Return the entries of entry points by name, sorted.
+
+    Args:
+        points: Entry points of one group.
+        kind: What their targets must be.
+        allowed: Comma-separated names or distributions to take; "" takes none, None takes all.
+    """
+    allow = None if allowed is None else {part.strip() for part in allowed.split(",")}
+    named: dict[str, list[EntryPoint]] = {}
+    for point in points:
+        if allow is None or point.name in allow or _owner(point)[0] in allow:
+            named.setdefault(point.name, []).append(point)
+    return {name: _entry(named[name], kind) for name in sorted(named)}
+
+
+def resolve(target: str) -> Any:
+    """Import what `package.module:function` names. The only place where the core imports foreign code.
+
+    Raises:
+        PluginError: `plugin-protocol` for another form, `plugin-broken` where the import fails.
+    """
+    if not _TARGET.fullmatch(target):
+        raise PluginError("plugin-protocol", target, "expected package.module:function")
+    module, _, attribute = target.partition(":")
+    try:
+        with redirect_stdout(sys.stderr):
+            return getattr(importlib.import_module(module), attribute)
+    except BaseException as error:  # a plugin may raise anything, SystemExit too; it must not end the program
+        raise PluginError("plugin-broken", target, f"cannot be imported: {_last_line(error)}") from error
+
+
+def model_schema(spec: ModelSpec) -> dict[str, options.Option]:
+    """Return the architecture's options: the keywords of the model's builder."""
+    return options.schema(resolve(spec.build), skip=() if spec.tokenizer is None else ("tokenizer",))
+
+
+def tokenizer_schema(spec: TokenizerSpec) -> dict[str, options.Option]:
+    """Return the architecture's options: the keywords of the tokenizer's builder."""
+    return options.schema(resolve(spec.build))
+
+
+def sample_schema(model: "ModelSpec | Model") -> dict[str, options.Option]:
+    """Return the sampling options of a model, or of the class that a spec's builder says it returns.
+
+    Raises:
+        PluginError: `plugin-protocol` where the builder's return annotation is no Model.
+    """
+    from cmrgz.model import Model
+
+    if isinstance(model, Model):
+        return options.schema(type(model).sample, skip=_SAMPLE_ARGUMENTS)
+    built = get_type_hints(resolve(model.build)).get("return")
+    if not (isinstance(built, type) and issubclass(built, Model)):
+        raise PluginError("plugin-protocol", model.build, "does not say which Model it returns", hint="annotate it")
+    return options.schema(built.sample, skip=_SAMPLE_ARGUMENTS)
+
+
+def build_model(spec: ModelSpec, tokenizer: "Tokenizer | None", given: Mapping[str, Any]) -> "Model":
+    """Build a model with fresh weights.
+
+    Args:
+        spec: What to build.
+        tokenizer: The tokenizer that it asks for, or None if it asks for none.
+        given: Builder options by name; the others have their defaults.
+
+    Raises:
+        UsageError: An option is unknown or wrong.
+        PluginError: The builder failed, or what it built breaks the protocol.
+    """
+    from cmrgz.model import Model
+
+    if (spec.tokenizer is None) != (tokenizer is None):
+        wanted = f"needs the tokenizer '{spec.tokenizer}'" if spec.tokenizer else "takes no tokenizer"
+        raise PluginError("plugin-protocol", spec.name, wanted)
+    values = options.parse(dict(given), model_schema(spec), spec.name)
+    model = _build(spec, values if tokenizer is None else {"tokenizer": tokenizer, **values})
+    if not isinstance(model, Model):
+        raise _wrong_type(spec, "Model", model)
+    sample_schema(model)
+    return model
+
+
+def build_tokenizer(spec: TokenizerSpec, given: Mapping[str, Any]) -> "Tokenizer":
+    """Build a tokenizer with fresh weights; raises as `build_model`."""
+    from cmrgz.model import Tokenizer
+
+    tokenizer = _build(spec, options.parse(dict(given), tokenizer_schema(spec), spec.name))
+    if not isinstance(tokenizer, Tokenizer):
+        raise _wrong_type(spec, "Tokenizer", tokenizer)
+    return tokenizer
+
+
+def _build(spec: ModelSpec | TokenizerSpec, arguments: Mapping[str, Any]) -> object:
+    try:
+        return resolve(spec.build)(**arguments)
+    except CmrgzError:
+        raise
+    except Exception as error:
+        raise PluginError("plugin-broken", spec.name, f"cannot be built: {_last_line(error)}") from error
+
+
+def _wrong_type(spec: ModelSpec | TokenizerSpec, wanted: str, built: object) -> PluginError:
+    return PluginError("plugin-protocol", spec.name, f"expected a {wanted}, got {type(built).__name__}")
+
+
+@cache
+def _installed(group: str, kind: type[S], allowed: str | None, strict: bool) -> dict[str, Entry[S]]:
+    entries = collect(entry_points(group=group), kind, allowed)
+    if strict:
+        for entry in entries.values():
+            entry.require()
+    return entries
+
+
+def _get(name: str, entries: Mapping[str, Entry[S]], noun: str) -> S:
+    if name not in entries:
+        hint = did_you_mean(name, entries) if entries else f"no {noun} is installed"
+        raise UsageError("unknown-plugin", name, f"no registered {noun} has this name", hint=hint)
+    return entries[name].require()
+
+
+def _owner(point: EntryPoint) -> tuple[str, str]:
+    """Return name and version of the distribution that an entry point belongs to."""
+    return (point.dist.name, point.dist.version) if point.dist else ("an unknown distribution", "0")
+
+
+def _entry(points: list[EntryPoint], kind: type[S]) -> Entry[S]:
+    point = points[0]
+    distribution, version = _owner(point)
+    try:
+        return Entry(point.name, distribution, version, point.value, _load(points, kind))
+    except PluginError as error:
+        return Entry(point.name, distribution, version, point.value, error=error)
+
+
+def _load(points: list[EntryPoint], kind: type[S]) -> S:
+    name, owners = points[0].name, [" ".join(_owner(p)) for p in points]
+    if not _NAME.fullmatch(name) or len(name) > 40:
+        raise PluginError("plugin-name", name, f"{owners[0]} registers a name that is not like 'ar-vq'")
+    if len(points) > 1:
+        hint = "uninstall all but one or set CMRGZ_PLUGINS"
+        raise PluginError("plugin-duplicate", name, f"registered by {' and by '.join(owners)}", hint=hint)
+    try:
+        spec = resolve(points[0].value)
+    except PluginError as error:
+        raise PluginError(error.code, name, f"{owners[0]} {error.what}") from error
+    if not isinstance(spec, kind) or spec.name != name:
+        got = f"named '{spec.name}'" if isinstance(spec, kind) else type(spec).__name__
+        raise PluginError("plugin-protocol", name, f"{owners[0]} must give a {kind.__name__} '{name}', got {got}")
+    if spec.protocol != PROTOCOL:
+        what = f"{owners[0]} has protocol {spec.protocol}, not {PROTOCOL}"
+        outdated = "cmrgz" if spec.protocol > PROTOCOL else owners[0]
+        raise PluginError("plugin-protocol", name, what, hint=f"update {outdated}")
+    return spec
+
+
+def _last_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
