@@ -1,5 +1,6 @@
-"""Synthetic plugins: distributions made in a temporary folder, found as installed ones are."""
+"""Synthetic plugins, found as installed ones are, and the collection of bad inputs where it is at hand."""
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, distributions
@@ -10,6 +11,18 @@ import pytest
 from cmrgz import registry
 
 Install = Callable[..., list[EntryPoint]]
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def bad_inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of malformed and unusual files with a `manifest.json`."""
+    script = SHARED / "bad_inputs" / "make_bad_inputs.py"
+    if not script.exists():
+        pytest.skip("the collection of bad inputs is not here")
+    folder = tmp_path_factory.mktemp("bad_inputs")
+    subprocess.run([sys.executable, script, folder], check=True, stdout=subprocess.DEVNULL, timeout=60)
+    return folder
 
 
 @pytest.fixture
