@@ -62,7 +62,7 @@ class Option:
 
     @property
     def kind(self) -> str:
-        """The type in words: `int`, `a | b`, `float or none`, `int,int,...`."""
+        """The type in words: `int`, `a | b`, `float or none`, `int,...`."""
         return _kind(self.type)
 
     def describe(self) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def _supported(hint: Any) -> bool:
     if members := _union(hint):
         return len(members) == 1 and _supported(members[0])
     if get_origin(hint) is tuple:
-        return len(get_args(hint)) == 2 and get_args(hint)[1] is Ellipsis and get_args(hint)[0] in _SCALARS
+        return bool(get_args(hint)) and all(part in (*_SCALARS, Ellipsis) for part in get_args(hint))
     return get_origin(hint) is Literal or hint in _SCALARS
 
 
@@ -155,7 +155,7 @@ def _kind(hint: Any) -> str:
     if members := _union(hint):
         return f"{_kind(members[0])} or none"
     if get_origin(hint) is tuple:
-        return f"{get_args(hint)[0].__name__},..."
+        return ",".join("..." if part is Ellipsis else part.__name__ for part in get_args(hint))
     return " | ".join(map(str, get_args(hint))) if get_origin(hint) is Literal else str(hint.__name__)
 
 
@@ -177,9 +177,11 @@ def _read(option: Option, hint: Any, value: Any, textual: bool, where: str) -> A
         return None if absent else _read(option, members[0], value, textual, where)
     if get_origin(hint) is tuple:
         parts = [p for p in value.split(",") if p] if textual else value
-        if not isinstance(parts, list | tuple):
+        hints = get_args(hint)
+        if not isinstance(parts, list | tuple) or (Ellipsis not in hints and len(parts) != len(hints)):
             raise _mistyped(option, value, where)
-        return tuple(_read(option, get_args(hint)[0], part, textual, where) for part in parts)
+        kinds = [hints[0]] * len(parts) if Ellipsis in hints else hints
+        return tuple(_read(option, kind, part, textual, where) for kind, part in zip(kinds, parts, strict=True))
     if get_origin(hint) is Literal:
         return _choice(option, get_args(hint), value, textual, where)
     read = _from_text(hint, value) if textual else _typed(hint, value)

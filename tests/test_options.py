@@ -20,6 +20,7 @@ def build(
     depth: int | None = None,
     scales: tuple[int, ...] = (1, 2),
     levels: Literal[1, 2] = 1,
+    grid: tuple[int, int] = (16, 16),
 ) -> object:
     return tokenizer
 
@@ -28,7 +29,7 @@ SCHEMA = options.schema(build, skip=("tokenizer",))
 
 
 def test_schema_reads_types_defaults_help_and_range() -> None:
-    assert list(SCHEMA) == ["width", "rate", "causal", "norm", "note", "depth", "scales", "levels"]
+    assert list(SCHEMA) == ["width", "rate", "causal", "norm", "note", "depth", "scales", "levels", "grid"]
     assert SCHEMA["width"].describe() == {
         "name": "width",
         "type": "int",
@@ -37,7 +38,7 @@ def test_schema_reads_types_defaults_help_and_range() -> None:
         "help": "channels",
     }
     kinds = [o.kind for o in SCHEMA.values()]
-    assert kinds == ["int", "float", "bool", "layer | rms", "str", "int or none", "int,...", "1 | 2"]
+    assert kinds == ["int", "float", "bool", "layer | rms", "str", "int or none", "int,...", "1 | 2", "int,int"]
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,7 @@ def test_schema_reads_types_defaults_help_and_range() -> None:
         ("scales=1,2,4", (1, 2, 4)),
         ("scales=8", (8,)),
         ("levels=2", 2),
+        ("grid=8,4", (8, 4)),
     ],
 )
 def test_text_is_typed(text: str, value: object) -> None:
@@ -84,6 +86,8 @@ def test_text_is_typed(text: str, value: object) -> None:
         ("norm=group", "range"),
         ("scales=1,x", "type"),
         ("levels=3", "range"),
+        ("grid=8", "type"),
+        ("grid=8,4,2", "type"),
     ],
 )
 def test_wrong_text_is_refused(text: str, code: str) -> None:
