@@ -1,0 +1,181 @@
+"""An append log with a checksum a line: `crc32 json`, one record a line."""
+
+import json
+import os
+import re
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from cmrgz.durable.files import sync_directory, write_all
+from cmrgz.durable.system import reported, system
+from cmrgz.errors import CheckpointError, ResourceError
+
+FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+TORN_FIRST = re.compile(rb"[0-9a-f]{0,8}|[0-9a-f]{8} (\{[^\n]*)?")
+"""What a first record may look like that was cut off by a death, after NULs at its end are dropped."""
+
+
+class Journal:
+    """An append log that survives the death of its writer; one writer a file.
+
+    Opening creates the file if need be and cuts a torn tail: an unfinished last line, or the NULs that a power loss
+    leaves. Use it as a context manager, or close it.
+
+    Args:
+        path: The log; its directory must be there.
+
+    Raises:
+        CheckpointError: `log-corrupt`: a line before the last good one is bad; where is `path:line`.
+        ResourceError: `permission`, `disk-full` or `io`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        with reported(path):
+            new = not self.path.exists()
+            self._fd = os.open(self.path, FLAGS, 0o600)
+            try:
+                self._end = self._cut_tail()
+            except BaseException:
+                self.close()
+                raise
+            if new:
+                sync_directory(self.path.parent)
+
+    def append(self, record: Mapping[str, Any], sync: bool = True) -> None:
+        """Append a record; with `sync` it is durable when this returns.
+
+        A line that cannot be written whole is cut off again, so that the log stays good.
+
+        Args:
+            record: What json can write; keys are sorted.
+            sync: Wait for the disk. Without, records since the last sync may be lost with the power.
+
+        Raises:
+            ResourceError: `disk-full`, `permission` or `io`; the record is not in the log.
+        """
+        self._check_open()
+        line = _encode(record)
+        with reported(self.path):
+            try:
+                write_all(self._fd, line)
+            except BaseException:
+                self._cut_back()
+                raise
+        if sync:
+            self._sync()
+        self._end += len(line)
+
+    def sync(self) -> None:
+        """Wait until all records are on the disk.
+
+        Raises:
+            ResourceError: `io`; the log must be opened again.
+        """
+        self._check_open()
+        self._sync()
+
+    def read(self) -> list[dict[str, Any]]:
+        """Return all records, oldest first."""
+        return read_journal(self.path)
+
+    def close(self) -> None:
+        """Close the log; it takes no more records."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._fd < 0:
+            raise ResourceError("io", str(self.path), "the log is closed, or failed to be written", "", "reopen it")
+
+    def _cut_tail(self) -> int:
+        """Cut a torn tail and return the length of the good part."""
+        data = self.path.read_bytes()
+        _, end = _parse(data, str(self.path))
+        if end < len(data):
+            system.ftruncate(self._fd, end)
+            system.fsync(self._fd)
+        return end
+
+    def _cut_back(self) -> None:
+        """Take back what was written of the last line; a log that cannot be cut takes no more lines."""
+        try:
+            os.ftruncate(self._fd, self._end)
+        except OSError:
+            self.close()
+
+    def _sync(self) -> None:
+        with reported(self.path):
+            try:
+                system.fsync(self._fd)
+            except BaseException:  # the kernel may have dropped the pages: this descriptor cannot be trusted again
+                self._cut_back()
+                self.close()
+                raise
+
+
+def read_journal(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Return the records of a log that another process may be writing; the file is not changed.
+
+    Args:
+        path: The log; one that is not there has no records.
+
+    Raises:
+        CheckpointError: `log-corrupt`: a line before the last good one is bad; where is `path:line`.
+        ResourceError: `permission` or `io`.
+    """
+    data = b""
+    with reported(path), suppress(FileNotFoundError):
+        data = Path(path).read_bytes()
+    return _parse(data, os.fspath(path))[0]
+
+
+def _encode(record: Mapping[str, Any]) -> bytes:
+    body = json.dumps(record, separators=(",", ":"), sort_keys=True).encode()
+    return b"%08x %s\n" % (zlib.crc32(body), body)
+
+
+def _decode(line: bytes) -> dict[str, Any] | None:
+    """Return the record of a line, None if the line is bad."""
+    if line[:9] != b"%08x " % zlib.crc32(line[9:]):
+        return None
+    try:
+        record = json.loads(line[9:])
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _parse(data: bytes, where: str) -> tuple[list[dict[str, Any]], int]:
+    """Return the records and the length of the good part."""
+    records: list[dict[str, Any]] = []
+    end, bad = 0, 0
+    for number, line in enumerate(data.split(b"\n")[:-1], 1):
+        record = _decode(line)
+        if record is None:
+            bad = bad or number
+        elif bad:
+            raise _corrupt(where, bad)
+        else:
+            records.append(record)
+            end += len(line) + 1
+    if not records and not TORN_FIRST.fullmatch(data.rstrip(b"\0")):
+        raise _corrupt(where, 1)  # rather than cut a file to nothing that may never have been a log
+    return records, end
+
+
+def _corrupt(where: str, line: int) -> CheckpointError:
+    return CheckpointError("log-corrupt", f"{where}:{line}", "does not match its checksum", "", "repair the log")
