@@ -45,6 +45,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         group: str = registry.MODELS,
     ) -> list[EntryPoint]:
         for module, source in (modules or {}).items():
+            (root / f"{module}.py").parent.mkdir(exist_ok=True)
             (root / f"{module}.py").write_text(source)
         folder = root / f"{distribution.replace('-', '_')}-{version}.dist-info"
         folder.mkdir()
