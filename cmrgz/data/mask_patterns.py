@@ -1,0 +1,297 @@
+"""Mask patterns: what each recipe hides. `cmrgz.data.masks` parses and draws them.
+
+A *plane pattern* gives every unit of a plane (a pixel, or a square patch aligned to pixel (0, 0)) a score, and the
+lowest scores are hidden first. The ratio only says where that order is cut, so every ratio is exact and a smaller
+ratio hides a part of what a larger one hides. A *scan pattern* says at once what it hides of the whole scan.
+
+To add a pattern, write one function and one line in `PATTERNS`. The function's further keywords are the options of
+the recipe: `Annotated[int, range(...)]` is a bounded integer, `Literal[...]` a choice.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import floor
+from typing import Annotated, Any, Literal
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from cmrgz.errors import DataError, UsageError
+
+WHERE = "option --mask"
+MYOCARDIUM = 2
+"""Label value of the myocardium, as in the cine data sets that this project reads."""
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Every = Annotated[int, range(2, 1001)]
+Size = Annotated[int, range(1, 4097)]
+Place = Literal["random", "image", "heart"]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What a mask is drawn for.
+
+    Attributes:
+        pattern: Name of the pattern, part of the key of the random streams.
+        shape: Shape of the scan (t, z, y, x).
+        seed: The seed of the run.
+        case: Name of the case.
+        spacing: Pixel size (y, x) in mm, or in any unit.
+        heart: (row, col) of the heart's centre in pixels.
+        label: Segmentation (t, z, y, x), or None.
+    """
+
+    pattern: str
+    shape: tuple[int, int, int, int]
+    seed: int
+    case: str
+    spacing: tuple[float, float]
+    heart: tuple[float, float]
+    label: NDArray[Any] | None = None
+
+    def stream(self, slice_: int, frame: int) -> np.random.Generator:
+        """Return the random stream of one plane; it depends on (seed, pattern, case, slice, frame) alone."""
+        key = [self.seed, crc32(self.pattern.encode()), crc32(self.case.encode()), slice_, frame]
+        return np.random.default_rng(np.random.SeedSequence(key))
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One plane (slice, frame) of a scan, cut into square units of `size` pixels aligned to pixel (0, 0)."""
+
+    draw: Draw
+    slice_: int
+    frame: int
+    size: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.draw.shape[2:]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of units; those at the far edges may be cut."""
+        return -(-self.shape[0] // self.size), -(-self.shape[1] // self.size)
+
+    @property
+    def rows(self) -> Floats:
+        """Row of the centre of each unit in pixels, (units, 1)."""
+        return _centres(self.grid[0], self.size)[:, None]
+
+    @property
+    def cols(self) -> Floats:
+        """Column of the centre of each unit in pixels, (1, units)."""
+        return _centres(self.grid[1], self.size)[None, :]
+
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """The random stream of this plane."""
+        return self.draw.stream(self.slice_, self.frame)
+
+
+def _centres(units: int, size: int) -> Floats:
+    """Return where the centres of units of `size` pixels are."""
+    return (np.arange(units, dtype=np.float64) + 0.5) * size - 0.5
+
+
+def patch(plane: Plane) -> Floats:
+    """Random patches, in the order of one permutation."""
+    return plane.rng.permutation(plane.grid[0] * plane.grid[1]).reshape(plane.grid).astype(np.float64)
+
+
+def box(plane: Plane, *, at: Place = "random") -> Floats:
+    """One box with the aspect of the plane, growing side by side, so that at most its last row or column is cut.
+
+    `random` lies inside the plane at every ratio: the box grows from a random point towards the plane's borders.
+    `image` and `heart` are centred; `heart` goes on growing on the other sides when it meets a border.
+    """
+    height, width = plane.shape
+    row, col = plane.draw.heart if at == "heart" else ((height - 1) / 2, (width - 1) / 2)
+    reach = [height / 2, height / 2, width / 2, width / 2]
+    if at == "random":
+        down, right = plane.rng.uniform(1e-6, 1 - 1e-6, 2)
+        row, col = down * height - 0.5, right * width - 0.5
+        reach = [down * height, (1 - down) * height, right * width, (1 - right) * width]
+    sides = (row - plane.rows, plane.rows - row, col - plane.cols, plane.cols - col)
+    # the small step orders sides that are equally far, so that whole rows and columns join the box one by one
+    score = np.full(plane.grid, -np.inf)
+    for i, (side, far) in enumerate(zip(sides, reach, strict=True)):
+        score = np.maximum(score, side / far + i * 1e-9)
+    return score
+
+
+def outpaint(plane: Plane, *, at: Literal["image", "heart"] = "image") -> Floats:
+    """The complement of a box: the border is hidden and the inside given."""
+    return -box(plane, at=at)
+
+
+def half(plane: Plane, *, side: Literal["bottom", "top", "left", "right"] = "bottom") -> Floats:
+    """Everything on one side of a straight line."""
+    order = {"bottom": -plane.rows, "top": plane.rows, "left": plane.cols, "right": -plane.cols}[side]
+    return np.broadcast_to(order, plane.grid)
+
+
+def irregular(plane: Plane, *, strokes: Annotated[int, range(1, 101)] = 4) -> Floats:
+    """Random brush strokes: distance to random polylines, with noise of less than a unit between equal distances."""
+    ink = np.ones(plane.grid, dtype=bool)
+    for _ in range(strokes):
+        steps = plane.rng.normal(0, 0.2, (6, 2))
+        steps[0] = plane.rng.random(2)
+        knots = np.abs((np.cumsum(steps, axis=0) + 1) % 2 - 1)  # reflected at the borders
+        along = np.linspace(0, 5, 10 * max(plane.grid))
+        points = [np.interp(along, range(6), knots[:, i]) * (plane.grid[i] - 1) for i in (0, 1)]
+        ink[np.rint(points[0]).astype(int), np.rint(points[1]).astype(int)] = False
+    distance: Floats = distance_transform_edt(ink)
+    return distance + plane.rng.uniform(0, 0.4, plane.grid)
+
+
+def heart(plane: Plane) -> Floats:
+    """Patches by their distance to the heart's centre, nearest first: the hard case."""
+    (row, col), (dy, dx) = plane.draw.heart, plane.draw.spacing
+    return np.hypot((plane.rows - row) * dy, (plane.cols - col) * dx)
+
+
+def anti_heart(plane: Plane) -> Floats:
+    """Patches by their distance to the heart's centre, farthest first: the easy control."""
+    return -heart(plane)
+
+
+def _along(draw: Draw, axis: int, word: str, ratio: float | None, every: int | None) -> Bools:
+    """Hide whole frames (axis 0) or slices (axis 1)."""
+    count = draw.shape[axis]
+    if count < 2:
+        what = f"'{draw.pattern}' hides whole {word}s and gives others, but the scan has one {word}"
+        raise UsageError("usage", WHERE, what, hint="use patch:0.5, or 1 to hide everything")
+    if every is None:
+        keys = [(0, i) if axis == 0 else (i, 0) for i in range(count)]
+        hidden = lowest(np.array([draw.stream(*key).random() for key in keys]), floor((ratio or 0.0) * count + 0.5))
+    else:
+        hidden = np.arange(count) % every != 0
+    return hidden.reshape([count if i == axis else 1 for i in range(4)])
+
+
+def frames(draw: Draw, *, ratio: float | None = None, every: Every | None = None) -> Bools:
+    """Whole frames, the same in all slices; `every=n` gives frames 0, n, 2n, ... and hides the others."""
+    return _along(draw, 0, "frame", ratio, every)
+
+
+def slices(draw: Draw, *, ratio: float | None = None, every: Every | None = None) -> Bools:
+    """Whole slices, the same in all frames; `every=n` gives slices 0, n, 2n, ... and hides the others."""
+    return _along(draw, 1, "slice", ratio, every)
+
+
+def kt(draw: Draw, *, ratio: float | None = None, every: Every = 2, size: Size = 16) -> Bools:
+    """A checkerboard in time and space: patch (i, j) of frame t is given when `every` divides t + i + j."""
+    t, _, y, x = (np.arange(n).reshape([-1 if i == axis else 1 for i in range(4)]) for axis, n in enumerate(draw.shape))
+    hidden: Bools = (t + y // size + x // size) % every != 0
+    return hidden
+
+
+def lesion(draw: Draw, *, ratio: float | None = None, sector: Annotated[int, range(1, 361)] = 60) -> Bools:
+    """A random sector of the myocardium, `sector` degrees wide, at the same angle in all frames of a slice."""
+    if draw.label is None or not np.any(draw.label == MYOCARDIUM):
+        raise DataError("mask-empty", WHERE, f"'lesion' needs a label with myocardium ({MYOCARDIUM})", hint="give one")
+    muscle = draw.label == MYOCARDIUM
+    hidden = np.zeros(draw.shape, dtype=bool)
+    for z in range(draw.shape[1]):
+        start = draw.stream(z, 0).uniform(0, 360)
+        for t in np.flatnonzero(muscle[:, z].any(axis=(1, 2))):
+            rows, cols = np.nonzero(muscle[t, z])
+            angle = np.degrees(np.arctan2(rows - rows.mean(), cols - cols.mean())) - start
+            inside = angle % 360 < sector
+            hidden[t, z, rows[inside], cols[inside]] = True
+    return hidden
+
+
+def lowest(score: Floats, count: int) -> Bools:
+    """Return where the `count` lowest scores are; equal ones in raster order."""
+    flat = score.ravel()
+    hidden = np.zeros(flat.size, dtype=bool)
+    if count > 0:
+        last = np.partition(flat, count - 1)[count - 1]
+        hidden = flat < last
+        hidden[np.flatnonzero(flat == last)[: count - int(hidden.sum())]] = True
+    return hidden.reshape(score.shape)
+
+
+def hidden_units(score: Floats, ratio: float, shape: tuple[int, int], size: int) -> int:
+    """Return how many units to hide: floor(ratio * units + 0.5), never rounded to even.
+
+    In a plane that is no multiple of `size` the cut units at the far edges hold fewer pixels. There the number is the
+    one whose pixels come nearest to ratio * pixels (the larger of two equally near ones), off by at most half a patch.
+    """
+    if shape[0] % size == 0 and shape[1] % size == 0:
+        return floor(ratio * score.size + 0.5)
+    edges = [np.minimum(size, n - np.arange(0, n, size)) for n in shape]
+    pixels = np.outer(*edges).ravel()[np.argsort(score, axis=None, kind="stable")]
+    gaps = np.abs(np.concatenate([[0], np.cumsum(pixels)]) - ratio * shape[0] * shape[1])
+    return len(gaps) - 1 - int(np.argmin(gaps[::-1]))
+
+
+@dataclass(frozen=True)
+class PlanePattern:
+    """A pattern that scores the units of a plane.
+
+    Attributes:
+        function: `Plane` and options -> scores of the units, shape `Plane.grid`.
+        ratio: Ratio when none is given; None when one must be.
+        size: Edge of a unit in pixels when the option `size` is not given.
+    """
+
+    function: Callable[..., Floats]
+    ratio: float | None = None
+    size: int = 1
+    takes_ratio = True
+
+    def hidden(self, draw: Draw, ratio: float | None, options: Mapping[str, int | str]) -> Bools:
+        """Return what is hidden, (t, z, y, x)."""
+        hidden = np.empty(draw.shape, dtype=bool)
+        rest = {name: value for name, value in options.items() if name != "size"}
+        for t, z in np.ndindex(draw.shape[:2]):
+            plane = Plane(draw, z, t, int(options.get("size", self.size)))
+            hidden[t, z] = self._cut(plane, self.function(plane, **rest), ratio or 0.0)
+        return hidden
+
+    def _cut(self, plane: Plane, score: Floats, ratio: float) -> Bools:
+        units = lowest(score, hidden_units(score, ratio, plane.shape, plane.size))
+        pixels = units.repeat(plane.size, axis=0).repeat(plane.size, axis=1)
+        return pixels[: plane.shape[0], : plane.shape[1]]
+
+
+@dataclass(frozen=True)
+class ScanPattern:
+    """A pattern that says at once what it hides of the whole scan.
+
+    Attributes:
+        function: `Draw`, `ratio` and options -> hidden, of a shape that broadcasts to (t, z, y, x).
+        takes_ratio: Whether a ratio may be given; then either it or `every` must be.
+    """
+
+    function: Callable[..., Bools]
+    takes_ratio: bool = False
+    ratio = None
+
+    def hidden(self, draw: Draw, ratio: float | None, options: Mapping[str, int | str]) -> Bools:
+        """Return what is hidden, (t, z, y, x)."""
+        return np.broadcast_to(self.function(draw, ratio=ratio, **options), draw.shape)
+
+
+PATTERNS: dict[str, PlanePattern | ScanPattern] = {
+    "patch": PlanePattern(patch, size=16),
+    "box": PlanePattern(box),
+    "outpaint": PlanePattern(outpaint),
+    "half": PlanePattern(half, ratio=0.5),
+    "irregular": PlanePattern(irregular),
+    "heart": PlanePattern(heart, size=16),
+    "anti-heart": PlanePattern(anti_heart, size=16),
+    "frames": ScanPattern(frames, takes_ratio=True),
+    "slices": ScanPattern(slices, takes_ratio=True),
+    "kt": ScanPattern(kt),
+    "lesion": ScanPattern(lesion),
+}

@@ -1,0 +1,188 @@
+"""Masks: recipes that say which voxels of a scan are hidden.
+
+`parse("patch:0.7").draw(shape, seed=0)` returns `known` (bool, True = given). The ratio is the fraction HIDDEN: 0 hides
+nothing (reconstruction), 1 hides everything (generation). A mask is a function of (seed, case) alone, so that all
+models see the same one; the streams of slices and frames are independent, and the ratio is not part of their key, so
+that a smaller ratio hides a part of what a larger one hides.
+"""
+
+import inspect
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmrgz.data.mask_patterns import PATTERNS, WHERE, Draw, PlanePattern, ScanPattern, Size
+from cmrgz.errors import DataError, UsageError, did_you_mean
+
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+Value = int | str
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A recipe for hiding voxels, made by `parse`.
+
+    Attributes:
+        pattern: A name in `PATTERNS`.
+        ratio: Fraction hidden, 0 .. 1, or None for a pattern that has none.
+        options: Options that differ from their defaults, sorted by name.
+    """
+
+    pattern: str
+    ratio: float | None
+    options: tuple[tuple[str, Value], ...] = ()
+
+    @property
+    def spec(self) -> str:
+        """The canonical text: `parse(mask.spec) == mask`, and equal masks have equal texts."""
+        words = [] if self.ratio is None else [repr(self.ratio).removesuffix(".0")]
+        words += [f"{name}={value}" for name, value in self.options]
+        return f"{self.pattern}:{','.join(words)}" if words else self.pattern
+
+    def draw(
+        self,
+        shape: Sequence[int],
+        *,
+        seed: int,
+        case: str = "",
+        spacing: Sequence[float] | None = None,
+        centre: tuple[float, float] | None = None,
+        label: NDArray[Any] | None = None,
+    ) -> NDArray[np.bool_]:
+        """Draw `known` for a scan.
+
+        Args:
+            shape: Shape of the scan (t, z, y, x).
+            seed: The seed of the run, 0 .. 2^63 - 1.
+            case: Name of the case; other cases get other masks.
+            spacing: Voxel size, of which the last two entries (y, x) are used; equal when not given.
+            centre: (row, col) of the heart's centre in pixels; else the centroid of `label`, else the plane's centre.
+            label: Segmentation (t, z, y, x), 0 = background.
+
+        Returns:
+            Bool (t, z, y, x), True = given.
+
+        Raises:
+            UsageError: `range` for a seed out of range; `usage` for `frames` or `slices` of which the scan has one.
+            DataError: `dims` or `shape-mismatch` for bad shapes; `mask-empty` for a pattern without its label.
+        """
+        if not 0 <= seed < 2**63:
+            raise UsageError("range", "option --seed", "the seed must be 0 .. 2^63-1", f"is {seed}")
+        if len(shape) != 4 or min(shape) < 1:
+            raise DataError("dims", WHERE, "a mask needs a scan of shape (t, z, y, x)", f"got {tuple(shape)}")
+        t, z, y, x = (int(n) for n in shape)
+        if label is not None and label.shape != (t, z, y, x):
+            facts = f"{label.shape}, {tuple(shape)}"
+            raise DataError("shape-mismatch", WHERE, "the label and the scan differ in shape", facts)
+        dy, dx = (1.0, 1.0) if spacing is None else (float(s) for s in spacing[-2:])
+        heart = centre if centre is not None else _label_centre((y, x), label)
+        target = Draw(self.pattern, (t, z, y, x), seed, case, (dy, dx), heart, label)
+        hidden = PATTERNS[self.pattern].hidden(target, self.ratio, dict(self.options))
+        return np.logical_not(hidden)
+
+
+def parse(spec: str) -> Mask:
+    """Read a mask as it is typed.
+
+    `0.7` is `patch:0.7`; then `PATTERN:RATIO,name=value,...`. The value of a choice may stand alone (`half:top`).
+
+    Args:
+        spec: For example `0.7`, `patch:0.5,size=8`, `box:0.3,at=heart`, `half:bottom`, `slices:every=2`.
+
+    Raises:
+        UsageError: `usage` for an unknown pattern or word, `range` for a number out of range, `unknown-key` for an
+            unknown option.
+    """
+    text = spec.strip()
+    name, _, rest = (f"patch:{text}" if NUMBER.match(text) else text).partition(":")
+    if name not in PATTERNS:
+        raise UsageError("usage", WHERE, f"unknown pattern '{name}'", hint=did_you_mean(name, PATTERNS))
+    pattern, ratio, options = PATTERNS[name], None, dict[str, Value]()
+    kinds = _options(pattern)
+    for word in rest.split(",") if rest else []:
+        key, value = _read(name, word.strip(), kinds)
+        if key in options or (key == "ratio" and ratio is not None):
+            raise UsageError("usage", WHERE, f"'{key}' is given twice in '{text}'")
+        if isinstance(value, float):
+            ratio = value
+        else:
+            options[key] = value
+    ratio = pattern.ratio if ratio is None else ratio
+    _check_ratio(name, pattern, ratio, "every" in options)
+    return Mask(name, ratio, tuple(sorted((k, v) for k, v in options.items() if v != kinds[k][1])))
+
+
+def _options(pattern: PlanePattern | ScanPattern) -> dict[str, tuple[Any, Any]]:
+    """Return {option: (annotation, default)}, read from the signature of the pattern's function."""
+    hints = get_type_hints(pattern.function, include_extras=True)
+    keywords = [p for p in inspect.signature(pattern.function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    kinds = {p.name: (hints[p.name], p.default) for p in keywords if p.name != "ratio"}
+    return {**kinds, "size": (Size, pattern.size)} if isinstance(pattern, PlanePattern) else kinds
+
+
+def _read(name: str, word: str, kinds: dict[str, tuple[Any, Any]]) -> tuple[str, Value | float]:
+    """Return (option, value) of one word between commas, or ("ratio", float)."""
+    key, equals, value = (part.strip() for part in word.partition("="))
+    if equals:
+        if key not in kinds:
+            raise UsageError("unknown-key", WHERE, f"'{name}' has no option '{key}'", hint=did_you_mean(key, kinds))
+        return key, _value(key, value, kinds[key][0])
+    if NUMBER.fullmatch(word):
+        return "ratio", _ratio(word)
+    choices = {choice: key for key, (kind, _) in kinds.items() for choice in _choices(kind)}
+    if word not in choices:
+        what = f"'{word}' is neither a ratio nor an option of '{name}'"
+        raise UsageError("usage", WHERE, what, hint=did_you_mean(word, [*choices, *(f"{k}=" for k in kinds)]))
+    return choices[word], word
+
+
+def _choices(kind: object) -> tuple[str, ...]:
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def _ratio(text: str) -> float:
+    ratio = float(text) + 0.0  # -0.0 becomes 0.0
+    if not 0 <= ratio <= 1:
+        hint = f"for {text} % write {ratio / 100:g}" if 1 < ratio <= 100 else ""
+        raise UsageError("range", WHERE, "the ratio is the fraction hidden, 0 .. 1", f"is {text}", hint)
+    return ratio
+
+
+def _value(key: str, text: str, kind: object) -> Value:
+    """Read the value of an option: a choice, or a bounded integer."""
+    if choices := _choices(kind):
+        if text not in choices:
+            raise UsageError("usage", WHERE, f"{key} cannot be '{text}'", hint=did_you_mean(text, choices))
+        return text
+    allowed = _allowed(kind)
+    if not re.fullmatch(r"[+-]?\d{1,18}", text, re.ASCII) or int(text) not in allowed:
+        what = f"{key} must be an integer {allowed.start} .. {allowed.stop - 1}"
+        raise UsageError("range", WHERE, what, f"is '{text}'")
+    return int(text)
+
+
+def _allowed(kind: object) -> range:
+    """Return the range of `Annotated[int, range(...)]`, alone or in a union with None."""
+    parts = [kind, *get_args(kind)]
+    return next(meta for part in parts for meta in getattr(part, "__metadata__", ()))  # type: ignore[no-any-return]
+
+
+def _check_ratio(name: str, pattern: PlanePattern | ScanPattern, ratio: float | None, every: bool) -> None:
+    if ratio is not None and not pattern.takes_ratio:
+        raise UsageError("usage", WHERE, f"'{name}' takes no ratio", f"got {ratio:g}", f"write '{name}'")
+    if ratio is not None and every:
+        raise UsageError("usage", WHERE, f"'{name}' takes a ratio or every=, not both")
+    if ratio is None and pattern.takes_ratio and not every:
+        raise UsageError("usage", WHERE, f"'{name}' needs the fraction to hide", hint=f"for example {name}:0.5")
+
+
+def _label_centre(plane: tuple[int, int], label: NDArray[Any] | None) -> tuple[float, float]:
+    """Return the (row, col) of the label's centroid, or of the plane's centre without a label."""
+    if label is None or not label.any():
+        return (plane[0] - 1) / 2, (plane[1] - 1) / 2
+    rows, cols = np.nonzero((label != 0).any(axis=(0, 1)))
+    return float(rows.mean()), float(cols.mean())

@@ -1,0 +1,311 @@
+import math
+from hashlib import sha1
+from zlib import crc32
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cmrgz.data.mask_patterns import PATTERNS, PlanePattern
+from cmrgz.data.masks import Mask, parse
+from cmrgz.errors import CmrgzError, DataError, UsageError
+
+RATIOS = [0, 0.01, 0.1, 0.25, 0.5, 0.7, 0.75, 0.9, 1]
+PIXELS = ["box", "box:at=heart", "outpaint", "half", "half:top", "half:left", "half:right", "irregular"]
+PATCHES = ["patch", "patch:size=8", "heart", "anti-heart", "box:size=16"]
+quick = settings(deadline=None, max_examples=25)
+
+
+def with_ratio(recipe, ratio):
+    name, _, rest = recipe.partition(":")
+    return parse(f"{name}:{ratio}" + (f",{rest}" if rest else ""))
+
+
+def label_of(shape):
+    label = np.zeros(shape, dtype=np.uint8)
+    label[:, :, 20:44, 20:44] = 2
+    label[:, :, 26:38, 26:38] = 3
+    return label
+
+
+def round_half_up(x):
+    return math.floor(x + 0.5)
+
+
+@pytest.mark.parametrize(
+    ("typed", "canonical"),
+    [
+        ("0.7", "patch:0.7"),
+        (" 0.70 ", "patch:0.7"),
+        ("patch:0.7,size=16", "patch:0.7"),
+        ("0.5,size=8", "patch:0.5,size=8"),
+        ("1", "patch:1"),
+        ("-0", "patch:0"),
+        ("1e-1", "patch:0.1"),
+        ("box:0.3,at=heart", "box:0.3,at=heart"),
+        ("box:heart,0.3", "box:0.3,at=heart"),
+        ("box:0.3,at=random", "box:0.3"),
+        ("irregular:0.4", "irregular:0.4"),
+        ("half", "half:0.5"),
+        ("half:bottom", "half:0.5"),
+        ("half:0.5, side=top", "half:0.5,side=top"),
+        ("half:top", "half:0.5,side=top"),
+        ("outpaint:0.5", "outpaint:0.5"),
+        ("slices:0.5", "slices:0.5"),
+        ("frames:every=2", "frames:every=2"),
+        ("heart:0.5", "heart:0.5"),
+        ("anti-heart:0.5", "anti-heart:0.5"),
+        ("kt", "kt"),
+        ("kt:size=8,every=4", "kt:every=4,size=8"),
+        ("lesion", "lesion"),
+    ],
+)
+def test_spec_is_canonical(typed, canonical):
+    mask = parse(typed)
+    assert mask.spec == canonical
+    assert parse(mask.spec) == mask
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "hint"),
+    [
+        ("1.5", "range", "0.015"),
+        ("70", "range", "0.7"),
+        ("-0.1", "range", ""),
+        ("patch:1e999", "range", ""),
+        ("nan", "usage", "known: "),
+        ("", "usage", "known: "),
+        ("pach:0.5", "usage", "'patch'"),
+        ("patch", "usage", "patch:0.5"),
+        ("patch:nan", "usage", ""),
+        ("patch:0.5,", "usage", ""),
+        ("patch:0.5,0.6", "usage", ""),
+        ("patch:0.5,size=8,size=8", "usage", ""),
+        ("patch:0.5,sise=8", "unknown-key", "'size'"),
+        ("patch:0.5,size=0", "range", ""),
+        ("patch:0.5,size=8.5", "range", ""),
+        ("patch:0.5,size=" + "9" * 5000, "range", ""),
+        ("box:0.5,at=hart", "usage", "'heart'"),
+        ("half:botom", "usage", "'bottom'"),
+        ("frames", "usage", "frames:0.5"),
+        ("frames:every=1", "range", ""),
+        ("frames:0.5,every=2", "usage", ""),
+        ("kt:0.5", "usage", "'kt'"),
+    ],
+)
+def test_bad_spec_is_refused_in_one_line(typed, code, hint):
+    with pytest.raises(UsageError) as caught:
+        parse(typed)
+    assert (caught.value.code, caught.value.where) == (code, "option --mask")
+    assert hint in caught.value.hint
+    assert "\n" not in caught.value.line and len(caught.value.line) <= 240
+
+
+@quick
+@given(st.text(alphabet="patch:0.7,=sizbox-+e\n\x00 ", max_size=24))
+def test_any_text_is_read_or_refused(text):
+    try:
+        mask = parse(text)
+    except CmrgzError as error:
+        assert error.exit_code == 2
+    else:
+        assert parse(mask.spec) == mask
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize("recipe", PIXELS)
+def test_pixel_ratio_is_exact_in_every_plane(recipe, ratio):
+    known = with_ratio(recipe, ratio).draw((2, 2, 37, 51), seed=3, centre=(10.0, 40.0))
+    assert known.dtype == np.bool_ and known.shape == (2, 2, 37, 51)
+    assert ((~known).sum(axis=(2, 3)) == round_half_up(ratio * 37 * 51)).all()
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize("recipe", PATCHES)
+def test_patch_ratio_is_exact_and_patches_are_whole(recipe, ratio):
+    mask = with_ratio(recipe, ratio)
+    size = 8 if "size=8" in recipe else 16
+    known = mask.draw((2, 2, 48, 80), seed=3)
+    tiles = known.reshape(2, 2, 48 // size, size, 80 // size, size)
+    assert (tiles.all(axis=(3, 5)) == tiles.any(axis=(3, 5))).all()
+    units = 48 * 80 // size**2
+    assert ((~known).sum(axis=(2, 3)) == round_half_up(ratio * units) * size**2).all()
+
+
+@quick
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 20), st.floats(0, 1), st.sampled_from(["patch", "heart"]))
+def test_cut_patches_keep_the_pixel_ratio_to_half_a_patch(height, width, size, ratio, pattern):
+    known = Mask(pattern, ratio, (("size", size),)).draw((1, 1, height, width), seed=5)
+    cut = height % size or width % size
+    slack = size**2 / 2 if cut else min(size**2 / 2, known.size)
+    assert abs((~known).sum() - ratio * height * width) <= slack + 1e-6
+    assert ratio > 0 or known.all()
+    assert ratio < 1 or not known.any()
+
+
+@pytest.mark.parametrize("recipe", [*PIXELS, *PATCHES, "frames", "slices"])
+def test_a_smaller_ratio_hides_a_part_of_a_larger_one(recipe):
+    shape = (5, 4, 37, 50)
+    hidden = [~with_ratio(recipe, ratio).draw(shape, seed=1, case="a", centre=(30, 9)) for ratio in RATIOS]
+    for less, more in zip(hidden, hidden[1:], strict=False):
+        assert (more | ~less).all()
+    assert not hidden[0].any() and hidden[-1].all()
+
+
+@pytest.mark.parametrize("recipe", ["patch", "box", "irregular", "frames", "slices"])
+def test_a_mask_is_a_function_of_seed_and_case(recipe):
+    mask, shape = with_ratio(recipe, 0.5), (12, 12, 64, 64)
+    known = mask.draw(shape, seed=1, case="a")
+    assert (known == mask.draw(shape, seed=1, case="a")).all()
+    assert (known != mask.draw(shape, seed=2, case="a")).any()
+    assert (known != mask.draw(shape, seed=1, case="b")).any()
+
+
+@pytest.mark.parametrize("recipe", [*PIXELS, *PATCHES])
+def test_more_frames_and_slices_change_nothing(recipe):
+    mask = with_ratio(recipe, 0.4)
+    few, many = mask.draw((2, 1, 40, 40), seed=7), mask.draw((4, 3, 40, 40), seed=7)
+    assert (few == many[:2, :1]).all()
+
+
+@pytest.mark.parametrize("recipe", ["patch", "box", "irregular"])
+def test_random_planes_differ(recipe):
+    known = with_ratio(recipe, 0.4).draw((2, 2, 64, 64), seed=7)
+    planes = known.reshape(4, -1)
+    assert len(np.unique(planes, axis=0)) == 4
+
+
+def test_masks_are_frozen():
+    """Masks are part of published results: a change here is a change of every benchmark."""
+    digest = sha1()
+    for recipe in ["patch:0.3", "box:0.3", "frames:0.5", "slices:0.5"]:
+        digest.update(np.packbits(parse(recipe).draw((6, 5, 64, 72), seed=11, case="p01")).tobytes())
+    assert digest.hexdigest() == "d7e1d4edd963582f41ea791363e3fee9b8f4d86d"
+
+
+def test_patch_is_the_head_of_one_permutation():
+    key = [9, crc32(b"patch"), crc32(b"p01"), 1, 2]
+    order = np.random.default_rng(np.random.SeedSequence(key)).permutation(16)
+    known = parse("patch:0.5").draw((3, 2, 64, 64), seed=9, case="p01")[2, 1, ::16, ::16]
+    # the permutation gives each patch its rank
+    assert (known.ravel() == (order >= 8)).all()
+
+
+@quick
+@given(st.integers(8, 60), st.integers(8, 60), st.floats(0.05, 0.95), st.integers(0, 2**63 - 1))
+def test_box_is_a_box_inside_the_plane(height, width, ratio, seed):
+    hidden = ~parse(f"box:{ratio}").draw((1, 1, height, width), seed=seed)[0, 0]
+    rows, cols = np.flatnonzero(hidden.any(axis=1)), np.flatnonzero(hidden.any(axis=0))
+    full = (rows[-1] - rows[0] + 1) * (cols[-1] - cols[0] + 1)
+    assert full - hidden.sum() <= max(rows.size, cols.size)  # only one row or column is cut
+    slack = 2 + max(height / width, width / height)  # a row more or less is worth several columns
+    assert abs(rows.size - height * math.sqrt(ratio)) <= slack
+    assert abs(cols.size - width * math.sqrt(ratio)) <= slack
+
+
+def test_box_at_heart_is_centred_on_it():
+    hidden = ~parse("box:0.1,at=heart").draw((1, 1, 100, 120), seed=0, centre=(40.0, 70.0))[0, 0]
+    rows, cols = np.nonzero(hidden)
+    assert abs(rows.mean() - 40) < 0.6 and abs(cols.mean() - 70) < 0.6
+
+
+def test_outpaint_is_the_complement_of_a_box():
+    outside = ~parse("outpaint:0.25").draw((1, 1, 32, 48), seed=0)
+    inside = ~parse("box:0.75,at=image").draw((1, 1, 32, 48), seed=0)
+    assert (outside ^ inside).mean() > 0.99
+    assert outside[0, 0, 0].all() and not outside[0, 0, 16, 24]
+
+
+@pytest.mark.parametrize(("side", "where"), [("bottom", np.s_[5:]), ("top", np.s_[:5])])
+def test_half_hides_its_side(side, where):
+    hidden = ~parse(f"half:{side}").draw((1, 1, 10, 6), seed=0)[0, 0]
+    assert hidden[where].all() and hidden.sum() == 30
+    turned = ~parse({"bottom": "half:right", "top": "half:left"}[side]).draw((1, 1, 6, 10), seed=0)[0, 0]
+    assert (turned.T == hidden).all()
+
+
+def test_heart_hides_the_nearest_patches_and_anti_heart_the_farthest():
+    shape = (1, 1, 80, 80)
+    near = ~parse("heart:0.04").draw(shape, seed=0, centre=(24, 56))[0, 0]
+    assert near[16:32, 48:64].all() and near.sum() == 256
+    far = ~parse("anti-heart:0.04").draw(shape, seed=0, centre=(24, 56))[0, 0]
+    assert far[64:, :16].all() and far.sum() == 256
+
+
+def test_heart_measures_in_millimetres():
+    """With rows four times as far apart as columns, the second patch is a neighbour in the row."""
+    hidden = ~parse("heart:0.08").draw((1, 1, 80, 80), seed=0, centre=(40, 40), spacing=(8.0, 4.0, 1.0))[0, 0]
+    assert hidden[32:48].any() and not hidden[:32].any() and not hidden[48:].any()
+
+
+def test_heart_centre_falls_back_to_label_then_plane():
+    label = np.zeros((1, 1, 80, 80), dtype=np.uint8)
+    label[0, 0, 2:6, 70:74] = 3
+    mask = parse("heart:0.04")
+    assert not mask.draw(label.shape, seed=0, label=label)[0, 0, :16, 64:].any()
+    assert not mask.draw(label.shape, seed=0)[0, 0, 32:48, 32:48].any()
+
+
+@pytest.mark.parametrize(("recipe", "axis"), [("frames", 0), ("slices", 1)])
+def test_whole_frames_or_slices_vanish(recipe, axis):
+    shape = (7, 5, 6, 6)
+    known = np.moveaxis(parse(f"{recipe}:0.5").draw(shape, seed=4), axis, 0).reshape(shape[axis], -1)
+    assert (known.all(axis=1) == known.any(axis=1)).all()
+    assert (~known.all(axis=1)).sum() == round_half_up(0.5 * shape[axis])
+    kept = np.moveaxis(parse(f"{recipe}:every=3").draw(shape, seed=4), axis, 0).all(axis=(1, 2, 3))
+    assert np.flatnonzero(kept).tolist() == list(range(0, shape[axis], 3))
+
+
+@pytest.mark.parametrize(("recipe", "shape"), [("frames:every=2", (1, 4, 8, 8)), ("slices:0.5", (4, 1, 8, 8))])
+def test_a_single_frame_or_slice_is_refused(recipe, shape):
+    with pytest.raises(UsageError, match="the scan has one (frame|slice)") as caught:
+        parse(recipe).draw(shape, seed=0)
+    assert (caught.value.code, caught.value.where) == ("usage", "option --mask")
+
+
+def test_kt_alternates_in_time_and_space():
+    known = parse("kt").draw((2, 1, 32, 32), seed=0)[:, 0]
+    assert known[0, 0, 0] and not known[0, 0, 16] and known[0, 16, 16]
+    assert (known[0] == ~known[1]).all()
+    assert parse("kt:every=4").draw((4, 1, 64, 64), seed=0).mean() == 0.25
+
+
+def test_lesion_hides_a_sector_of_the_myocardium():
+    shape = (3, 2, 64, 64)
+    label = label_of(shape)
+    label[1] = 0  # a frame without contours
+    hidden = ~parse("lesion").draw(shape, seed=0, label=label)
+    assert (label[hidden] == 2).all()
+    assert 0.1 < hidden[0].sum() / (label[0] == 2).sum() < 0.25
+    assert not hidden[1].any() and (hidden[0] == hidden[2]).all()
+    with pytest.raises(DataError, match="needs a label"):
+        parse("lesion").draw(shape, seed=0)
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_every_pattern_draws(name):
+    text = {"frames": "frames:0.5", "slices": "slices:0.5"}.get(name, name)
+    text += ":0.5" if isinstance(PATTERNS[name], PlanePattern) else ""
+    shape = (2, 2, 64, 64)
+    known = parse(text).draw(shape, seed=0, case="ä", label=label_of(shape))
+    assert known.shape == shape and known.dtype == np.bool_ and 0 < known.mean() < 1
+    known[:] = True  # the caller owns it
+    assert "\n" not in (PATTERNS[name].function.__doc__ or "\n").splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "code"),
+    [
+        ({"seed": -1}, UsageError, "range"),
+        ({"seed": 2**63}, UsageError, "range"),
+        ({"shape": (4, 4)}, DataError, "dims"),
+        ({"shape": (1, 1, 0, 4)}, DataError, "dims"),
+        ({"label": np.zeros((1, 1, 4, 5))}, DataError, "shape-mismatch"),
+    ],
+)
+def test_bad_arguments_are_refused(change, error, code):
+    arguments = {"shape": (1, 1, 4, 4), "seed": 0, **change}
+    with pytest.raises(error) as caught:
+        parse("0.5").draw(arguments.pop("shape"), **arguments)
+    assert caught.value.code == code
