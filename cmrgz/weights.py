@@ -60,7 +60,7 @@ class Layout:
 
 
 def dump(tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> bytes:
-    """Return tensors as the bytes of a safetensors file.
+    """Return tensors as the bytes of a safetensors file: equal tensors give equal bytes.
 
     Args:
         tensors: By name; may share memory or be on any device.
@@ -74,7 +74,7 @@ def dump(tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> byt
         cast = tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
         _require_finite(cast, name, "weights")
         stored[name] = cast.detach().cpu().contiguous().clone()
-    return safetensors.torch.save(stored, {"format": "pt", "cmrgz_format": str(FORMAT)})
+    return safetensors.torch.save(stored, {"cmrgz_format": str(FORMAT)})  # the library shuffles two keys or more
 
 
 def read_bytes(path: Path, limit: int | None = None) -> bytearray:

@@ -55,6 +55,10 @@ def test_what_is_written_is_read_by_us_and_by_the_library() -> None:
             torch.testing.assert_close(copies[name], value, rtol=0, atol=0)
 
 
+def test_equal_tensors_give_equal_bytes() -> None:
+    assert len({weights.dump(TENSORS) for _ in range(20)}) == 1
+
+
 def test_shared_and_strided_tensors_are_written() -> None:
     base = torch.arange(6.0).reshape(2, 3)
     copies = read(weights.dump({"a": base, "b": base, "t": base.T}))

@@ -1,0 +1,210 @@
+"""`meta.json`: what a checkpoint says of itself, and how older ones are read."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from packaging.version import InvalidVersion, Version
+
+from cmrgz import weights
+from cmrgz.errors import CheckpointError
+from cmrgz.plugin import PROTOCOL
+
+META, WEIGHTS = "meta.json", "weights.safetensors"
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
+
+_DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Link:
+    """The tokenizer that a model was trained with.
+
+    Attributes:
+        name: Its registered name.
+        distribution: Distribution that registers it.
+        version: Version of that distribution when the model was saved.
+        sha256: Hash of its weights.
+        bundled: It is the one that the distribution bundles; else it lies in the sub-folder `tokenizer/`.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    sha256: str
+    bundled: bool
+
+    @property
+    def requirement(self) -> str:
+        """What pip would install."""
+        return f"{self.distribution}=={self.version}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meta:
+    """What a checkpoint says of itself.
+
+    Attributes:
+        kind: `model` or `tokenizer`.
+        name: Registered name of its spec.
+        distribution: Distribution that registers it.
+        version: Version of that distribution when it was saved.
+        protocol: Version of the protocol.
+        options: All of the builder's options.
+        item: Shape of the items that it was trained on.
+        spacing: In-plane pixel size in mm that it was trained on.
+        tokenizer: A model's tokenizer, or None.
+        training: How it was trained, in JSON's types.
+        dtype: Floating-point type of the stored weights.
+        sha256: Hash of the weights file; "" before it is saved.
+        format: Version of the format.
+    """
+
+    kind: Literal["model", "tokenizer"]
+    name: str
+    distribution: str
+    version: str
+    protocol: int = PROTOCOL
+    options: dict[str, Any]
+    item: tuple[int, ...]
+    spacing: float
+    tokenizer: Link | None = None
+    training: dict[str, Any]
+    dtype: str = "float32"
+    sha256: str = ""
+    format: int = weights.FORMAT
+
+
+@dataclass(frozen=True)
+class Migration:
+    """How a checkpoint of an older format becomes one of the next.
+
+    Attributes:
+        name: What changed, for the error if it fails.
+        format: The format that it reads; it gives `format + 1`.
+        meta: From the old content of `meta.json` to the new.
+        rename: From the old name of a tensor to the new.
+    """
+
+    name: str
+    format: int
+    meta: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    rename: Callable[[str], str] = str
+
+
+MIGRATIONS: tuple[Migration, ...] = ()
+"""One for each older format, in order."""
+
+
+def read_meta(data: bytes, where: str) -> Meta:
+    """Return the meta that the bytes of `meta.json` hold; older formats are migrated, `format` stays that of the file.
+
+    Raises:
+        CheckpointError: `header` or `version`.
+    """
+    raw = weights.read_json(data, where)
+    stated = weights.check_format(raw.get("format"), where)
+    for migration in _due(stated, where):
+        raw = _migrated(migration, raw, where)
+    return Meta(**_checked(raw, _META, where) | {"format": stated, "tokenizer": _link(raw["tokenizer"], where)})
+
+
+def write_meta(meta: Meta, *, tokenizer: Link | None, dtype: str, sha256: str) -> bytes:
+    """Return the bytes of `meta.json`.
+
+    Raises:
+        CheckpointError: `header` where `training` or an option is no JSON, NaN among them.
+    """
+    whole = dataclasses.replace(meta, tokenizer=tokenizer, dtype=dtype, sha256=sha256, format=weights.FORMAT)
+    try:
+        return json.dumps(dataclasses.asdict(whole), indent=1, allow_nan=False).encode() + b"\n"
+    except (TypeError, ValueError) as error:
+        raise CheckpointError("header", META, f"cannot be written as JSON: {error}") from error
+
+
+def rename(layout: weights.Layout, meta: Meta, where: str) -> weights.Layout:
+    """Return a layout with the tensor names of this version."""
+    slots = layout.slots
+    for migration in _due(meta.format, where):
+        slots = {migration.rename(name): slot for name, slot in slots.items()}
+    return weights.Layout(slots, layout.data)
+
+
+def _due(stated: int, where: str) -> list[Migration]:
+    """Return the migrations from a format to this version's, in order."""
+    known = {migration.format: migration for migration in MIGRATIONS}
+    missing = [number for number in range(stated, weights.FORMAT) if number not in known]
+    if missing:
+        raise CheckpointError("version", where, f"format {stated} is too old", f"no migration from {missing[0]}")
+    return [known[number] for number in range(stated, weights.FORMAT)]
+
+
+def _migrated(migration: Migration, raw: dict[str, Any], where: str) -> dict[str, Any]:
+    try:
+        return migration.meta(raw)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError("header", where, f"'{migration.name}' cannot be applied: {error!r}") from error
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= 200
+
+
+def _version(value: Any) -> bool:
+    try:
+        return _text(value) and bool(Version(value))
+    except InvalidVersion:
+        return False
+
+
+def _sha256(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
+def _natural(value: Any) -> bool:
+    return type(value) is int and 0 < value < 1 << 31
+
+
+def _is(*types: type) -> Callable[[Any], bool]:
+    return lambda value: type(value) in types
+
+
+Checks = dict[str, Callable[[Any], bool]]
+
+_OWNER: Checks = {
+    "name": _text,
+    "distribution": lambda value: isinstance(value, str) and _DISTRIBUTION.fullmatch(value) is not None,
+    "version": _version,
+    "sha256": _sha256,
+}
+_META: Checks = _OWNER | {
+    "kind": lambda value: value in ("model", "tokenizer"),
+    "protocol": _natural,
+    "options": _is(dict),
+    "item": lambda value: isinstance(value, list) and 0 < len(value) <= 4 and all(map(_natural, value)),
+    "spacing": lambda value: type(value) in (int, float) and 0 < value < 1000,
+    "tokenizer": _is(dict, type(None)),
+    "training": _is(dict),
+    "dtype": lambda value: isinstance(value, str) and value in DTYPES,
+    "format": lambda value: True,
+}
+_LINK: Checks = _OWNER | {"bundled": _is(bool)}
+
+
+def _checked(raw: dict[str, Any], checks: Checks, where: str) -> dict[str, Any]:
+    """Return `raw`, lists made tuples, if it has exactly the fields of `checks` and each passes."""
+    if raw.keys() != checks.keys():
+        odd = sorted(raw.keys() ^ checks.keys())
+        raise CheckpointError("header", where, f"fields missing or unknown: {', '.join(odd[:3])}")
+    for name, check in checks.items():
+        if not check(raw[name]):
+            raise CheckpointError("header", where, f"'{name}' cannot be {str(raw[name])[:40]!r}")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()}
+
+
+def _link(raw: dict[str, Any] | None, where: str) -> Link | None:
+    return None if raw is None else Link(**_checked(raw, _LINK, f"{where} (tokenizer)"))
