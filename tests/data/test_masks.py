@@ -1,5 +1,6 @@
 import math
 from hashlib import sha1
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -17,19 +18,19 @@ PATCHES = ["patch", "patch:size=8", "heart", "anti-heart", "box:size=16"]
 quick = settings(deadline=None, max_examples=25)
 
 
-def with_ratio(recipe, ratio):
+def with_ratio(recipe: str, ratio: float) -> Mask:
     name, _, rest = recipe.partition(":")
     return parse(f"{name}:{ratio}" + (f",{rest}" if rest else ""))
 
 
-def label_of(shape):
+def label_of(shape: tuple[int, ...]) -> Any:
     label = np.zeros(shape, dtype=np.uint8)
     label[:, :, 20:44, 20:44] = 2
     label[:, :, 26:38, 26:38] = 3
     return label
 
 
-def round_half_up(x):
+def round_half_up(x: float) -> int:
     return math.floor(x + 0.5)
 
 
@@ -61,7 +62,7 @@ def round_half_up(x):
         ("lesion", "lesion"),
     ],
 )
-def test_spec_is_canonical(typed, canonical):
+def test_spec_is_canonical(typed: str, canonical: str) -> None:
     mask = parse(typed)
     assert mask.spec == canonical
     assert parse(mask.spec) == mask
@@ -94,7 +95,7 @@ def test_spec_is_canonical(typed, canonical):
         ("kt:0.5", "usage", "'kt'"),
     ],
 )
-def test_bad_spec_is_refused_in_one_line(typed, code, hint):
+def test_bad_spec_is_refused_in_one_line(typed: str, code: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse(typed)
     assert (caught.value.code, caught.value.where) == (code, "option --mask")
@@ -104,7 +105,7 @@ def test_bad_spec_is_refused_in_one_line(typed, code, hint):
 
 @quick
 @given(st.text(alphabet="patch:0.7,=sizbox-+e\n\x00 ", max_size=24))
-def test_any_text_is_read_or_refused(text):
+def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         mask = parse(text)
     except CmrgzError as error:
@@ -115,7 +116,7 @@ def test_any_text_is_read_or_refused(text):
 
 @pytest.mark.parametrize("ratio", RATIOS)
 @pytest.mark.parametrize("recipe", PIXELS)
-def test_pixel_ratio_is_exact_in_every_plane(recipe, ratio):
+def test_pixel_ratio_is_exact_in_every_plane(recipe: str, ratio: float) -> None:
     known = with_ratio(recipe, ratio).draw((2, 2, 37, 51), seed=3, centre=(10.0, 40.0))
     assert known.dtype == np.bool_ and known.shape == (2, 2, 37, 51)
     assert ((~known).sum(axis=(2, 3)) == round_half_up(ratio * 37 * 51)).all()
@@ -123,7 +124,7 @@ def test_pixel_ratio_is_exact_in_every_plane(recipe, ratio):
 
 @pytest.mark.parametrize("ratio", RATIOS)
 @pytest.mark.parametrize("recipe", PATCHES)
-def test_patch_ratio_is_exact_and_patches_are_whole(recipe, ratio):
+def test_patch_ratio_is_exact_and_patches_are_whole(recipe: str, ratio: float) -> None:
     mask = with_ratio(recipe, ratio)
     size = 8 if "size=8" in recipe else 16
     known = mask.draw((2, 2, 48, 80), seed=3)
@@ -135,7 +136,9 @@ def test_patch_ratio_is_exact_and_patches_are_whole(recipe, ratio):
 
 @quick
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 20), st.floats(0, 1), st.sampled_from(["patch", "heart"]))
-def test_cut_patches_keep_the_pixel_ratio_to_half_a_patch(height, width, size, ratio, pattern):
+def test_cut_patches_keep_the_pixel_ratio_to_half_a_patch(
+    height: int, width: int, size: int, ratio: float, pattern: str
+) -> None:
     known = Mask(pattern, ratio, (("size", size),)).draw((1, 1, height, width), seed=5)
     cut = height % size or width % size
     slack = size**2 / 2 if cut else min(size**2 / 2, known.size)
@@ -145,7 +148,7 @@ def test_cut_patches_keep_the_pixel_ratio_to_half_a_patch(height, width, size, r
 
 
 @pytest.mark.parametrize("recipe", [*PIXELS, *PATCHES, "frames", "slices"])
-def test_a_smaller_ratio_hides_a_part_of_a_larger_one(recipe):
+def test_a_smaller_ratio_hides_a_part_of_a_larger_one(recipe: str) -> None:
     shape = (5, 4, 37, 50)
     hidden = [~with_ratio(recipe, ratio).draw(shape, seed=1, case="a", centre=(30, 9)) for ratio in RATIOS]
     for less, more in zip(hidden, hidden[1:], strict=False):
@@ -154,7 +157,7 @@ def test_a_smaller_ratio_hides_a_part_of_a_larger_one(recipe):
 
 
 @pytest.mark.parametrize("recipe", ["patch", "box", "irregular", "frames", "slices"])
-def test_a_mask_is_a_function_of_seed_and_case(recipe):
+def test_a_mask_is_a_function_of_seed_and_case(recipe: str) -> None:
     mask, shape = with_ratio(recipe, 0.5), (12, 12, 64, 64)
     known = mask.draw(shape, seed=1, case="a")
     assert (known == mask.draw(shape, seed=1, case="a")).all()
@@ -163,20 +166,20 @@ def test_a_mask_is_a_function_of_seed_and_case(recipe):
 
 
 @pytest.mark.parametrize("recipe", [*PIXELS, *PATCHES])
-def test_more_frames_and_slices_change_nothing(recipe):
+def test_more_frames_and_slices_change_nothing(recipe: str) -> None:
     mask = with_ratio(recipe, 0.4)
     few, many = mask.draw((2, 1, 40, 40), seed=7), mask.draw((4, 3, 40, 40), seed=7)
     assert (few == many[:2, :1]).all()
 
 
 @pytest.mark.parametrize("recipe", ["patch", "box", "irregular"])
-def test_random_planes_differ(recipe):
+def test_random_planes_differ(recipe: str) -> None:
     known = with_ratio(recipe, 0.4).draw((2, 2, 64, 64), seed=7)
     planes = known.reshape(4, -1)
     assert len(np.unique(planes, axis=0)) == 4
 
 
-def test_masks_are_frozen():
+def test_masks_are_frozen() -> None:
     """Masks are part of published results: a change here is a change of every benchmark."""
     digest = sha1()
     for recipe in ["patch:0.3", "box:0.3", "frames:0.5", "slices:0.5"]:
@@ -184,7 +187,7 @@ def test_masks_are_frozen():
     assert digest.hexdigest() == "d7e1d4edd963582f41ea791363e3fee9b8f4d86d"
 
 
-def test_patch_is_the_head_of_one_permutation():
+def test_patch_is_the_head_of_one_permutation() -> None:
     key = [9, crc32(b"patch"), crc32(b"p01"), 1, 2]
     order = np.random.default_rng(np.random.SeedSequence(key)).permutation(16)
     known = parse("patch:0.5").draw((3, 2, 64, 64), seed=9, case="p01")[2, 1, ::16, ::16]
@@ -194,7 +197,7 @@ def test_patch_is_the_head_of_one_permutation():
 
 @quick
 @given(st.integers(8, 60), st.integers(8, 60), st.floats(0.05, 0.95), st.integers(0, 2**63 - 1))
-def test_box_is_a_box_inside_the_plane(height, width, ratio, seed):
+def test_box_is_a_box_inside_the_plane(height: int, width: int, ratio: float, seed: int) -> None:
     hidden = ~parse(f"box:{ratio}").draw((1, 1, height, width), seed=seed)[0, 0]
     rows, cols = np.flatnonzero(hidden.any(axis=1)), np.flatnonzero(hidden.any(axis=0))
     full = (rows[-1] - rows[0] + 1) * (cols[-1] - cols[0] + 1)
@@ -204,13 +207,13 @@ def test_box_is_a_box_inside_the_plane(height, width, ratio, seed):
     assert abs(cols.size - width * math.sqrt(ratio)) <= slack
 
 
-def test_box_at_heart_is_centred_on_it():
+def test_box_at_heart_is_centred_on_it() -> None:
     hidden = ~parse("box:0.1,at=heart").draw((1, 1, 100, 120), seed=0, centre=(40.0, 70.0))[0, 0]
     rows, cols = np.nonzero(hidden)
     assert abs(rows.mean() - 40) < 0.6 and abs(cols.mean() - 70) < 0.6
 
 
-def test_outpaint_is_the_complement_of_a_box():
+def test_outpaint_is_the_complement_of_a_box() -> None:
     outside = ~parse("outpaint:0.25").draw((1, 1, 32, 48), seed=0)
     inside = ~parse("box:0.75,at=image").draw((1, 1, 32, 48), seed=0)
     assert (outside ^ inside).mean() > 0.99
@@ -218,14 +221,14 @@ def test_outpaint_is_the_complement_of_a_box():
 
 
 @pytest.mark.parametrize(("side", "where"), [("bottom", np.s_[5:]), ("top", np.s_[:5])])
-def test_half_hides_its_side(side, where):
+def test_half_hides_its_side(side: str, where: Any) -> None:
     hidden = ~parse(f"half:{side}").draw((1, 1, 10, 6), seed=0)[0, 0]
     assert hidden[where].all() and hidden.sum() == 30
     turned = ~parse({"bottom": "half:right", "top": "half:left"}[side]).draw((1, 1, 6, 10), seed=0)[0, 0]
     assert (turned.T == hidden).all()
 
 
-def test_heart_hides_the_nearest_patches_and_anti_heart_the_farthest():
+def test_heart_hides_the_nearest_patches_and_anti_heart_the_farthest() -> None:
     shape = (1, 1, 80, 80)
     near = ~parse("heart:0.04").draw(shape, seed=0, centre=(24, 56))[0, 0]
     assert near[16:32, 48:64].all() and near.sum() == 256
@@ -233,13 +236,13 @@ def test_heart_hides_the_nearest_patches_and_anti_heart_the_farthest():
     assert far[64:, :16].all() and far.sum() == 256
 
 
-def test_heart_measures_in_millimetres():
+def test_heart_measures_in_millimetres() -> None:
     """With rows four times as far apart as columns, the second patch is a neighbour in the row."""
     hidden = ~parse("heart:0.08").draw((1, 1, 80, 80), seed=0, centre=(40, 40), spacing=(8.0, 4.0, 1.0))[0, 0]
     assert hidden[32:48].any() and not hidden[:32].any() and not hidden[48:].any()
 
 
-def test_heart_centre_falls_back_to_label_then_plane():
+def test_heart_centre_falls_back_to_label_then_plane() -> None:
     label = np.zeros((1, 1, 80, 80), dtype=np.uint8)
     label[0, 0, 2:6, 70:74] = 3
     mask = parse("heart:0.04")
@@ -248,7 +251,7 @@ def test_heart_centre_falls_back_to_label_then_plane():
 
 
 @pytest.mark.parametrize(("recipe", "axis"), [("frames", 0), ("slices", 1)])
-def test_whole_frames_or_slices_vanish(recipe, axis):
+def test_whole_frames_or_slices_vanish(recipe: str, axis: int) -> None:
     shape = (7, 5, 6, 6)
     known = np.moveaxis(parse(f"{recipe}:0.5").draw(shape, seed=4), axis, 0).reshape(shape[axis], -1)
     assert (known.all(axis=1) == known.any(axis=1)).all()
@@ -258,20 +261,20 @@ def test_whole_frames_or_slices_vanish(recipe, axis):
 
 
 @pytest.mark.parametrize(("recipe", "shape"), [("frames:every=2", (1, 4, 8, 8)), ("slices:0.5", (4, 1, 8, 8))])
-def test_a_single_frame_or_slice_is_refused(recipe, shape):
+def test_a_single_frame_or_slice_is_refused(recipe: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="the scan has one (frame|slice)") as caught:
         parse(recipe).draw(shape, seed=0)
     assert (caught.value.code, caught.value.where) == ("usage", "option --mask")
 
 
-def test_kt_alternates_in_time_and_space():
+def test_kt_alternates_in_time_and_space() -> None:
     known = parse("kt").draw((2, 1, 32, 32), seed=0)[:, 0]
     assert known[0, 0, 0] and not known[0, 0, 16] and known[0, 16, 16]
     assert (known[0] == ~known[1]).all()
     assert parse("kt:every=4").draw((4, 1, 64, 64), seed=0).mean() == 0.25
 
 
-def test_lesion_hides_a_sector_of_the_myocardium():
+def test_lesion_hides_a_sector_of_the_myocardium() -> None:
     shape = (3, 2, 64, 64)
     label = label_of(shape)
     label[1] = 0  # a frame without contours
@@ -284,7 +287,7 @@ def test_lesion_hides_a_sector_of_the_myocardium():
 
 
 @pytest.mark.parametrize("name", PATTERNS)
-def test_every_pattern_draws(name):
+def test_every_pattern_draws(name: str) -> None:
     text = {"frames": "frames:0.5", "slices": "slices:0.5"}.get(name, name)
     text += ":0.5" if isinstance(PATTERNS[name], PlanePattern) else ""
     shape = (2, 2, 64, 64)
@@ -304,7 +307,7 @@ def test_every_pattern_draws(name):
         ({"label": np.zeros((1, 1, 4, 5))}, DataError, "shape-mismatch"),
     ],
 )
-def test_bad_arguments_are_refused(change, error, code):
+def test_bad_arguments_are_refused(change: dict[str, Any], error: type[CmrgzError], code: str) -> None:
     arguments = {"shape": (1, 1, 4, 4), "seed": 0, **change}
     with pytest.raises(error) as caught:
         parse("0.5").draw(arguments.pop("shape"), **arguments)
