@@ -1,0 +1,97 @@
+"""The commands and the options that all of them share."""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+import typer.core
+
+from cmrgz import __version__, errors
+from cmrgz.cli import env, models
+
+GLOBAL = ("--debug", "--quiet", "-q", "--verbose", "-v")
+
+
+class Commands(typer.core.TyperGroup):
+    """A group that names the nearest command and takes no option twice."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that `args` names, with the rest of them."""
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            hint = errors.did_you_mean(args[0], self.commands)
+            raise errors.UsageError("unknown-command", args[0], "no such command", hint=hint)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not hasattr(command, "commands"):
+            _refuse_repeats(command, rest)
+        return name, command, rest
+
+
+def _refuse_repeats(command: Any, args: list[str]) -> None:
+    """The parser keeps the last of two values in silence."""
+    _, _, order = command.make_parser(typer.Context(command)).parse_args(list(args))
+    single = [p for p in order if p.param_type_name == "option" and not p.multiple and not p.count]
+    for parameter in single:
+        if single.count(parameter) > 1:
+            raise errors.UsageError("usage", f"option {parameter.opts[0]}", "is given more than once")
+
+
+app = typer.Typer(
+    cls=Commands,
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("models")(models.command)
+app.command("env")(env.command)
+
+
+def hoisted(args: Sequence[str]) -> list[str]:
+    """Return the arguments with the shared options first, so that they may stand anywhere before `--`."""
+    end = args.index("--") if "--" in args else len(args)
+    front = [a for a in args[:end] if a in GLOBAL]
+    return [*front, *(a for a in args[:end] if a not in GLOBAL), *args[end:]]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        versions = env.plugin_versions()
+        typer.echo("\n".join(f"{name} {version}" for name, version in {"cmrgz": __version__, **versions}.items()))
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def shared(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print versions and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and all warnings [CMRGZ_DEBUG=1].")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, warnings and errors only.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
+) -> None:
+    """Generative models of cardiac MRI, from reconstruction to generation. Not a medical device."""
+    del version, debug  # both are acted on before the command is parsed
+    if context.invoked_subcommand is None:
+        raise errors.UsageError("unknown-command", "cmrgz", "expected a command", hint="see cmrgz --help")
+    level = "WARNING" if quiet else "DEBUG" if verbose else "INFO"
+    _log(os.environ.get("CMRGZ_LOG_LEVEL", level).upper())
+    if quiet:
+        os.environ["TQDM_DISABLE"] = "1"
+
+
+def _log(level: str) -> None:
+    """Send the log of the library to stderr."""
+    logger = logging.getLogger("cmrgz")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.handlers = [handler]
+    try:
+        logger.setLevel(level)
+    except ValueError as error:
+        hint = errors.did_you_mean(level, ["DEBUG", "INFO", "WARNING", "ERROR"])
+        raise errors.UsageError("range", "CMRGZ_LOG_LEVEL", f"no log level '{level}'", hint=hint) from error

@@ -1,0 +1,62 @@
+"""`cmrgz env`: versions for a bug report, read from metadata, so that it works where an import does not."""
+
+import json
+import platform
+import re
+import sys
+from importlib.metadata import PackageNotFoundError, entry_points, requires, version
+from typing import Annotated, Any
+
+import typer
+
+from cmrgz import __version__
+from cmrgz.registry import MODELS, TOKENIZERS
+
+
+def command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show versions of Python, cmrgz, its dependencies and its plugins."""
+    facts = {
+        "cmrgz": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "executable": sys.executable,
+        "dependencies": dependency_versions(),
+        "plugins": plugin_versions(),
+    }
+    typer.echo(json.dumps(facts, indent=1) if as_json else "\n".join(_lines(facts)))
+
+
+def dependency_versions() -> dict[str, str]:
+    """Return the installed version of each requirement of cmrgz, extras left out."""
+    lines = [line for line in _requirements() if "extra ==" not in line]
+    names = [re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in lines]
+    return {name: _installed(name) for name in sorted(names)}
+
+
+def plugin_versions() -> dict[str, str]:
+    """Return the version of each distribution that registers a model or a tokenizer; imports none of them."""
+    points = [point for group in (MODELS, TOKENIZERS) for point in entry_points(group=group)]
+    return dict(sorted((p.dist.name, p.dist.version) for p in points if p.dist))
+
+
+def _requirements() -> list[str]:
+    try:
+        return requires("cmrgz") or []
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return []
+
+
+def _installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _lines(facts: dict[str, Any]) -> list[str]:
+    lines = []
+    for name, value in facts.items():
+        lines.append(name if isinstance(value, dict) else f"{name:<12} {value}")
+        if isinstance(value, dict):
+            lines += [f"  {key:<26} {text}" for key, text in value.items()] or ["  none"]
+    return lines

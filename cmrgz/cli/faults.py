@@ -1,0 +1,164 @@
+"""Every fault becomes one line on stderr and an exit code; a bug leaves a crash file."""
+
+import errno
+import os
+import platform
+import secrets
+import sys
+import tempfile
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from cmrgz import __version__
+from cmrgz.errors import CmrgzError, CmrgzWarning, ResourceError, UsageError, did_you_mean, format_line
+
+INTERRUPTED, CLOSED_PIPE = 130, 141
+_CLICK: Any = typer.BadParameter.__mro__[2]  # ClickException, which Typer has under a private name
+
+
+def guarded(run: Callable[[], int], arguments: Sequence[str]) -> int:
+    """Return the exit code of `run`; what it raises is told in one line, or with --debug as a traceback."""
+    try:
+        return run()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _discard_stdout()
+        return CLOSED_PIPE
+    except BaseException as error:
+        if wants_traceback(arguments):
+            traceback.print_exc()
+        known = _known(error) or _crash(error, arguments)
+        _say(known.line)
+        return known.exit_code
+
+
+def flush(code: int) -> int:
+    """Write out stdout here, where a failure can still be told, not in the interpreter's exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard_stdout()
+        raise
+    return code
+
+
+@contextmanager
+def warned(debug: bool) -> Iterator[None]:
+    """Print each of our warnings once per code, with a count at the end; foreign ones only with --debug."""
+    counts: Counter[str] = Counter()
+
+    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *rest: object) -> None:
+        if not isinstance(message, CmrgzWarning):
+            _say(f"{filename}:{lineno}: {category.__name__}: {message}")
+            return
+        counts[message.code] += 1
+        if counts[message.code] == 1:
+            _say(message.line)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default" if debug else "ignore")
+        warnings.simplefilter("always", CmrgzWarning)
+        warnings.showwarning = show  # type: ignore[assignment]  # it takes all that it is given
+        try:
+            yield
+        finally:
+            for code, count in counts.items():
+                if count > 1:
+                    _say(format_line("warning", code, "cmrgz", f"{count} times in this run"))
+
+
+def wants_traceback(arguments: Sequence[str]) -> bool:
+    """Whether --debug or CMRGZ_DEBUG=1 is given."""
+    return "--debug" in arguments or os.environ.get("CMRGZ_DEBUG", "") not in ("", "0")
+
+
+def _say(line: str) -> None:
+    """Print to stderr; nowhere to print to is no reason to fail."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        return
+
+
+def _discard_stdout() -> None:
+    """Send what is left in the buffer of stdout nowhere, so that the interpreter's exit does not fail on it."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+def _known(error: BaseException) -> CmrgzError | None:
+    """Return the error as one of ours, or None if it is a bug."""
+    if isinstance(error, CmrgzError):
+        return error
+    if isinstance(error, _CLICK):
+        return _usage(error)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the name of torch's
+        return ResourceError(
+            "too-large", "cmrgz", "memory is used up", hint="lower --batch-size or the size of the scan"
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return ResourceError("disk-full", "stdout", f"cannot be written: {error.strerror}", hint="free some space")
+    return None
+
+
+def _usage(error: Any) -> UsageError:
+    """Return a fault that the parser found: which option, what is wrong, what to type."""
+    path = error.ctx.command_path if error.ctx else "cmrgz"
+    parameter = getattr(error, "param", None)
+    if option := getattr(error, "option_name", None):
+        names = [name for p in error.ctx.command.params for name in p.opts] if error.ctx else []
+        hint = did_you_mean(option, names)
+        hint = hint if hint.startswith("did") else f"see {path} --help"
+        what = "no such option" if hasattr(error, "possibilities") else error.message
+        return UsageError("usage", f"option {option}", what, hint=hint)
+    if isinstance(error, typer.BadParameter) and parameter is not None:
+        option = parameter.param_type_name == "option"
+        where = f"option {parameter.opts[0]}" if option else parameter.name.upper()
+        missing = type(error).__name__ == "MissingParameter"
+        what = "is missing" if missing else error.message.rstrip(".")
+        return UsageError("usage" if missing else "range", where, what, hint=f"see {path} --help")
+    return UsageError("usage", path, error.format_message().rstrip("."), hint=f"see {path} --help")
+
+
+def _crash(error: BaseException, arguments: Sequence[str]) -> CmrgzError:
+    """Write a crash file and return the line that names it.
+
+    It holds no message, local or argument: they could hold what identifies a patient.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "cmrgz"
+    path = Path(os.environ.get("CMRGZ_HOME") or tempfile.gettempdir()) / f"crash-{secrets.token_hex(4)}.txt"
+    hint = f"report it with {path}; --debug shows more"
+    try:
+        from cmrgz.durable import atomic_write
+
+        atomic_write(path, _report(error, frames, arguments).encode())
+    except (CmrgzError, OSError):
+        hint = "run it again with --debug and report what it shows"
+    return CmrgzError("internal", place, f"this is a bug in cmrgz: {type(error).__name__}", hint=hint)
+
+
+def _report(error: BaseException, frames: traceback.StackSummary, arguments: Sequence[str]) -> str:
+    from cmrgz.cli.env import dependency_versions, plugin_versions
+
+    versions = {"cmrgz": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    versions |= dependency_versions() | plugin_versions()
+    options = [a.partition("=")[0] for a in arguments if a.startswith("-")]
+    return "\n".join(
+        [
+            *(f"{name} {version}" for name, version in versions.items()),
+            f"options: {' '.join(options)}",
+            f"error: {type(error).__qualname__}",
+            *(f"  {frame.filename}:{frame.lineno} {frame.name}" for frame in frames),
+            "",
+        ]
+    )

@@ -1,0 +1,107 @@
+"""`cmrgz models`: what is installed, from the specs alone; with a name, its options too."""
+
+import json
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import typer
+
+from cmrgz import registry
+from cmrgz.errors import UsageError, did_you_mean
+from cmrgz.options import Option
+from cmrgz.plugin import ModelSpec, TokenizerSpec
+
+Entry = registry.Entry[ModelSpec] | registry.Entry[TokenizerSpec]
+
+
+def command(
+    name: Annotated[
+        str | None, typer.Argument(help="A model or tokenizer, to see its options.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the installed models and tokenizers, or the options of one of them.
+
+    Broken ones are listed with the reason.
+    """
+    if name is not None:
+        facts = _details(name)
+        typer.echo(json.dumps(facts, indent=1) if as_json else "\n".join(_page(facts)))
+        return
+    found: dict[str, list[Entry]] = {
+        "models": [*registry.models().values()],
+        "tokenizers": [*registry.tokenizers().values()],
+    }
+    if as_json:
+        typer.echo(
+            json.dumps({kind: [_facts(entry) for entry in entries] for kind, entries in found.items()}, indent=1)
+        )
+        return
+    typer.echo("\n\n".join("\n".join(_table(kind.capitalize(), entries)) for kind, entries in found.items()))
+
+
+def _facts(entry: Entry) -> dict[str, Any]:
+    """Return what an entry's spec says, or why there is none."""
+    facts: dict[str, Any] = {"name": entry.name, "distribution": entry.distribution, "version": entry.version}
+    spec = entry.spec
+    if spec is None:
+        return facts | {"broken": entry.reason}
+    facts |= {"summary": spec.summary, "cite": spec.cite, "weights": "bundled" if spec.checkpoint else "none"}
+    if isinstance(spec, TokenizerSpec):
+        return {"kind": "tokenizer", **facts}
+    facts |= {"family": spec.family, "tokenizer": spec.tokenizer, "item": spec.item, "spacing": spec.spacing}
+    return {"kind": "model", **facts, "conditions": spec.conditions}
+
+
+def _details(name: str) -> dict[str, Any]:
+    """Return the facts of one entry with its options; imports what builds it."""
+    if name in registry.models():
+        spec = registry.get_model(name)
+        options = {"build": registry.model_schema(spec), "sample": registry.sample_schema(spec)}
+        return _facts(registry.models()[name]) | {key: _described(schema) for key, schema in options.items()}
+    if name in registry.tokenizers():
+        schema = registry.tokenizer_schema(registry.get_tokenizer(name))
+        return _facts(registry.tokenizers()[name]) | {"build": _described(schema)}
+    names = [*registry.models(), *registry.tokenizers()]
+    hint = did_you_mean(name, names) if names else "none is installed"
+    raise UsageError("unknown-plugin", name, "no registered model or tokenizer has this name", hint=hint)
+
+
+def _described(schema: dict[str, Option]) -> list[dict[str, Any]]:
+    return [option.describe() for option in schema.values()]
+
+
+def _table(title: str, entries: Iterable[Entry]) -> list[str]:
+    facts = [_facts(entry) for entry in entries]
+    width = max((len(f["name"]) for f in facts), default=0)
+    lines = [f"  {f['name']:<{width}}  {_row(f)}" for f in facts]
+    return [title, *(lines or ["  none installed"])]
+
+
+def _row(facts: dict[str, Any]) -> str:
+    if "broken" in facts:
+        return f"BROKEN  {facts['broken']}"
+    weights = "weights" if facts["weights"] == "bundled" else "no weights"
+    return f"{facts['summary']}  [{facts['distribution']} {facts['version']}, {weights}]"
+
+
+def _page(facts: dict[str, Any]) -> list[str]:
+    plain = {key: value for key, value in facts.items() if key not in ("build", "sample")}
+    lines = [f"{key:<13} {_text(value)}" for key, value in plain.items()]
+    titles = {"build": "Options of training (--set NAME=VALUE)", "sample": "Options of sampling (--set NAME=VALUE)"}
+    for key, title in titles.items():
+        if key in facts:
+            lines += ["", title, *(_option(option) for option in facts[key])]
+    return lines
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+def _option(option: dict[str, Any]) -> str:
+    default = ",".join(map(str, option["default"])) if isinstance(option["default"], tuple) else option["default"]
+    bounds = f" ({option['range']})" if option["range"] else ""
+    return f"  {option['name']}={default}  {option['type']}{bounds}  {option['help']}".rstrip()
