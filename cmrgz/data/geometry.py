@@ -19,6 +19,7 @@ SHEAR = 0.2
 """Largest cosine between two voxel axes: beyond it the spacing says little about distances."""
 APART = 0.5
 """How far two grids may lie apart at a corner of the volume, in voxels."""
+MEND = "write the header again, with a right affine"
 MILLIMETRES = {1: 1e3, 2: 1.0, 3: 1e-3}
 SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}
 
@@ -116,9 +117,11 @@ def check_quaternion(quaternion: tuple[float, float, float], offset: tuple[float
     """
     square = sum(q * q for q in quaternion)
     if not all(map(math.isfinite, (*offset, square))):
-        raise DataError("affine", where, "the qform is not finite", "", "write the header again")
+        raise DataError("affine", where, "the qform is not finite", "", MEND)
     if square > 1 + NOISE:
-        raise DataError("affine", where, f"the quaternion has norm {math.sqrt(square):.4g}, at most 1 is allowed")
+        raise DataError(
+            "affine", where, f"the quaternion has norm {math.sqrt(square):.4g}, at most 1 is allowed", "", MEND
+        )
 
 
 def check_affine(affine: Affine, where: str) -> None:
@@ -128,16 +131,14 @@ def check_affine(affine: Affine, where: str) -> None:
         DataError: `affine`: not finite, singular or strongly sheared; `spacing`: a voxel edge outside 0.01 .. 100 mm.
     """
     if not np.isfinite(affine).all():
-        raise DataError("affine", where, "the affine is not finite", "", "write the header again")
+        raise DataError("affine", where, "the affine is not finite", "", MEND)
     largest = np.abs(affine[:3, :3]).max(axis=0)
     if not largest.all():
-        raise DataError(
-            "affine", where, "the affine is singular", "a voxel axis has length 0", "write the header again"
-        )
+        raise DataError("affine", where, "the affine is singular", "a voxel axis has length 0", MEND)
     axes = affine[:3, :3] / largest  # first, so that no square overflows
     axes /= np.linalg.norm(axes, axis=0)
     if abs(np.linalg.det(axes)) < 1e-3:
-        raise DataError("affine", where, "the affine is singular", "voxel axes are not independent")
+        raise DataError("affine", where, "the affine is singular", "voxel axes are not independent", MEND)
     cosine = float(np.abs(axes.T @ axes - np.eye(3)).max())
     if cosine > SHEAR:
         angle = math.degrees(math.acos(min(cosine, 1.0)))

@@ -22,6 +22,7 @@ FORMATS = {348: (1, NIFTI1), 540: (2, NIFTI2)}
 Order = Literal["<", ">"]
 """Byte order: little or big-endian."""
 MAGICS = {b"n+1\0": (1, True), b"ni1\0": (1, False), b"n+2\0": (2, True), b"ni2\0": (2, False)}
+MEND = "write the file again with a program that wrote others well"
 LINE_ENDS = [13, 10, 26, 10]
 TEXTS = {1: ("data_type", "db_name", "descrip", "aux_file", "intent_name"), 2: ("descrip", "aux_file", "intent_name")}
 IDENTITY = re.compile(
@@ -143,12 +144,12 @@ def _is_single(fields: Any, version: int, where: str) -> bool:
 def _shape(dim: list[int], where: str) -> tuple[int, int, int, int]:
     rank = dim[0]
     if not 1 <= rank <= 7:
-        raise DataError("dims", where, f"says it has {rank} dimensions, 1 .. 7 are possible", f"dim = {dim}")
+        raise DataError("dims", where, f"says it has {rank} dimensions, 1 .. 7 are possible", f"dim = {dim}", MEND)
     used = dim[1 : rank + 1]
     if min(used) < 1:
-        raise DataError("dims", where, "an axis is shorter than 1 voxel", f"dim = {dim}")
+        raise DataError("dims", where, "an axis is shorter than 1 voxel", f"dim = {dim}", MEND)
     if any(n > 1 for n in used[4:]):
-        raise DataError("dims", where, "has more than x, y, z and time", f"dim = {dim}", "split it")
+        raise DataError("dims", where, "has more than x, y, z and time", f"dim = {dim}", "split it by its further axes")
     x, y, z, t = (used + [1, 1, 1])[:4]
     return x, y, z, t
 
@@ -168,19 +169,15 @@ def _scaling(slope: float, inter: float, where: str) -> tuple[float, float]:
     if slope == 0 or math.isnan(slope):
         return 1.0, 0.0
     if not (math.isfinite(slope) and math.isfinite(inter)):
-        raise DataError(
-            "scaling", where, f"scl_slope {slope} and scl_inter {inter} must be finite", "", "mend the header"
-        )
+        raise DataError("scaling", where, f"scl_slope {slope} and scl_inter {inter} must be finite", "", MEND)
     return slope, inter
 
 
 def _offset(offset: float, least: int, where: str) -> int:
     if not math.isfinite(offset) or offset != int(offset) or offset < least:
-        raise DataError(
-            "offset", where, f"vox_offset is {offset}, must be an integer from {least}", "", "mend the header"
-        )
+        raise DataError("offset", where, f"vox_offset is {offset}, must be an integer from {least}", "", MEND)
     if offset > least + GAP:
-        raise DataError("offset", where, f"vox_offset is {offset:.0f}, far beyond the header", "", "mend the header")
+        raise DataError("offset", where, f"vox_offset is {offset:.0f}, far beyond the header", "", MEND)
     return int(offset)
 
 

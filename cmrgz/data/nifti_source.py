@@ -20,13 +20,13 @@ START = 4096
 TRANSIENT = {errno.EIO, errno.ESTALE}
 PAUSES = (0.1, 0.5)
 REFUSED = {
-    errno.EACCES: ("permission", "may not be read"),
-    errno.EPERM: ("permission", "may not be read"),
-    errno.ENXIO: ("not-a-file", "is not a regular file"),
-    errno.ENOENT: ("not-found", "is not there"),
-    errno.ENOTDIR: ("not-found", "is not there"),
-    errno.ELOOP: ("not-found", "is a link that leads nowhere"),
-    errno.ENAMETOOLONG: ("not-found", "has too long a name"),
+    errno.EACCES: ("permission", "may not be read", "ask its owner for access"),
+    errno.EPERM: ("permission", "may not be read", "ask its owner for access"),
+    errno.ENXIO: ("not-a-file", "is not a regular file", "name a file"),
+    errno.ENOENT: ("not-found", "is not there", "check the path"),
+    errno.ENOTDIR: ("not-found", "is not there", "check the path"),
+    errno.ELOOP: ("not-found", "is a link in a circle", "check the path"),
+    errno.ENAMETOOLONG: ("not-found", "has too long a name", "check the path"),
 }
 SUFFIXES = {".nii.gz": "gzip", ".nii": "single", ".hdr": "pair", ".img": "pair"}
 OTHER_HALF = {".hdr": ".img", ".HDR": ".IMG", ".img": ".hdr", ".IMG": ".HDR"}
@@ -137,15 +137,18 @@ def _regular(path: Path, where: str) -> Iterator[tuple[io.FileIO, int]]:
     try:
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # so that a FIFO does not hang
     except ValueError:
-        raise DataError("not-found", where, "is not there", "its name holds a NUL") from None
+        raise DataError("not-found", where, "is not there", "its name holds a NUL", "check the path") from None
     except OSError as error:
         if error.errno not in REFUSED:
             raise
-        raise DataError(REFUSED[error.errno][0], where, REFUSED[error.errno][1]) from None
+        code, what, hint = REFUSED[error.errno]
+        raise DataError(code, where, what, "", hint) from None
     before = os.fstat(fd)
     if not stat.S_ISREG(before.st_mode):
         os.close(fd)
-        raise DataError("not-a-file", where, "is not a regular file", FILE_TYPES.get(stat.S_IFMT(before.st_mode), ""))
+        raise DataError(
+            "not-a-file", where, "is not a regular file", FILE_TYPES.get(stat.S_IFMT(before.st_mode), ""), "name a file"
+        )
     with io.FileIO(fd) as raw:
         yield raw, before.st_size
         if _identity(before) != _identity(os.stat(path)):

@@ -123,7 +123,9 @@ class Scan:
 
     def _encode_slice(self, values: NDArray[np.float64]) -> NDArray[Any]:
         if not np.isfinite(values).all():
-            raise DataError("nonfinite", "values", "NaN or infinite values cannot be stored")
+            raise DataError(
+                "nonfinite", "values", "NaN or infinite values cannot be stored", "", "check the model that made them"
+            )
         stored = values if self.slope == 1 and self.inter == 0 else (values - self.inter) / self.slope
         dtype = self.stored.dtype
         low, high = _limits(dtype)
@@ -186,7 +188,13 @@ def save(
     voxels = scan.stored if voxels is None else voxels
     where = os.fspath(path)
     if voxels.shape != scan.stored.shape:
-        raise DataError("shape-mismatch", where, f"has shape {voxels.shape}, the scan {scan.stored.shape}")
+        raise DataError(
+            "shape-mismatch",
+            where,
+            f"has shape {voxels.shape}, the scan {scan.stored.shape}",
+            "",
+            "give the shape of the scan",
+        )
     if voxels.dtype not in CODES:
         raise DataError("dtype", where, f"NIfTI has no type {voxels.dtype}", "", "convert it to float32")
     scaled = voxels.dtype == scan.stored.dtype
