@@ -1,0 +1,164 @@
+"""Scores inside a region: PSNR, SSIM and the energy score of the hole.
+
+Frames are (n, h, w) in [0, 1], scaled once per scan, and a region is bool (n, h, w). The headline region is the hole
+(`~known`): over the whole frame every method gains from the pixels that it was given. Each score comes per frame, NaN
+for a frame whose region is empty (it is never counted as 0 or 1), and as a mean over the others.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, gaussian_filter
+
+from cmrgz.errors import DataError, UsageError
+
+CAP = 80.0
+"""Highest PSNR in dB, so that one frame that is met exactly does not decide a mean."""
+SIGMA, RADIUS, K1, K2 = 1.5, 5, 0.01, 0.03
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+def psnr_frames(x: NDArray[Any], y: NDArray[Any], region: Bools) -> Floats:
+    """Return the PSNR in dB of each frame in its region, at most 80: (n,), data range 1.
+
+    Args:
+        x: Results (n, h, w) in [0, 1].
+        y: The truth (n, h, w) in [0, 1].
+        region: Bool (n, h, w).
+
+    Raises:
+        DataError: `shape-mismatch`.
+    """
+    _check(x, y, region)
+    error = _mean_in((x.astype(np.float64) - y) ** 2, region)
+    return -10 * np.log10(np.maximum(error, 10 ** (-CAP / 10)))
+
+
+def psnr(x: NDArray[Any], y: NDArray[Any], region: Bools) -> float:
+    """Return the mean of `psnr_frames` over frames with a region.
+
+    Raises:
+        DataError: `shape-mismatch`, or `mask-empty` when no frame has one.
+    """
+    return _mean_over(psnr_frames(x, y, region))
+
+
+def ssim_map(x: NDArray[Any], y: NDArray[Any]) -> Floats:
+    """Return the SSIM of each pixel's surroundings: (n, h, w).
+
+    Gaussian window of 11 x 11 pixels with sigma 1.5, K 0.01 and 0.03, data range 1, population covariance, reflecting
+    borders. Wang et al. 2004, doi:10.1109/TIP.2003.819861.
+
+    Args:
+        x: Results (n, h, w) in [0, 1].
+        y: The truth (n, h, w) in [0, 1].
+    """
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    mean_x, mean_y = _smooth(x), _smooth(y)
+    # rounding can leave a variance a little below 0
+    var_x, var_y = (np.maximum(_smooth(v * v) - m * m, 0) for v, m in ((x, mean_x), (y, mean_y)))
+    covariance = _smooth(x * y) - mean_x * mean_y
+    light = (2 * mean_x * mean_y + K1**2) / (mean_x**2 + mean_y**2 + K1**2)
+    return np.asarray(light * (2 * covariance + K2**2) / (var_x + var_y + K2**2))
+
+
+def ssim_frames(x: NDArray[Any], y: NDArray[Any], region: Bools) -> Floats:
+    """Return the mean of `ssim_map` over the region of each frame: (n,).
+
+    Args:
+        x: Results (n, h, w) in [0, 1] with the known pixels pasted back: windows at the edge of a hole straddle it.
+        y: The truth (n, h, w) in [0, 1].
+        region: Bool (n, h, w).
+
+    Raises:
+        DataError: `shape-mismatch`.
+    """
+    _check(x, y, region)
+    return _mean_in(ssim_map(x, y), region)
+
+
+def ssim(x: NDArray[Any], y: NDArray[Any], region: Bools) -> float:
+    """Return the mean of `ssim_frames` over frames with a region.
+
+    Raises:
+        DataError: `shape-mismatch`, or `mask-empty` when no frame has one.
+    """
+    return _mean_over(ssim_frames(x, y, region))
+
+
+def energy_score_frames(samples: NDArray[Any], truth: NDArray[Any], hidden: Bools) -> Floats:
+    """Return the energy score of the samples of each frame: (n,); lower is better.
+
+    `mean_k |x_k - y| - sum_{k != l} |x_k - x_l| / (2 K (K - 1))` with the Euclidean norm over the hidden pixels, over
+    the root of their number. Strictly proper: only the true posterior has the lowest expectation. For one pixel it is
+    the CRPS. Gneiting and Raftery 2007, doi:10.1198/016214506000001437.
+
+    Args:
+        samples: (k, n, h, w) in [0, 1], two or more draws of each frame.
+        truth: (n, h, w) in [0, 1].
+        hidden: Bool (n, h, w).
+
+    Raises:
+        DataError: `shape-mismatch`.
+        UsageError: `range` for fewer than two samples.
+    """
+    k = len(samples)
+    if k < 2:
+        raise UsageError("range", "energy score", "it needs 2 samples or more of each frame", f"got {k}")
+    _check(samples[0], truth, hidden)
+    near = sum((_distance(sample, truth, hidden) for sample in samples), np.zeros(len(truth)))
+    pairs = [(i, j) for i in range(k) for j in range(i)]
+    apart = sum((_distance(samples[i], samples[j], hidden) for i, j in pairs), np.zeros(len(truth)))
+    return near / k - apart / (k * (k - 1))
+
+
+def energy_score(samples: NDArray[Any], truth: NDArray[Any], hidden: Bools) -> float:
+    """Return the mean of `energy_score_frames` over frames with a hidden pixel.
+
+    Raises:
+        DataError: `shape-mismatch`, or `mask-empty` when nothing is hidden.
+        UsageError: `range` for fewer than two samples.
+    """
+    return _mean_over(energy_score_frames(samples, truth, hidden))
+
+
+def seam(known: Bools, width: int = 4) -> Bools:
+    """Return the pixels within `width` pixels of the edge between known and hidden, on both sides: (n, h, w)."""
+    return np.stack([_edge(frame, width) for frame in known]) if len(known) else known
+
+
+def _edge(known: Bools, width: int) -> Bools:
+    if known.all() or not known.any():
+        return np.zeros_like(known)
+    return np.asarray((distance_transform_edt(known) <= width) & (distance_transform_edt(~known) <= width))
+
+
+def _check(x: NDArray[Any], y: NDArray[Any], region: Bools) -> None:
+    if x.ndim != 3 or not x.shape == y.shape == region.shape or region.dtype != np.bool_:
+        facts = f"{x.shape}, {y.shape}, {region.shape} {region.dtype}"
+        raise DataError("shape-mismatch", "score", "result, truth and region must be (n, h, w), region bool", facts)
+
+
+def _smooth(x: Floats) -> Floats:
+    return np.asarray(gaussian_filter(x, SIGMA, mode="mirror", radius=RADIUS, axes=(1, 2)))
+
+
+def _mean_in(values: Floats, region: Bools) -> Floats:
+    """Return the mean of each frame in its region, NaN where that is empty."""
+    count = region.sum(axis=(1, 2))
+    total = np.where(region, values, 0).sum(axis=(1, 2))
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _distance(x: NDArray[Any], y: NDArray[Any], region: Bools) -> Floats:
+    """Return the norm of the difference in the region over the root of its number of pixels."""
+    return np.sqrt(_mean_in((x.astype(np.float64) - y) ** 2, region))
+
+
+def _mean_over(scores: Floats) -> float:
+    if np.isnan(scores).all():
+        raise DataError("mask-empty", "score", "the region is empty in every frame, so there is nothing to score")
+    return float(np.nanmean(scores))
