@@ -1,0 +1,252 @@
+"""The scans of a data set, and which of them train, tune and test.
+
+A split is by patient, and is a function of (seed, subject) alone: the order of the files does not matter, and adding a
+patient moves at most one other one across each border.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cmrgz.data.importers import LAYOUTS, Case
+from cmrgz.durable import atomic_write
+from cmrgz.errors import DataError, UsageError, warn
+
+__all__ = ["SPLITS", "Case", "Split", "builtin", "find", "read_split", "split", "split_hash", "write_split"]
+
+SPLITS = ("train", "val", "test")
+FORMAT = 1
+
+Split = dict[str, list[Case]]
+
+
+# ---------------------------------------------------------------------- find
+def find(path: str | os.PathLike[str], *, subject_column: str = "subject") -> list[Case]:
+    """Return the scans of a data set.
+
+    Args:
+        path: A scan, a manifest (CSV or JSON lines), a directory in one of the known layouts, or a pattern.
+        subject_column: The column of a manifest that names the patient.
+
+    Raises:
+        DataError: `not-found`, `empty-dataset`, `duplicate` (a scan listed twice), `leak` (a patient in two splits),
+            `wrong-extension`, or what a manifest is refused for.
+    """
+    path = Path(path)
+    layout = next((layout for layout in LAYOUTS if layout.matches(path)), None)
+    if layout is None:
+        raise _unreadable(path)
+    cases = layout.read(path, subject_column)
+    if not cases:
+        raise DataError("empty-dataset", str(path), "holds no scan (.nii, .nii.gz)", f"read as: {layout.name}")
+    _check_unique(str(path), [str(case.image.resolve()) for case in cases], "scan")
+    _prescribed(str(path), cases)
+    return cases
+
+
+def _unreadable(path: Path) -> DataError:
+    known = "; ".join(layout.what for layout in LAYOUTS[:3])
+    if not os.path.lexists(path):
+        return DataError("not-found", str(path), "is not there", f"in {path.parent}" if path.parent.is_dir() else "")
+    if path.is_file():
+        return DataError("wrong-extension", str(path), "is neither a scan nor a manifest", hint=f"known: {known}")
+    return DataError("not-a-file", str(path), "is neither a file nor a directory", hint=f"known: {known}")
+
+
+def _check_unique(where: str, keys: Iterable[str], what: str) -> None:
+    count = Counter(keys)
+    twice = sum(n > 1 for n in count.values())
+    if twice:
+        raise DataError("duplicate", where, f"lists a {what} more than once", f"{twice} of {len(count)}")
+
+
+# ---------------------------------------------------------------------- split
+def split(cases: Sequence[Case], fractions: Sequence[float] = (0.7, 0.1, 0.2), seed: int = 0) -> Split:
+    """Split by patient into train, val and test.
+
+    What the data set prescribes (`Case.split`) wins; the other patients are ordered by a hash of (seed, subject) and
+    cut at the fractions. With enough patients no split of a positive fraction is empty.
+
+    Args:
+        cases: The scans.
+        fractions: Shares of train, val and test; they sum to 1.
+        seed: Another seed, another split.
+
+    Raises:
+        DataError: `empty-dataset`; `leak` when a patient is prescribed two splits.
+        UsageError: `range` for fractions that are negative or do not sum to 1.
+    """
+    _check_fractions(fractions)
+    if not cases:
+        raise DataError("empty-dataset", "split", "there is no scan to split")
+    prescribed = _prescribed("split", cases)
+    rest = sorted({c.subject for c in cases} - set(prescribed), key=lambda s: _order(seed, s))
+    bounds = _bounds(len(rest), fractions)
+    drawn = {s: name for name, (a, b) in zip(SPLITS, bounds, strict=True) for s in rest[a:b]}
+    of = drawn | prescribed
+    return {name: [c for c in cases if of[c.subject] == name] for name in SPLITS}
+
+
+def _check_fractions(fractions: Sequence[float]) -> None:
+    if len(fractions) != len(SPLITS) or min(fractions) < 0 or not math.isclose(sum(fractions), 1, abs_tol=1e-6):
+        raise UsageError("range", "fractions", "must be three shares that sum to 1", f"got {tuple(fractions)}")
+
+
+def _prescribed(where: str, cases: Sequence[Case]) -> dict[str, str]:
+    """Return subject -> split of those whose data set prescribes one."""
+    of: dict[str, str] = {}
+    leaks = {c.subject for c in cases if c.split and of.setdefault(c.subject, c.split) != c.split}
+    if leaks:
+        raise DataError("leak", where, "puts a patient into two splits", f"{len(leaks)} of {len(of)} patients")
+    return of
+
+
+def _order(seed: int, subject: str) -> bytes:
+    return hashlib.sha256(f"{seed}\0{subject}".encode("utf-8", "surrogateescape")).digest()
+
+
+def _bounds(n: int, fractions: Sequence[float]) -> list[tuple[int, int]]:
+    """Return the range of each split; each bound grows by 0 or 1 with n."""
+    wanted = [f > 0 for f in fractions]
+    spare = n >= sum(wanted)
+    bounds, start = [], 0
+    for i in range(len(fractions)):
+        end = math.floor(n * sum(fractions[: i + 1]) + 0.5)
+        if spare:
+            end = min(max(end, start + wanted[i]), n - sum(wanted[i + 1 :]))
+        bounds.append((start, end))
+        start = end
+    return bounds
+
+
+# ---------------------------------------------------------------------- split files
+def split_hash(parts: Mapping[str, Sequence[Case]]) -> str:
+    """Return the sha256 of a split: of the ids and the contents of its scans, whatever their order."""
+    return _hash_entries({name: [_entry(case) for case in cases] for name, cases in parts.items()})
+
+
+def write_split(path: str | os.PathLike[str], parts: Mapping[str, Sequence[Case]], *, overwrite: bool = False) -> str:
+    """Write a split as JSON and return its hash. It holds hashes only: no path, name or patient.
+
+    Raises:
+        UsageError: `exists`.
+        ResourceError: The file cannot be written.
+    """
+    entries = {name: [_entry(case) for case in cases] for name, cases in parts.items()}
+    digest = _hash_entries(entries)
+    text = json.dumps({"format": FORMAT, "hash": digest, "splits": entries}, indent=1)
+    atomic_write(path, text.encode(), overwrite=overwrite)
+    return digest
+
+
+def read_split(path: str | os.PathLike[str], cases: Sequence[Case], *, verify: bool = True) -> Split:
+    """Return the stored split of `cases`.
+
+    Args:
+        path: A file of `write_split`.
+        cases: The data set; scans that the file does not list are left out, with a warning.
+        verify: Compare the contents with the stored hashes.
+
+    Raises:
+        DataError: `syntax`; `duplicate` (a scan twice), `leak` (a scan or a patient in two splits), `not-found` (listed
+            but missing), `changed` (other contents than were split).
+    """
+    where = os.fspath(path)
+    entries = _load_entries(Path(path))
+    _check_entries(where, entries)
+    at = {case.id: case for case in cases}
+    listed = [e for part in entries.values() for e in part]
+    missing = sum(e["id"] not in at for e in listed)
+    if missing:
+        raise DataError("not-found", where, "lists scans that are not in the data set", f"{missing} of {len(listed)}")
+    if verify:
+        changed = sum(e["sha256"] != _sha256(at[e["id"]].image) for e in listed)
+        if changed:
+            raise DataError("changed", where, "was made of other contents", f"{changed} of {len(listed)} scans differ")
+    if len(listed) < len(at):
+        warn("not-listed", where, "does not list every scan", f"{len(at) - len(listed)} left out")
+    return {name: [at[e["id"]] for e in part] for name, part in entries.items()}
+
+
+def _entry(case: Case) -> dict[str, str]:
+    return {"id": case.id, "subject": case.subject_id, "sha256": _sha256(case.image)}
+
+
+def _hash_entries(entries: Mapping[str, Sequence[Mapping[str, str]]]) -> str:
+    canonical = {name: sorted((e["id"], e["sha256"]) for e in part) for name, part in entries.items()}
+    return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise DataError("not-found", str(path), "is not there any more") from None
+
+
+def _load_entries(path: Path) -> dict[str, list[dict[str, str]]]:
+    try:
+        loaded = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError("not-found", str(path), "is not there") from None
+    except (ValueError, RecursionError):
+        raise DataError("syntax", str(path), "is not JSON") from None
+    if not _is_split(loaded):
+        raise DataError("syntax", str(path), "is not a split file", f"format {FORMAT}")
+    entries: dict[str, list[dict[str, str]]] = loaded["splits"]
+    return entries
+
+
+def _is_split(loaded: Any) -> bool:
+    if not isinstance(loaded, dict) or loaded.get("format") != FORMAT or not isinstance(loaded.get("splits"), dict):
+        return False
+    parts = loaded["splits"]
+    return set(parts) <= set(SPLITS) and all(isinstance(p, list) and all(map(_is_entry, p)) for p in parts.values())
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("id", "subject", "sha256"))
+
+
+def _check_entries(where: str, entries: Mapping[str, Sequence[Mapping[str, str]]]) -> None:
+    for part in entries.values():
+        _check_unique(where, (e["id"] for e in part), "scan")
+    for key, what in (("id", "scan"), ("subject", "patient")):
+        count = Counter(value for part in entries.values() for value in {e[key] for e in part})
+        leaks = sum(n > 1 for n in count.values())
+        if leaks:
+            raise DataError("leak", where, f"puts a {what} into two splits", f"{leaks} of {len(count)}")
+
+
+# ---------------------------------------------------------------------- built-in data
+def builtin(
+    n: int,
+    seed: int = 0,
+    size: int = 128,
+    spacing: float = 1.4,
+    phases: int = 6,
+    progress: Callable[[int], None] | None = None,
+) -> list[Case]:
+    """Return `n` built-in phantoms, seeds `seed` .. `seed + n - 1`; what is not in the cache is rendered first.
+
+    Args:
+        n: Subjects.
+        seed: Seed of the first.
+        size: Pixels along a side.
+        spacing: Pixel size, mm.
+        phases: Frames per cycle.
+        progress: Called with the number of subjects done.
+
+    Raises:
+        UsageError: `range`.
+        ResourceError: The cache directory cannot be written.
+    """
+    from cmrgz.data.phantom.files import cached_subjects
+
+    return cached_subjects(n, seed, size, spacing, phases, progress)

@@ -1,0 +1,68 @@
+"""One scan of a data set."""
+
+import os
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+SUFFIXES = (".nii.gz", ".nii")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan of a data set.
+
+    Attributes:
+        id: Keyed hash of subject and name: safe to store, the same wherever the data set lies.
+        subject: The patient: never in two splits. Never stored, only its hash.
+        image: The scan.
+        label: Its label map, where there is one.
+        group: Diagnosis or the like, where it is known.
+        split: The split that the data set itself prescribes.
+    """
+
+    id: str
+    subject: str
+    image: Path
+    label: Path | None = None
+    group: str | None = None
+    split: str | None = None
+
+    @property
+    def subject_id(self) -> str:
+        """Keyed hash of the subject, safe to store."""
+        return keyed_hash("subject", self.subject)
+
+
+def keyed_hash(*text: str) -> str:
+    """Return 16 hex digits that do not show `text`.
+
+    The key is public unless `CMRGZ_ID_KEY` sets one: then nobody without it can try out patient numbers.
+    """
+    key = os.environ.get("CMRGZ_ID_KEY", "cmrgz").encode("utf-8", "surrogateescape")[:64]
+    return blake2b("\0".join(text).encode("utf-8", "surrogateescape"), key=key, digest_size=8).hexdigest()
+
+
+def make_case(
+    root: Path,
+    image: Path,
+    subject: str,
+    label: Path | None = None,
+    group: str | None = None,
+    split: str | None = None,
+) -> Case:
+    """Return the case of `image` in the data set at `root`."""
+    name = os.path.relpath(image, root).replace(os.sep, "/")
+    return Case(keyed_hash("case", subject, name), subject, image, label, group, split)
+
+
+def is_scan(path: Path) -> bool:
+    """Return whether the name is that of a scan; hidden files are none."""
+    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
+
+
+def stem(path: Path) -> str:
+    """Return the name without `.nii` or `.nii.gz`."""
+    name = path.name
+    length = next((len(s) for s in SUFFIXES if name.lower().endswith(s)), 0)
+    return name[: len(name) - length]

@@ -1,0 +1,124 @@
+"""Manifest: a CSV or JSON-lines file with one scan a row.
+
+Columns: `image` (required), `subject`, `label`, `group`, `split`; others are ignored. Paths are relative to the
+manifest.
+"""
+
+import csv
+import json
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+
+from cmrgz.data.importers.case import Case, make_case, stem
+from cmrgz.errors import DataError, did_you_mean
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
+COLUMNS = ("image", "subject", "label", "group", "split")
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+          "test": "test", "testing": "test"}  # fmt: skip
+MAX_BYTES = 64 << 20
+
+Row = tuple[str, dict[str, str]]
+
+
+def is_manifest(path: Path) -> bool:
+    """Return whether the name is that of a manifest."""
+    return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
+def read_manifest(path: Path, subject_column: str = "subject") -> list[Case]:
+    """Return the cases of a manifest, in its order.
+
+    Args:
+        path: The manifest.
+        subject_column: The column that names the patient.
+
+    Raises:
+        DataError: `encoding` or `syntax`; `unknown-key` for a missing or misspelt column; `not-found` for scans that
+            are listed but missing.
+    """
+    rows = list(_rows(path))
+    cases = [_case(path, where, row, subject_column) for where, row in rows]
+    _check_files(path, [where for where, _ in rows], cases)
+    return cases
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    """Yield (`file:line`, column -> text) per scan."""
+    if path.stat().st_size > MAX_BYTES:
+        raise DataError("too-large", str(path), "is no manifest", f"{path.stat().st_size} bytes, at most {MAX_BYTES}")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError("encoding", str(path), "is not UTF-8", f"byte {error.start}") from None
+    rows = _csv_rows(path, text) if path.suffix.lower() in (".csv", ".tsv") else _json_rows(path, text)
+    for where, row in rows:
+        yield where, {k.strip().lower(): v.strip() for k, v in row.items()}
+
+
+def _csv_rows(path: Path, text: str) -> Iterator[Row]:
+    header = text.partition("\n")[0]
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.DictReader(text.splitlines(), delimiter=delimiter, strict=True, restval="")
+    try:
+        for row in reader:
+            where = f"{path}:{reader.line_num}"
+            if None in row:
+                raise DataError("syntax", where, "has more fields than the header has columns")
+            yield where, row
+    except csv.Error as error:
+        raise DataError("syntax", f"{path}:{reader.line_num}", f"is not CSV: {error}") from None
+
+
+def _json_rows(path: Path, text: str) -> Iterator[Row]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            raise DataError("syntax", where, "is not JSON", hint="one object a line") from None
+        if not isinstance(row, dict):
+            raise DataError("type", where, f"expected an object, got {type(row).__name__}")
+        yield where, {k: "" if v is None else str(v) for k, v in row.items()}
+
+
+def _case(path: Path, where: str, row: dict[str, str], subject_column: str) -> Case:
+    _check_columns(where, row, subject_column.lower())
+    if not row["image"]:
+        raise DataError("syntax", where, "names no image")
+    image = path.parent / row["image"]
+    label = path.parent / row["label"] if row.get("label") else None
+    subject = row.get(subject_column.lower()) or stem(image)
+    return make_case(path.parent, image, subject, label, row.get("group") or None, _split(where, row))
+
+
+def _check_columns(where: str, row: dict[str, str], subject_column: str) -> None:
+    """Refuse a missing `image` or subject column and what looks like a misspelt one: a lost `split` would leak."""
+    required = ["image"] if subject_column == "subject" else ["image", subject_column]
+    for name in required:
+        if name not in row:
+            raise DataError("unknown-key", where, f"there is no column '{name}'", hint=did_you_mean(name, row))
+    absent = [c for c in COLUMNS if c not in row]
+    for name in row:
+        near = get_close_matches(name, absent, 1, 0.8) if name not in COLUMNS else []
+        if near and name != subject_column:
+            raise DataError("unknown-key", where, f"there is no column '{name}'", hint=f"did you mean '{near[0]}'?")
+
+
+def _split(where: str, row: dict[str, str]) -> str | None:
+    name = row.get("split", "").lower()
+    if name and name not in SPLITS:
+        raise DataError("unknown-key", where, f"there is no split '{name}'", hint=did_you_mean(name, SPLITS))
+    return SPLITS[name] if name else None
+
+
+def _check_files(path: Path, where: list[str], cases: list[Case]) -> None:
+    """Refuse a manifest that lists files which are not there; say how many and in which line the first is."""
+    missing = [w for w, c in zip(where, cases, strict=True) if not all(p.exists() for p in (c.image, c.label) if p)]
+    if missing:
+        facts = f"{len(missing)} of {len(cases)} rows"
+        raise DataError("not-found", missing[0], "lists a file that is not there", facts,
+                        "paths are relative to the manifest")  # fmt: skip
