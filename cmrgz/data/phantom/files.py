@@ -1,0 +1,195 @@
+"""Phantom folders: a data set by itself, with label maps, truth and manifest; and the cache of built-in subjects."""
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cmrgz.data.importers import Case
+from cmrgz.data.importers.case import make_case
+from cmrgz.data.phantom.kinematics import contraction
+from cmrgz.data.phantom.render import Array, Labels, Phantom, label_truth
+from cmrgz.data.phantom.subject import sample_subject
+from cmrgz.data.scan import Scan, save
+from cmrgz.durable import atomic_write
+from cmrgz.durable.system import reported
+from cmrgz.errors import ResourceError, UsageError
+
+Progress = Callable[[int], None]
+
+IMAGE, LABELS, TRUTH, MANIFEST = "cine.nii.gz", "labels.nii.gz", "truth.json", "manifest.csv"
+RENDERING = 1
+"""Raise it with any change of the rendered bits: the cache is keyed by it."""
+
+
+def name_of(seed: int) -> str:
+    """Return the subject's name, `sub-0007`."""
+    return f"sub-{seed:04d}"
+
+
+def middle(heights: Array, slices: int | None) -> Array:
+    """Return the `slices` middle ones of the slice heights; all when None."""
+    if slices is None:
+        return heights
+    if not 1 <= slices <= len(heights):
+        raise UsageError("range", "slices", f"must be 1 .. {len(heights)} for this subject, got {slices}")
+    start = (len(heights) - slices + 1) // 2
+    return heights[start : start + slices]
+
+
+def write_subject(
+    folder: Path, phantom: Phantom, phases: int = 12, slices: int | None = None, *, overwrite: bool = False
+) -> dict[str, Any]:
+    """Render a subject into `cine.nii.gz` and `labels.nii.gz`, and return its truth record.
+
+    Args:
+        folder: Where to write; its name is the subject's.
+        phantom: The subject.
+        phases: Frames per cycle.
+        slices: Only so many middle slices; all when None.
+        overwrite: Replace files that are there.
+
+    Returns:
+        The record of `truth.json`: how it was rendered, `labels` (disc summation over the rendered label maps),
+        `continuum` (quadrature) and `request` (what was drawn).
+
+    Raises:
+        UsageError: `exists` or `range`.
+        ResourceError: The files cannot be written.
+    """
+    labels, heights = _render(folder, phantom, phases, slices, overwrite)
+    s = phantom.subject
+    es = int(np.argmax(contraction(np.arange(phases) / phases, s.hr)))
+    record = {
+        "id": folder.name,
+        "seed": s.seed,
+        "group": s.group,
+        "sex": s.sex,
+        "bmi": s.bmi,
+        "phases": phases,
+        "spacing": phantom.spacing,
+        "dz": phantom.dz,
+        "slices": heights.tolist(),
+        "ed_frame": 0,
+        "es_frame": es,
+        "labels": _finite(label_truth(labels, phantom.spacing, phantom.dz, es)),
+        "continuum": phantom.truth(),
+        "request": {k: v for k, v in asdict(s).items() if k != "seed"},
+    }
+    return record
+
+
+def _render(folder: Path, phantom: Phantom, phases: int, slices: int | None, overwrite: bool) -> tuple[Labels, Array]:
+    """Write both files of a subject, the label map last: where it is, the subject is whole."""
+    if not overwrite and folder.exists():  # told before the rendering, not after it
+        raise UsageError("exists", str(folder), "is there already", hint="add --overwrite")
+    with reported(folder):
+        folder.mkdir(0o700, parents=True, exist_ok=True)
+    heights = middle(phantom.heights(), slices)
+    images, labels = phantom.cine(phases, heights)
+    sp = phantom.spacing
+    shape = len(images), len(heights), phantom.size, phantom.size
+    scan = Scan.blank(shape, (phantom.dz, sp, sp), frame_time=60.0 / phantom.subject.hr / phases)
+    save(folder / IMAGE, scan, np.minimum(images, np.iinfo(np.int16).max).astype(np.int16), overwrite=overwrite)
+    save(folder / LABELS, scan, labels, overwrite=overwrite)
+    return labels, heights
+
+
+def _finite(record: dict[str, float]) -> dict[str, float | None]:
+    """Return the record with None for what is not a number, as JSON has it."""
+    return {k: v if math.isfinite(v) else None for k, v in record.items()}
+
+
+def write_dataset(
+    out: Path,
+    phantoms: Iterable[Phantom],
+    phases: int = 12,
+    slices: int | None = None,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> list[dict[str, Any]]:
+    """Render subjects into a folder that is a data set by itself, and return their truth records.
+
+    Writes `sub-XXXX/{cine,labels}.nii.gz`, then `truth.json` and `manifest.csv` (image, subject, label, group).
+
+    Args:
+        out: The folder.
+        phantoms: The subjects, rendered one at a time.
+        phases: Frames per cycle.
+        slices: Only so many middle slices of each; all when None.
+        overwrite: Replace what is there.
+        progress: Called with the number of subjects done.
+
+    Raises:
+        UsageError: `exists`: a manifest or a subject's folder is there already; or `range`.
+        ResourceError: The folder cannot be written.
+    """
+    if not overwrite and (out / MANIFEST).exists():
+        raise UsageError("exists", str(out / MANIFEST), "is there already", hint="add --overwrite")
+    records = []
+    for phantom in phantoms:
+        folder = out / name_of(phantom.subject.seed)
+        records.append(write_subject(folder, phantom, phases, slices, overwrite=overwrite))
+        if progress is not None:
+            progress(len(records))
+    atomic_write(out / TRUTH, json.dumps(records, indent=1, allow_nan=False).encode(), overwrite=overwrite)
+    atomic_write(out / MANIFEST, _manifest(records), overwrite=overwrite)
+    return records
+
+
+def _manifest(records: Sequence[dict[str, Any]]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "subject", "label", "group"])
+    for r in records:
+        writer.writerow([f"{r['id']}/{IMAGE}", r["id"], f"{r['id']}/{LABELS}", r["group"]])
+    return text.getvalue().encode()
+
+
+# ---------------------------------------------------------------------- cache
+def cache_directory() -> Path:
+    """Return where built-in data lies: `CMRGZ_CACHE`, else `cmrgz` in the user's cache directory.
+
+    Raises:
+        ResourceError: `io`: there is no home directory to put it in.
+    """
+    if named := os.environ.get("CMRGZ_CACHE"):
+        return Path(named)
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        raise ResourceError("io", "CMRGZ_CACHE", "there is no home directory for a cache", hint="set it") from None
+    return Path(base) / "cmrgz"
+
+
+def cached_subjects(
+    n: int, seed: int, size: int, spacing: float, phases: int, progress: Progress | None = None
+) -> list[Case]:
+    """Return `n` lite subjects of the cache; those that are not there are rendered first.
+
+    See `cmrgz.data.cases.builtin`. Two processes may fill one cache: they write the same bytes.
+    """
+    if n < 1:
+        raise UsageError("range", "subjects", f"must be 1 or more, got {n}")
+    root = cache_directory() / "phantom" / f"v{RENDERING}-{size}px-{spacing:g}mm-{phases}ph"
+    return [_cached(root, k, size, spacing, phases, i, progress) for i, k in enumerate(range(seed, seed + n), 1)]
+
+
+def _cached(
+    root: Path, seed: int, size: int, spacing: float, phases: int, done: int, progress: Progress | None
+) -> Case:
+    folder = root / name_of(seed)
+    if not (folder / LABELS).exists():
+        phantom = Phantom(seed, size=size, spacing=spacing, nsub=1, fit_rv=False)
+        _render(folder, phantom, phases, None, overwrite=True)
+    if progress is not None:
+        progress(done)
+    return make_case(root, folder / IMAGE, folder.name, folder / LABELS, sample_subject(seed).group)

@@ -1,0 +1,104 @@
+"""A phantom folder is a data set by itself; an interrupted one holds whole files only."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cmrgz.data.cases import find
+from cmrgz.data.phantom import Phantom, label_truth
+from cmrgz.data.phantom.files import cache_directory, middle, write_dataset
+from cmrgz.data.scan import load
+from cmrgz.errors import ResourceError, UsageError
+
+
+def tiny(seed: int, group: str | None = None) -> Phantom:
+    return Phantom(seed, group, size=32, spacing=6.0, nsub=1, fit_rv=False)
+
+
+def files(root: Path) -> list[str]:
+    return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
+
+
+def test_folder_is_a_data_set(tmp_path: Path) -> None:
+    done: list[int] = []
+    records = write_dataset(tmp_path, [tiny(3, "DCM"), tiny(12345, "HCM")], 3, progress=done.append)
+    assert done == [1, 2]
+    assert files(tmp_path) == [
+        "manifest.csv", "sub-0003/cine.nii.gz", "sub-0003/labels.nii.gz", "sub-12345/cine.nii.gz",
+        "sub-12345/labels.nii.gz", "truth.json",
+    ]  # fmt: skip
+    assert json.loads((tmp_path / "truth.json").read_text()) == json.loads(json.dumps(records))
+    first, second = find(tmp_path)
+    assert (first.subject, first.group, second.subject, second.group) == ("sub-0003", "DCM", "sub-12345", "HCM")
+    assert first.label == tmp_path / "sub-0003/labels.nii.gz"
+
+
+def test_files_hold_what_was_rendered(tmp_path: Path) -> None:
+    (record,) = write_dataset(tmp_path, [tiny(3)], 4)
+    scan, labels = load(tmp_path / "sub-0003/cine.nii.gz"), load(tmp_path / "sub-0003/labels.nii.gz")
+    images, drawn = tiny(3).cine(4)
+    assert np.array_equal(scan.stored, images) and np.array_equal(labels.stored, drawn)
+    assert scan.stored.dtype == np.int16 and labels.stored.dtype == np.uint8
+    assert scan.spacing == pytest.approx((10, 6, 6))
+    assert scan.geometry.frame_time == pytest.approx(60 / record["request"]["hr"] / 4)
+    assert scan.slice_positions[0] == 0, "the first slice is the base"
+    expected = label_truth(drawn, 6.0, 10.0, record["es_frame"])
+    assert record["labels"] == expected and record["slices"] == tiny(3).heights().tolist()
+
+
+def test_middle_slices(tmp_path: Path) -> None:
+    write_dataset(tmp_path, [tiny(3)], 1, slices=2)
+    heights = tiny(3).heights()
+    at = middle(heights, 2)
+    assert load(tmp_path / "sub-0003/cine.nii.gz").shape == (1, 2, 32, 32)
+    assert abs(at.mean() - heights.mean()) <= 5 and np.isin(at, heights).all()
+    assert middle(heights, None) is heights
+    for wrong in (0, len(heights) + 1):
+        with pytest.raises(UsageError, match=r"error\[range\]"):
+            middle(heights, wrong)
+
+
+def test_a_stack_without_cavity_has_no_ejection_fraction(tmp_path: Path) -> None:
+    phantom = Phantom(3, size=16, spacing=14.0, dz=50, nsub=1, fit_rv=False)
+    write_dataset(tmp_path, [phantom], 1, slices=1)
+    text = (tmp_path / "truth.json").read_text()
+    assert "NaN" not in text and json.loads(text)
+
+
+def test_what_is_there_is_kept_without_overwrite(tmp_path: Path) -> None:
+    write_dataset(tmp_path, [tiny(3)], 1)
+    before = {name: (tmp_path / name).read_bytes() for name in files(tmp_path)}
+    for seed in (3, 4):
+        with pytest.raises(UsageError, match=r"error\[exists\]"):
+            write_dataset(tmp_path, [tiny(seed)], 2)
+    assert {name: (tmp_path / name).read_bytes() for name in files(tmp_path)} == before
+    write_dataset(tmp_path, [tiny(3)], 1, overwrite=True)
+    assert {name: (tmp_path / name).read_bytes() for name in files(tmp_path)} == before, "the same bytes every time"
+
+
+def test_interrupted_rendering_leaves_whole_files_only(tmp_path: Path) -> None:
+    def interrupted() -> Iterator[Phantom]:
+        yield tiny(0)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_dataset(tmp_path, interrupted(), 2)
+    assert files(tmp_path) == ["sub-0000/cine.nii.gz", "sub-0000/labels.nii.gz"]
+    assert load(tmp_path / "sub-0000/cine.nii.gz").shape[0] == 2
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResourceError):
+        write_dataset(tmp_path / "file", [tiny(0)], 1)
+
+
+def test_cache_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("CMRGZ_CACHE", raising=False)
+    assert cache_directory() == tmp_path / "cmrgz"
+    monkeypatch.setenv("CMRGZ_CACHE", str(tmp_path / "own"))
+    assert cache_directory() == tmp_path / "own"
