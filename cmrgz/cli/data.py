@@ -1,0 +1,106 @@
+"""`cmrgz data`: render phantoms, check a data set."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cmrgz.errors import UsageError
+
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+
+BAD_DATA = 3
+
+
+@app.callback(invoke_without_command=True)
+def data(context: typer.Context) -> None:
+    """Render phantoms, check a data set."""
+    if context.invoked_subcommand is None:
+        raise UsageError("unknown-command", "cmrgz data", "expected a command", hint="see cmrgz data --help")
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(help="The folder to write.")],
+    subjects: Annotated[int, typer.Option(help="How many.", min=1)] = 4,
+    size: Annotated[int, typer.Option(help="Pixels along a side.")] = 128,
+    spacing: Annotated[float | None, typer.Option(help="Pixel size in mm; 230.4 / size if not given.")] = None,
+    phases: Annotated[int, typer.Option(help="Frames per cycle; 12 or more for ejection fractions.", min=1)] = 12,
+    slices: Annotated[int | None, typer.Option(help="Only so many middle slices.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the first subject; the next ones follow.", min=0)] = 0,
+    group: Annotated[str | None, typer.Option(help="NOR, DCM, HCM, MINF or RV; drawn if not given.")] = None,
+    lite: Annotated[bool, typer.Option("--lite", help="Fast: no through-plane partial volume, no RV fit.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="No misregistration, trabeculae, atria, outflow.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the truth of each subject as JSON.")] = False,
+) -> None:
+    """Render virtual subjects: cine, labels, exact volumes and a manifest, a data set by itself."""
+    from cmrgz.data.phantom import Phantom, sample_subject
+    from cmrgz.data.phantom.files import write_dataset
+
+    sample_subject(seed, group)  # refuse a wrong group before anything is written
+    phantoms = (
+        Phantom(seed + k, group, size, spacing, nsub=1 if lite else 2, realism=not plain, fit_rv=not lite)
+        for k in range(subjects)
+    )
+    with _bar(subjects, "subjects") as progress:
+        records = write_dataset(out, phantoms, phases, slices, overwrite=overwrite, progress=progress)
+    _print(records, [_line(record) for record in records], as_json)
+
+
+@app.command()
+def check(
+    path: Annotated[Path, typer.Argument(metavar="DATA", help="Directory, manifest, scan or pattern.")],
+    subject_column: Annotated[str, typer.Option(help="The manifest's column that names the patient.")] = "subject",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Read every scan and label map of a data set, and report all bad ones at once."""
+    from cmrgz.data import cases
+    from cmrgz.data.check import check as check_cases
+
+    found = cases.find(path, subject_column=subject_column)
+    with _bar(len(found), "scans") as progress:
+        bad = check_cases(found, progress)
+    for error in bad:
+        typer.echo(error.line, err=True)
+    subjects, labels = len({c.subject for c in found}), sum(c.label is not None for c in found)
+    facts = {"scans": len(found), "subjects": subjects, "labels": labels}
+    faults = [{key: getattr(error, key) for key in ("code", "where", "what", "facts", "hint")} for error in bad]
+    text = f"{len(found)} scans of {subjects} subjects, {labels} with labels: {len(bad)} bad"
+    _print(facts | {"bad": faults}, [text], as_json)
+    if bad:
+        raise typer.Exit(BAD_DATA)
+
+
+def _line(record: dict[str, Any]) -> str:
+    c, labels = record["continuum"], record["labels"]
+    volumes = (f"{k} {c[k]:.{digits}f} ({_number(labels[k], digits)})" for k, digits in _COLUMNS)
+    return f"{record['id']} {record['group']:4s} {'  '.join(volumes)}"
+
+
+_COLUMNS = (("LVEDV", 1), ("LVEF", 3), ("RVEF", 3))
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _print(record: Any, lines: list[str], as_json: bool) -> None:
+    import json
+
+    typer.echo(json.dumps(record, indent=1) if as_json else "\n".join(lines))
+
+
+@contextmanager
+def _bar(total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on stderr, if it is a terminal; gives a function that is told how many are done."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit=f" {unit}", disable=None, leave=False) as bar:
+
+        def show(done: int) -> None:
+            bar.update(done - bar.n)
+
+        yield show
