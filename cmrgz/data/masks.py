@@ -168,7 +168,8 @@ def _value(key: str, text: str, kind: object) -> Value:
 def _allowed(kind: object) -> range:
     """Return the range of `Annotated[int, range(...)]`, alone or in a union with None."""
     parts = [kind, *get_args(kind)]
-    return next(meta for part in parts for meta in getattr(part, "__metadata__", ()))  # type: ignore[no-any-return]
+    allowed: range = next(meta for part in parts for meta in getattr(part, "__metadata__", ()))
+    return allowed
 
 
 def _check_ratio(name: str, pattern: PlanePattern | ScanPattern, ratio: float | None, every: bool) -> None:
