@@ -237,6 +237,9 @@ def test_heart_centre_falls_back_to_the_planes_centre() -> None:
     assert heart_centre(voxels[:1], everything[:1]) == (49.5, 59.5)
     assert heart_centre(voxels, ~everything) == (49.5, 59.5)
     assert heart_centre(voxels, parse("frames:0.9").draw(voxels.shape, seed=0)) == (49.5, 59.5)
+    little = everything & (np.arange(10) == 0)[:, None, None, None]
+    little[1, :, :10, :40] = True  # 3 % of the plane is known twice
+    assert heart_centre(voxels, little) == (49.5, 59.5)
     still = np.repeat(voxels[:1], 7, axis=0) / np.float32(3)
     assert heart_centre(still, everything[:7]) == (49.5, 59.5)
 
