@@ -151,7 +151,7 @@ def _regular(path: Path, where: str) -> Iterator[tuple[io.FileIO, int]]:
         )
     with io.FileIO(fd) as raw:
         yield raw, before.st_size
-        if _identity(before) != _identity(os.stat(path)):
+        if _changed(path, before):
             raise DataError(
                 "changed", where, "changed while it was read", "", "wait until it is written, then try again"
             )
@@ -159,6 +159,13 @@ def _regular(path: Path, where: str) -> Iterator[tuple[io.FileIO, int]]:
 
 def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _changed(path: Path, before: os.stat_result) -> bool:
+    try:
+        return _identity(os.stat(path)) != _identity(before)
+    except FileNotFoundError:
+        return True
 
 
 def _check_content(start: bytes, kind: str, where: str) -> None:
