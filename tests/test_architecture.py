@@ -16,7 +16,7 @@ import cmrgz
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = sorted((ROOT / "cmrgz").rglob("*.py"))
-PLUGINS = sorted(p for p in (ROOT / "plugins").glob("*/cmrgz_*") if p.is_dir())
+PLUGINS = sorted(p.parent for p in (ROOT / "plugins").glob("*/cmrgz_*/__init__.py"))
 PLUGIN_FILES = sorted(f for p in PLUGINS for f in p.rglob("*.py"))
 SHIPPED = [*CORE, *PLUGIN_FILES]
 
