@@ -1,0 +1,52 @@
+"""`cmrgz train`: train a tokenizer or a model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    name: Annotated[str, typer.Argument(help="Model or tokenizer, see `cmrgz models`.")],
+    data: Annotated[
+        list[str] | None, typer.Argument(help="Data sets: folders, scans or manifests. None: built-in phantoms.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the run [runs/NAME].")] = None,
+    share: Annotated[list[float] | None, typer.Option(help="Weight of each data set, in order [equal].")] = None,
+    validation: Annotated[
+        list[str] | None, typer.Option(help="Data to validate on [a tenth of the patients of each data set].")
+    ] = None,
+    tokenizer: Annotated[str | None, typer.Option(help="Tokenizer of a model: name or checkpoint folder.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-C", help="YAML file of options, as for --set; --set wins.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="name=value: an option of the training or of the architecture.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    device: Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    half: Annotated[bool, typer.Option("--half", help="Store the weights in half precision.")] = False,
+) -> None:
+    """Train a tokenizer or a model, or continue the run in the output folder.
+
+    Ctrl-C stores the state; the same command goes on. The weights are in OUTPUT/checkpoint, for --model.
+    """
+    from cmrgz.cli.devices import pick, range_checked
+    from cmrgz.training import settings
+    from cmrgz.training.run import Plan, train
+
+    build, options = settings.read(name, config, set_ or [])
+    plan = Plan(
+        name=name,
+        output=output or Path("runs") / name,
+        data=data or (),
+        shares=share or (),
+        validation=validation or (),
+        tokenizer=tokenizer,
+        build=build,
+        train=options,
+        seed=range_checked("--seed", seed, 0, 2**63 - 1),
+        device=pick(device),
+        dtype="float16" if half else "float32",
+    )
+    typer.echo(str(train(plan, quiet=False)))

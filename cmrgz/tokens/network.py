@@ -1,0 +1,57 @@
+"""What a token plugin supplies: a network that gives logits for any position from the vectors of any others."""
+
+from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
+
+from torch import Tensor, nn
+
+from cmrgz.model import Condition
+
+Cache = TypeVar("Cache")
+
+
+class CausalNetwork(nn.Module, ABC, Generic[Cache]):
+    """A causal network over positions in any order, with a static cache.
+
+    Content (the vectors that are known or already drawn) and targets (the positions asked for) are apart, so that
+    several targets can be asked at once, and a cached vector does not depend on what was asked after it.
+    Shapes: b items, n positions, m new ones, c channels of a vector, d features.
+    """
+
+    @abstractmethod
+    def train_states(self, vectors: Tensor, order: Tensor, condition: Condition | None) -> Tensor:
+        """Return features (b, n, d) that predict position `order[:, i]` from `vectors[:, :i]` (b, n, c), for all i.
+
+        Both `vectors` and `order` (b, n) are in the order of prediction.
+        """
+
+    @abstractmethod
+    def start(self, batch: int, n: int, condition: Condition | None) -> Cache:
+        """Return an empty cache for `n` positions."""
+
+    @abstractmethod
+    def extend(self, cache: Cache, vectors: Tensor, positions: Tensor, slots: Tensor) -> None:
+        """Write content (b, m, c) of `positions` (b, m) into `slots` (b, m) of the cache; slot n is dropped.
+
+        The content of a slot sees the slots before it, and those of this call up to itself.
+        """
+
+    @abstractmethod
+    def forward(self, cache: Cache, targets: Tensor, length: Tensor) -> Tensor:
+        """Return features (b, m, d) of the `targets` (b, m), which see the first `length` (b,) slots."""
+
+    @abstractmethod
+    def logits(self, features: Tensor, codes: Tensor, level: int) -> Tensor:
+        """Return logits (..., vocab) of the code at `level`, given features (..., d) and the codes (..., >= level)
+        of the levels before it at the same position.
+        """
+
+    def fit(self, vectors: Tensor, codes: Tensor, features: Tensor) -> None:
+        """Set input statistics from a training sample; called once.
+
+        Args:
+            vectors: (n, c) vectors.
+            codes: (n, levels) their codes.
+            features: (levels, vocab, c) what each code adds to a vector.
+        """
+        del vectors, codes, features

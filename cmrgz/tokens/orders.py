@@ -1,0 +1,89 @@
+"""In which order positions are predicted.
+
+An order is a permutation of the n positions per item. Decoding reads it from the left: the positions at its start that
+are known go into the cache in one prefill, the rest are drawn one after another (or several a step).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from cmrgz.rng import Streams
+
+
+def _van_der_corput(index: int, base: int) -> float:
+    value, scale = 0.0, 1.0
+    while index:
+        index, digit = divmod(index, base)
+        scale /= base
+        value += digit * scale
+    return value
+
+
+def halton(grid: tuple[int, int]) -> Tensor:
+    """Return the positions (n,) of a grid (h, w) in the order in which a 2-D Halton sequence reaches them.
+
+    Neighbours in the order are far apart in the grid, so positions drawn in one step hardly depend on each other
+    (Besnier et al. 2025, arXiv 2503.17076).
+    """
+    h, w = grid
+    seen: dict[int, None] = {}
+    index = 0
+    while len(seen) < h * w:
+        index += 1
+        row, column = int(_van_der_corput(index, 2) * h), int(_van_der_corput(index, 3) * w)
+        seen.setdefault(row * w + column)
+    return torch.tensor(list(seen))
+
+
+def known_first(order: Tensor, known: Tensor) -> Tensor:
+    """Return `order` (b, n) with the known positions moved to its start; `known` (b, n) is indexed by position."""
+    rank = known.gather(1, order).logical_not()
+    return order.gather(1, rank.long().argsort(dim=1, stable=True))
+
+
+def any_order(known: Tensor, grid: tuple[int, int], rng: Streams) -> Tensor:
+    """Known positions first, then the hidden ones along a Halton sequence that starts at a random place.
+
+    Every hidden position sees all the evidence: exact for a model that is trained in any order.
+    """
+    base = halton(grid)
+    shift = (rng.uniform(1) * len(base)).long()
+    order = base[(torch.arange(len(base)) + shift) % len(base)].to(known.device)
+    return known_first(order, known)
+
+
+def raster(known: Tensor, grid: tuple[int, int], rng: Streams) -> Tensor:
+    """Row by row, known positions forced where they come: the paper's baseline. Later evidence is not seen."""
+    del rng
+    return torch.arange(grid[0] * grid[1], device=known.device).expand(len(known), -1)
+
+
+Order = Callable[[Tensor, tuple[int, int], Streams], Tensor]
+ORDERS: dict[str, Order] = {"any": any_order, "raster": raster}
+
+
+def prefix_length(order: Tensor, known: Tensor) -> Tensor:
+    """Return how many positions at the start of `order` (b, n) are known: (b,)."""
+    return known.gather(1, order).long().cumprod(1).sum(1)
+
+
+def training_order(grid: tuple[int, int], raster_share: float, rng: Streams) -> Tensor:
+    """Return random orders (b, n) for training: raster, scattered, or grown from blocks, as masks are in use.
+
+    Blocks are 2x2 cells in random order (16-pixel patches), or positions by distance from a random centre, nearest
+    last: the order in which a box is filled after its surroundings.
+    """
+    n = grid[0] * grid[1]
+    u, scattered = rng.uniform(3), rng.uniform(n)
+    rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
+    cell = (rows // 2 * (grid[1] // 2 + 1) + columns // 2).flatten()
+    cells = rng.uniform(int(cell.max()) + 1)[:, cell] + 1e-3 * scattered
+    away_y = (rows.flatten() - u[:, 1:2] * grid[0]).abs()
+    away_x = (columns.flatten() - u[:, 2:3] * grid[1]).abs()
+    box = -torch.maximum(away_y, away_x).floor() + scattered
+    rest = (u[:, :1] - raster_share) / (1 - raster_share)
+    score = torch.where(rest < 0.4, scattered, torch.where(rest < 0.8, cells, box))
+    score = torch.where(rest < 0, torch.arange(n).float(), score)
+    return score.argsort(dim=1)

@@ -1,0 +1,32 @@
+"""Drawing a code from logits, with uniform numbers that are given: the same numbers give the same codes."""
+
+import torch
+from torch import Tensor
+
+
+def truncate(logits: Tensor, top_k: int, top_p: float) -> Tensor:
+    """Return logits (..., vocab) with all but the `top_k` best, or the smallest set of share `top_p`, at -inf.
+
+    `top_k` 0 and `top_p` 1 keep all. At least the best one stays.
+    """
+    if 0 < top_k < logits.shape[-1]:
+        bound = logits.topk(top_k, -1).values[..., -1:]
+        logits = logits.masked_fill(logits < bound, -torch.inf)
+    if top_p < 1:
+        ranked, index = logits.sort(-1, descending=True)
+        before = ranked.softmax(-1).cumsum(-1) - ranked.softmax(-1)
+        dropped = torch.zeros_like(before, dtype=torch.bool).scatter(-1, index, before >= top_p)
+        logits = logits.masked_fill(dropped, -torch.inf)
+    return logits
+
+
+def draw(logits: Tensor, u: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
+    """Return codes (...) drawn from logits (..., vocab) by inverting the distribution function at u (...) in [0, 1).
+
+    `temperature` 0 returns the most likely code.
+    """
+    if temperature == 0:
+        return logits.argmax(-1)
+    share = truncate(logits.float() / temperature, top_k, top_p).softmax(-1).cumsum(-1)
+    code = (share <= u[..., None] * share[..., -1:]).sum(-1)
+    return code.clamp(max=logits.shape[-1] - 1)

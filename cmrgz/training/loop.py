@@ -1,0 +1,98 @@
+"""The training loop, the same for tokenizers and models."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from cmrgz.durable import Journal
+from cmrgz.errors import DivergedError, Stopped
+from cmrgz.model import Trainable
+from cmrgz.rng import Streams, derive
+from cmrgz.training.frames import Batch, Frames
+from cmrgz.training.options import TrainOptions
+from cmrgz.training.signals import StopFlag
+from cmrgz.training.state import State, save, trainable
+
+BAD_STEPS = 3
+"""Non-finite steps in a row after which training stops."""
+
+Validate = Callable[[State], dict[str, Any]]
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Return the context of a forward pass at `precision`."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def step_loss(module: Trainable, batch: Batch, seed: int, step: int, precision: str) -> torch.Tensor:
+    """Return the loss of a step, a function of the weights and (seed, step) alone."""
+    device = next(module.parameters()).device
+    rng = Streams(seed, [("loss", step, i) for i in range(len(batch.x))])
+    condition = {name: value.to(device) for name, value in batch.condition.items()}
+    torch.manual_seed(derive(seed, "dropout", step))
+    with autocast(device, precision):
+        return module.loss(batch.x.to(device), condition=condition, rng=rng)
+
+
+def optimise(state: State, module: Trainable, batch: Batch, seed: int, options: TrainOptions) -> tuple[float, float]:
+    """Take one step and return (loss, gradient norm); a non-finite one leaves the weights as they are."""
+    for group in state.optimizer.param_groups:
+        group["lr"] = options.learning_rate(state.step)
+    loss = step_loss(module, batch, seed, state.step, options.precision)
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = float(nn.utils.clip_grad_norm_(trainable(module).values(), options.clip))
+    if math.isfinite(float(loss)) and math.isfinite(norm):
+        state.optimizer.step()
+        state.update_average(options.ema)
+    return float(loss.detach()), norm
+
+
+def run(
+    state: State,
+    module: Trainable,
+    frames: Frames,
+    options: TrainOptions,
+    folder: Path,
+    key: str,
+    seed: int,
+    stop: StopFlag,
+    validate: Validate,
+    quiet: bool = True,
+) -> None:
+    """Train from `state.step` to the end, logging every step and storing states on the way.
+
+    Raises:
+        DivergedError: `diverged`, after three non-finite steps in a row; the last stored state is good.
+        Stopped: `stopped`, after a signal; the state is stored and the same call goes on.
+    """
+    bad = 0
+    bar = tqdm(total=options.steps, initial=state.step, desc="training", unit="step", disable=quiet)
+    with bar, Journal(folder / "log.jsonl") as log:
+        while state.step < options.steps:
+            module.train()
+            batch = frames.batch(seed, state.step, options.batch_size)
+            loss, norm = optimise(state, module, batch, seed, options)
+            finite = math.isfinite(loss) and math.isfinite(norm)
+            bad = 0 if finite else bad + 1
+            if bad >= BAD_STEPS:
+                facts = f"step {state.step}, lr {options.learning_rate(state.step):.2g}"
+                raise DivergedError("diverged", folder.name, "loss is not finite", facts, "lower lr and start again")
+            state.step += 1
+            record = {"step": state.step, "loss": loss if finite else None, "grad_norm": norm if finite else None}
+            last = state.step == options.steps
+            if last or state.step % options.validate_every == 0:
+                record |= validate(state)
+            log.append(record, sync=last)
+            bar.update()
+            bar.set_postfix(loss=f"{loss:.4f}")
+            if last or stop.asked or state.step % options.save_every == 0:
+                log.sync()
+                save(state, folder, key)
+            if stop.asked and not last:
+                raise Stopped("stopped", folder.name, f"stopped at step {state.step}", "", "run the same command again")

@@ -1,0 +1,31 @@
+"""How to train: one dataclass, which is the schema of `cmrgz train --set` and of its YAML config."""
+
+from dataclasses import dataclass
+from math import cos, pi
+from typing import Annotated, Literal
+
+from cmrgz.options import Range
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Options of a training run; the defaults suit a small model on a few thousand frames."""
+
+    steps: Annotated[int, "optimiser steps", Range(1)] = 2000
+    batch_size: Annotated[int, "items per step", Range(1)] = 16
+    lr: Annotated[float, "peak learning rate", Range(1e-12)] = 1e-3
+    warmup: Annotated[int, "steps of linear warm-up, then cosine to zero", Range(0)] = 100
+    weight_decay: Annotated[float, "of matrices; vectors have none", Range(0)] = 0.05
+    clip: Annotated[float, "largest gradient norm", Range(1e-12)] = 1.0
+    ema: Annotated[float, "decay of the averaged weights, which are the ones that are kept", Range(0, 1)] = 0.999
+    precision: Annotated[Literal["fp32", "bf16"], "arithmetic of the forward pass"] = "fp32"
+    save_every: Annotated[int, "steps between resumable states", Range(1)] = 200
+    validate_every: Annotated[int, "steps between validations", Range(1)] = 500
+    validation_items: Annotated[int, "items per held-out patient", Range(1)] = 16
+    fit_items: Annotated[int, "items for what has a closed form", Range(1)] = 512
+
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        if step < self.warmup:
+            return self.lr * (step + 1) / self.warmup
+        return self.lr * 0.5 * (1 + cos(pi * (step - self.warmup) / max(self.steps - self.warmup, 1)))

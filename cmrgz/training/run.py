@@ -1,0 +1,235 @@
+"""A training run in a folder: data, split, model, loop, checkpoint. What `cmrgz train` does."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cmrgz import __version__, checkpoint, registry
+from cmrgz.data import cases
+from cmrgz.data.cases import Case
+from cmrgz.durable import atomic_write
+from cmrgz.errors import CheckpointError, UsageError, did_you_mean, warn
+from cmrgz.meta import Meta
+from cmrgz.model import Tokenizer, Trainable
+from cmrgz.plugin import ModelSpec, TokenizerSpec
+from cmrgz.rng import Streams, derive
+from cmrgz.training.frames import Batch, Frames, held_out, read_clip
+from cmrgz.training.loop import run
+from cmrgz.training.options import TrainOptions
+from cmrgz.training.signals import stop_on_signals
+from cmrgz.training.state import State, resume
+
+PHANTOMS = 24
+"""Built-in phantoms that a run without data trains on."""
+FIT_STEP = 1 << 40
+"""The items of the closed form are those of a step that no run reaches."""
+
+Spec = ModelSpec | TokenizerSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to train, on what, and where to.
+
+    Attributes:
+        name: Registered name of a model or a tokenizer.
+        output: Folder of the run; a run that is there is continued.
+        data: Data sets, each an equal share of the items, or a share from `shares`; none is the built-in phantom.
+        shares: Weight of each data set.
+        validation: Data sets to validate on; none holds out a tenth of the patients of each data set.
+        tokenizer: Name or checkpoint of the tokenizer; None is the one that the model names.
+        build: Options of the architecture.
+        train: Options of the training.
+        seed: Seed of everything.
+        device: Where to compute.
+        dtype: Of the stored weights.
+    """
+
+    name: str
+    output: Path
+    data: Sequence[str] = ()
+    shares: Sequence[float] = ()
+    validation: Sequence[str] = ()
+    tokenizer: str | None = None
+    build: Mapping[str, Any] = field(default_factory=dict)
+    train: TrainOptions = field(default_factory=TrainOptions)
+    seed: int = 0
+    device: str = "cpu"
+    dtype: str = "float32"
+
+
+def find_spec(name: str) -> Spec:
+    """Return the spec of a model or tokenizer.
+
+    Raises:
+        UsageError: `unknown-plugin`.
+        PluginError: It is broken.
+    """
+    known = {**registry.models(), **registry.tokenizers()}
+    if name not in known:
+        raise UsageError("unknown-plugin", name, "no such model or tokenizer", hint=did_you_mean(name, known))
+    return known[name].require()
+
+
+def train(plan: Plan, quiet: bool = True) -> Path:
+    """Train, or continue, and return the checkpoint folder.
+
+    Raises:
+        UsageError, DataError, PluginError: Before anything is written.
+        CheckpointError: `config-mismatch` where the folder holds another run.
+        DivergedError: The loss is not finite.
+        Stopped: After a signal; the same call goes on.
+    """
+    spec, target = find_spec(plan.name), plan.output / "checkpoint"
+    tokenizer = _tokenizer(spec, plan)
+    sources, held = _data(plan)
+    key, config = _key(plan, sources, held, tokenizer)
+    plan.output.mkdir(parents=True, exist_ok=True)
+    _claim(plan.output, key, config)
+    if (target / "meta.json").is_file():
+        return target
+    with torch.random.fork_rng(devices=[]), stop_on_signals() as stop:
+        torch.manual_seed(derive(plan.seed, "init"))
+        module = _build(spec, tokenizer, plan).to(plan.device)
+        frames = Frames(sources, _item(spec), plan.shares, quiet)
+        state = State.start(module, plan.train)
+        if not resume(state, plan.output, key):
+            module.fit(_fit_items(frames, plan).to(plan.device), rng=Streams(plan.seed, [("fit",)]))
+            state = State.start(module, plan.train)
+        validation = _Validation(module, held, _item(spec), plan)
+        run(state, module, frames, plan.train, plan.output, key, plan.seed, stop, validation, quiet)
+        with state.averaged():
+            return _export(spec, module, tokenizer, plan, config, validation.last, target)
+
+
+def _item(spec: Spec) -> tuple[int, int]:
+    return (spec.item[0], spec.item[1]) if isinstance(spec, ModelSpec) else (128, 128)
+
+
+def _tokenizer(spec: Spec, plan: Plan) -> tuple[Tokenizer, Meta] | None:
+    """Return the tokenizer that a model is to be built on."""
+    if isinstance(spec, TokenizerSpec) or spec.tokenizer is None:
+        if plan.tokenizer is not None:
+            raise UsageError("usage", "option --tokenizer", f"'{spec.name}' takes no tokenizer")
+        return None
+    return checkpoint.open_tokenizer(plan.tokenizer or spec.tokenizer, plan.device)
+
+
+def _data(plan: Plan) -> tuple[list[list[Case]], list[Case]]:
+    """Return the training cases of each data set, and the cases to validate on."""
+    if not plan.data:
+        found = [cases.builtin(PHANTOMS, seed=plan.seed, size=176)]
+    else:
+        found = [cases.find(path) for path in plan.data]
+    if plan.validation:
+        return found, [case for path in plan.validation for case in cases.find(path)]
+    splits = [cases.split(part, (0.9, 0.1, 0.0), plan.seed) for part in found]
+    return [part["train"] for part in splits], [case for part in splits for case in part["val"]]
+
+
+def _key(
+    plan: Plan, sources: list[list[Case]], held: list[Case], tokenizer: tuple[Tokenizer, Meta] | None
+) -> tuple[str, dict[str, Any]]:
+    """Return the hash of all that the result depends on, and the resolved config in JSON's types."""
+    parts = {f"train-{i}": part for i, part in enumerate(sources)} | {"validation": held}
+    config = {
+        "name": plan.name,
+        "seed": plan.seed,
+        "train": dataclasses.asdict(plan.train),
+        "build": dict(plan.build),
+        "shares": list(plan.shares),
+        "split_sha256": cases.split_hash(parts),
+        "subjects": {name: len({case.subject for case in part}) for name, part in parts.items()},
+        "tokenizer_sha256": tokenizer[1].sha256 if tokenizer else None,
+        "version": __version__,
+        "torch": torch.__version__,
+    }
+    return sha256(json.dumps(config, sort_keys=True, default=list).encode()).hexdigest(), config
+
+
+def _claim(folder: Path, key: str, config: Mapping[str, Any]) -> None:
+    """Write the run's config, or check that the folder holds this very run.
+
+    Raises:
+        CheckpointError: `config-mismatch`, naming what differs.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        atomic_write(path, json.dumps({"key": key, **config}, indent=1, default=list).encode())
+        return
+    stored = json.loads(path.read_bytes())
+    if stored.get("key") != key:
+        now = json.loads(json.dumps(config, default=list))
+        differing = [name for name, value in now.items() if stored.get(name) != value]
+        hint = "use another --output folder"
+        raise CheckpointError("config-mismatch", str(folder), "holds another run", f"differs: {differing}", hint)
+
+
+def _build(spec: Spec, tokenizer: tuple[Tokenizer, Meta] | None, plan: Plan) -> Trainable:
+    if isinstance(spec, TokenizerSpec):
+        return registry.build_tokenizer(spec, plan.build)
+    return registry.build_model(spec, tokenizer[0] if tokenizer else None, plan.build)
+
+
+def _fit_items(frames: Frames, plan: Plan) -> Tensor:
+    return frames.batch(plan.seed, FIT_STEP, plan.train.fit_items).x
+
+
+class _Validation:
+    """Loss and figures of merit on held-out patients, patient by patient; warns where training made things worse."""
+
+    def __init__(self, module: Trainable, held: Sequence[Case], item: tuple[int, int], plan: Plan) -> None:
+        self.module, self.plan = module, plan
+        self.batches = [held_out(read_clip(case), item, plan.train.validation_items) for case in held]
+        self.last: dict[str, Any] = {}
+
+    @torch.no_grad()
+    def __call__(self, state: State) -> dict[str, Any]:
+        """Return the figures of the averaged weights."""
+        self.module.eval()
+        with state.averaged():
+            rows = [self._row(batch) for batch in self.batches]
+        names = rows[0] if rows else {}
+        self.last = {"validation": {name: sum(row[name] for row in rows) / len(rows) for name in names}}
+        self.last["patients"] = rows
+        _warn_below_closed_form(rows)
+        return self.last
+
+    def _row(self, batch: Batch) -> dict[str, float]:
+        x = batch.x.to(self.plan.device)
+        condition = {name: value.to(self.plan.device) for name, value in batch.condition.items()}
+        rng = Streams(self.plan.seed, [("validation", i) for i in range(len(x))])
+        return {"loss": float(self.module.loss(x, condition=condition, rng=rng)), **self.module.metrics(x)}
+
+
+def _warn_below_closed_form(rows: Sequence[Mapping[str, float]]) -> None:
+    """Warn where a trained round trip is worse than the closed form that it started from."""
+    for number, row in enumerate(rows):
+        worse = [name for name in row if f"closed_{name}" in row and row[name] < row[f"closed_{name}"] - 0.005]
+        if worse:
+            facts = ", ".join(f"{name} {row[name]:.2f} dB, closed form {row[f'closed_{name}']:.2f}" for name in worse[:2])
+            warn("below-closed-form", f"held-out patient {number}", "the trained decoder is worse", facts)
+
+
+def _export(
+    spec: Spec,
+    module: Trainable,
+    tokenizer: tuple[Tokenizer, Meta] | None,
+    plan: Plan,
+    config: Mapping[str, Any],
+    figures: Mapping[str, Any],
+    target: Path,
+) -> Path:
+    """Write the averaged weights as a checkpoint."""
+    training = json.loads(json.dumps({**config, **figures}, default=list))
+    spacing = spec.spacing if isinstance(spec, ModelSpec) else 1.4
+    meta = checkpoint.describe(spec, plan.build, item=_item(spec), spacing=spacing, training=training)
+    checkpoint.save(target, module, meta, tokenizer=tokenizer, dtype=plan.dtype)  # type: ignore[arg-type]
+    return target

@@ -1,0 +1,167 @@
+"""What a training run is at a step: weights, their average and the optimiser, and how it is stored without pickle."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from cmrgz import weights
+from cmrgz.durable import remove_stale, restore, write_directory
+from cmrgz.errors import CheckpointError, warn
+from cmrgz.training.options import TrainOptions
+
+KEEP = 2
+"""Resumable states kept, so that a bad newest one costs little."""
+
+
+def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that are trained, by name."""
+    return {name: p for name, p in module.named_parameters() if p.requires_grad}
+
+
+@dataclass
+class State:
+    """A run at `step`: all that the next step depends on beside (seed, step)."""
+
+    module: nn.Module
+    optimizer: AdamW
+    average: dict[str, Tensor]
+    step: int = 0
+
+    @classmethod
+    def start(cls, module: nn.Module, options: TrainOptions) -> "State":
+        """Return the state before the first step."""
+        parameters = trainable(module)
+        matrices = [p for p in parameters.values() if p.ndim >= 2]
+        vectors = [p for p in parameters.values() if p.ndim < 2]
+        groups = [{"params": matrices, "weight_decay": options.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        optimizer = AdamW(groups, lr=options.lr, betas=(0.9, 0.95))
+        return cls(module, optimizer, {name: p.detach().clone() for name, p in parameters.items()})
+
+    @torch.no_grad()
+    def update_average(self, decay: float) -> None:
+        """Move the average towards the weights; early on faster, so that it forgets the start."""
+        rate = 1 - min(decay, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.average.values()), list(trainable(self.module).values()), rate)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Run with the averaged weights in the module."""
+        own = {name: p.detach().clone() for name, p in trainable(self.module).items()}
+        self._put(self.average)
+        try:
+            yield
+        finally:
+            self._put(own)
+
+    @torch.no_grad()
+    def _put(self, values: dict[str, Tensor]) -> None:
+        for name, p in trainable(self.module).items():
+            p.copy_(values[name])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything as named tensors."""
+        result = {f"module.{name}": value for name, value in self.module.state_dict().items()}
+        result |= {f"average.{name}": value for name, value in self.average.items()}
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            result |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
+        return result
+
+    def put_tensors(self, tensors: dict[str, Tensor], step: int) -> None:
+        """Set everything from named tensors, as `tensors` gave them.
+
+        Raises:
+            CheckpointError: `incomplete-state`.
+        """
+        self.step = step
+        try:
+            self.module.load_state_dict(_under("module.", tensors))
+            self.average = {name: tensors[f"average.{name}"].to(p.device) for name, p in trainable(self.module).items()}
+            state: dict[int, dict[str, Tensor]] = {}
+            for name, value in _under("optimizer.", tensors).items():
+                index, slot = name.split(".", 1)
+                state.setdefault(int(index), {})[slot] = value
+            full = self.optimizer.state_dict()
+            self.optimizer.load_state_dict({"state": state, "param_groups": full["param_groups"]})
+        except (KeyError, RuntimeError, ValueError) as error:
+            hint = "start anew in another folder"
+            raise CheckpointError("incomplete-state", "state", "does not fit this model", str(error)[:80], hint) from None
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _folders(run: Path) -> list[Path]:
+    """Return the stored states, oldest first; by step, never by time."""
+    return sorted(run.glob("state-[0-9]*"))
+
+
+def save(state: State, run: Path, key: str) -> None:
+    """Store a resumable state in the folder of the run, and drop the oldest beyond `KEEP`.
+
+    Args:
+        state: The run at a step.
+        run: Folder of the run.
+        key: Hash of all that the result depends on; a state resumes only under the same key.
+    """
+    data = weights.dump(state.tensors())
+    meta = {"step": state.step, "key": key, "sha256": sha256(data).hexdigest()}
+    write_directory(run / f"state-{state.step:08d}", {"state.safetensors": data, "state.json": json.dumps(meta).encode()})
+    for old in _folders(run)[:-KEEP]:
+        _drop(old)
+
+
+def _drop(folder: Path) -> None:
+    for name in ("state.json", "state.safetensors"):
+        (folder / name).unlink(missing_ok=True)
+    folder.rmdir()
+
+
+def resume(state: State, run: Path, key: str) -> bool:
+    """Put the newest good stored state into `state`; False if there is none.
+
+    A bad one is set aside as `*.corrupt` with a warning, and the one before is taken.
+
+    Raises:
+        CheckpointError: `config-mismatch` if it belongs to another run; `no-checkpoint` if all are bad.
+    """
+    remove_stale(run)
+    folders = _folders(run)
+    for folder in reversed(folders):
+        restore(folder)
+        try:
+            _read(state, folder, key)
+        except CheckpointError as error:
+            if error.code == "config-mismatch":
+                raise
+            folder.rename(folder.with_name(f"corrupt-{folder.name}"))
+            warn("hash", folder.name, "stored state is damaged, taking the one before", error.code)
+        else:
+            return True
+    if folders:
+        raise CheckpointError("no-checkpoint", run.name, "every stored state is damaged", hint="start in another folder")
+    return False
+
+
+def _read(state: State, folder: Path, key: str) -> None:
+    where = folder.name
+    try:
+        meta = weights.read_json((folder / "state.json").read_bytes(), where)
+        data = weights.read_bytes(folder / "state.safetensors")
+    except OSError as error:
+        raise CheckpointError("truncated", where, "cannot be read", str(error.strerror)) from None
+    if meta.get("key") != key:
+        hint = "use another --output folder, or the options and data of the first run"
+        raise CheckpointError("config-mismatch", where, "belongs to a run with other options, data or code", "", hint)
+    if sha256(data).hexdigest() != meta.get("sha256"):
+        raise CheckpointError("hash", where, "the stored hash does not match")
+    state.put_tensors(weights.tensors(data, weights.inspect(data, where), where), int(meta["step"]))
+
+

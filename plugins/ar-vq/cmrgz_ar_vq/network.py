@@ -1,0 +1,134 @@
+"""The network of `ar-vq`: content layers, target layers and a depth head."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from cmrgz.model import CodeTokenizer, Condition
+from cmrgz.tokens.model import TokenModel
+from cmrgz.tokens.network import CausalNetwork
+from cmrgz_ar_vq import SPEC
+from cmrgz_ar_vq.attention import ContentLayer, GridRotary, Store, TargetLayer
+from cmrgz_ar_vq.embedding import ConditionEmbedding, Whitening
+from cmrgz_ar_vq.head import DepthHead
+
+
+@dataclass
+class StaticCache:
+    """Keys and values of every layer; slot 0 is the start token, slot i + 1 the content of slot i."""
+
+    content: list[Store]
+    target: list[Store]
+    condition: Tensor
+    n: int
+
+
+class AnyOrderTransformer(CausalNetwork[StaticCache]):
+    """Content layers run causally over what is given; target layers ask it for positions.
+
+    One pass of content and one of targets cost what a plain decoder of as many layers costs, and a target needs no place
+    in the cache (the two-pass decoder of Li et al. 2025, arXiv 2503.10568).
+    """
+
+    def __init__(
+        self,
+        grid: tuple[int, int],
+        channels: int,
+        head: DepthHead,
+        width: int,
+        heads: int,
+        inner: int,
+        content_layers: int,
+        target_layers: int,
+    ) -> None:
+        super().__init__()
+        n = grid[0] * grid[1]
+        self.heads, self.width = heads, width
+        self.rotary = GridRotary(grid, width // heads)
+        self.whiten, self.enter = Whitening(channels), nn.Linear(channels, width)
+        self.condition = ConditionEmbedding(SPEC.conditions, width)
+        self.position = nn.Parameter(torch.randn(n, width) * 0.02)
+        self.target = nn.Parameter(torch.randn(n, width) * 0.02)
+        self.content_layers = nn.ModuleList([ContentLayer(width, heads, inner) for _ in range(content_layers)])
+        self.target_layers = nn.ModuleList([TargetLayer(width, heads, inner) for _ in range(target_layers)])
+        self.norm, self.head = nn.RMSNorm(width), head
+
+    def fit(self, vectors: Tensor, codes: Tensor, features: Tensor) -> None:
+        """Set the whitening of the input and the description of the codes."""
+        self.whiten.fit(vectors)
+        self.head.fit(codes, features)
+
+    def _content(self, vectors: Tensor, positions: Tensor, condition: Tensor) -> Tensor:
+        """Return the input (b, m, d) of content (b, m, c) at positions (b, m)."""
+        return self.enter(self.whiten(vectors)) + self.position[positions] + condition[:, None]
+
+    def train_states(self, vectors: Tensor, order: Tensor, condition: Condition | None) -> Tensor:
+        """Return features (b, n, d) of every position in order; see `CausalNetwork`."""
+        c = self.condition(condition, len(order))
+        x = torch.cat([c[:, None], self._content(vectors[:, :-1], order[:, :-1], c)], 1)
+        rotation = self.rotary(torch.cat([torch.full_like(order[:, :1], order.shape[1]), order[:, :-1]], 1))
+        for layer in self.content_layers:
+            x = layer(x, rotation)
+        y, target_rotation = self.target[order] + c[:, None], self.rotary(order)
+        for layer in self.target_layers:
+            assert isinstance(layer, TargetLayer)
+            y = layer(y, target_rotation, *layer.keys_values(x, rotation), None)
+        return self.norm(y)
+
+    def start(self, batch: int, n: int, condition: Condition | None) -> StaticCache:
+        """Return a cache that holds the start token."""
+        def stores(layers: nn.ModuleList) -> list[Store]:
+            return [Store(batch, self.heads, n + 1, self.width // self.heads, self.position) for _ in layers]
+
+        c = self.condition(condition, batch)
+        cache = StaticCache(stores(self.content_layers), stores(self.target_layers), c, n)
+        position = torch.full((batch, 1), n, device=c.device)
+        self._write(cache, c[:, None], position, torch.zeros_like(position))
+        return cache
+
+    def extend(self, cache: StaticCache, vectors: Tensor, positions: Tensor, slots: Tensor) -> None:
+        """Write content to slots (b, m); see `CausalNetwork`."""
+        self._write(cache, self._content(vectors, positions, cache.condition), positions, slots + 1)
+
+    def _write(self, cache: StaticCache, x: Tensor, positions: Tensor, slots: Tensor) -> None:
+        rotation = self.rotary(positions)
+        seen = torch.arange(cache.n + 2, device=x.device) <= slots[:, None, :, None]
+        for layer, store in zip(self.content_layers, cache.content, strict=True):
+            assert isinstance(layer, ContentLayer)
+            x = layer.extend(x, rotation, store, slots, seen)
+        for layer, store in zip(self.target_layers, cache.target, strict=True):
+            assert isinstance(layer, TargetLayer)
+            store.write(*layer.keys_values(x, rotation), slots)
+
+    def forward(self, cache: StaticCache, targets: Tensor, length: Tensor) -> Tensor:
+        """Return features (b, m, d) of targets; see `CausalNetwork`."""
+        y, rotation = self.target[targets] + cache.condition[:, None], self.rotary(targets)
+        slots = torch.arange(cache.n + 2, device=y.device)
+        seen = (slots <= length[:, None])[:, None, None].expand(-1, -1, targets.shape[1], -1)
+        for layer, store in zip(self.target_layers, cache.target, strict=True):
+            y = layer(y, rotation, store.keys, store.values, seen)
+        return self.norm(y)
+
+    def logits(self, features: Tensor, codes: Tensor, level: int) -> Tensor:
+        """Return logits (..., vocab) of a level; see `CausalNetwork`."""
+        return self.head(features, codes, level)
+
+
+def build(
+    tokenizer: CodeTokenizer,
+    grid: Annotated[tuple[int, int], "positions per item, rows and columns"] = (16, 16),
+    width: Annotated[int, "features"] = 192,
+    heads: Annotated[int, "attention heads"] = 6,
+    inner: Annotated[int, "features inside a feed-forward network"] = 384,
+    content_layers: Annotated[int, "layers over what is known or drawn"] = 3,
+    target_layers: Annotated[int, "layers that ask for a position"] = 3,
+    free: Annotated[int, "free numbers that describe a code beside its vector"] = 32,
+    raster_share: Annotated[float, "share of the training in raster order"] = 0.1,
+    level_decay: Annotated[float, "weight of a level's loss relative to the level before"] = 0.85,
+) -> TokenModel:
+    """Build the model on a code tokenizer."""
+    head = DepthHead(width, inner, tokenizer.channels, tokenizer.levels, tokenizer.vocab, free)
+    network = AnyOrderTransformer(grid, tokenizer.channels, head, width, heads, inner, content_layers, target_layers)
+    return TokenModel(network, tokenizer, raster_share, level_decay)
