@@ -34,8 +34,8 @@ def prototype() -> ModuleType:
 
 CASES = [
     (0, {"size": 48}),
-    (1, {"size": 64, "spacing": 2.0}),
-    (2, {"size": 33, "spacing": 4.0, "ss": 3, "nsub": 3}),
+    (1, {"size": 48, "spacing": 2.0, "fit_rv": False}),
+    (2, {"size": 33, "spacing": 4.0, "ss": 3, "nsub": 3, "fit_rv": False}),
     (3, {"size": 48, "nsub": 1, "fit_rv": False}),
     (4, {"size": 48, "realism": False, "fit_rv": False}),
     *((5 + i, {"size": 32, "group": g, "fit_rv": False}) for i, g in enumerate(GROUPS)),
@@ -47,7 +47,7 @@ def test_same_bits_as_the_prototype(seed: int, settings: dict[str, object]) -> N
     old, new = prototype().Phantom(seed, **settings), Phantom(seed, **settings)  # type: ignore[arg-type]
     assert np.array_equal(old.slices(), new.heights())
     for z in old.slices()[::3]:
-        for t in (0.0, 1 / 3, 0.8):
+        for t in (0.0, 1 / 3):
             image, label, clean = old.frame(z, t, clean=True)
             assert np.array_equal(image, new.frame(z, t)[0])
             assert np.array_equal(label, new.frame(z, t)[1])

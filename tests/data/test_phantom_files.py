@@ -1,6 +1,7 @@
 """A phantom folder is a data set by itself; an interrupted one holds whole files only."""
 
 import json
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,3 +103,24 @@ def test_cache_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert cache_directory() == tmp_path / "cmrgz"
     monkeypatch.setenv("CMRGZ_CACHE", str(tmp_path / "own"))
     assert cache_directory() == tmp_path / "own"
+
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def test_the_example_scan_is_what_its_command_makes() -> None:
+    scan, labels = load(EXAMPLES / "phantom.nii.gz"), load(EXAMPLES / "phantom_label.nii.gz")
+    assert scan.shape == labels.shape == (6, 6, 160, 160) and scan.stored.dtype == np.int16
+    phantom = Phantom(7, size=160, spacing=1.4)
+    image, label = phantom.frame(middle(phantom.heights(), 6)[2], 1 / 6)
+    # Another processor may round a voxel to the other side.
+    assert np.mean(scan.stored[1, 2] == image) > 0.999 and np.mean(labels.stored[1, 2] == label) > 0.999
+
+
+def test_the_example_of_volumes_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(EXAMPLES / "phantom_volumes.py"), run_name="__main__")
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [row[0] for row in rows] == ["LVEDV", "LVEF", "LVM_ED", "RVEDV"]
+    for _, requested, continuum, stack in rows:
+        assert float(continuum) == pytest.approx(float(requested), rel=0.01, abs=0.02)
+        assert float(stack) == pytest.approx(float(continuum), rel=0.1, abs=0.06)
