@@ -10,7 +10,7 @@ import typer
 import typer.core
 
 from cmrgz import __version__, errors
-from cmrgz.cli import env, models
+from cmrgz.cli import data, env, models, train
 
 GLOBAL = ("--debug", "--quiet", "-q", "--verbose", "-v")
 
@@ -46,6 +46,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.add_typer(data.app, name="data", cls=Commands, no_args_is_help=False)
+app.command("train")(train.command)
 app.command("models")(models.command)
 app.command("env")(env.command)
 
