@@ -14,7 +14,7 @@ import yaml
 
 from cmrgz.errors import UsageError
 
-MAX_BYTES, MAX_DEPTH, MAX_ALIASES, MAX_NODES = 1 << 20, 32, 100, 100_000
+MAX_BYTES, MAX_DEPTH, MAX_ALIASES, MAX_NODES = 1 << 20, 32, 100, 20_000
 
 Keys = tuple[str | int, ...]
 

@@ -92,10 +92,10 @@ def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
     ],
 )
 def test_faults_are_named_with_line_and_column(text: str, code: str, place: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     error = refused(text, code)
     assert error.where.startswith("c.yaml" + place)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_latin_1_is_refused_where_it_stands() -> None:
