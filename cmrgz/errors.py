@@ -12,8 +12,8 @@ CmrgzError
 """
 
 import warnings
-from difflib import get_close_matches
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 MAX_LINE = 240
 

@@ -1,7 +1,7 @@
 """inpaint and generate: the only callers of `Model.sample`.
 
-The two invariants are kept here. Hidden values never reach a model: they are replaced before anything is computed from a
-scan. Known voxels never change: they are pasted back into the result.
+The two invariants are kept here. Hidden values never reach a model: they are replaced before anything is computed
+from a scan. Known voxels never change: they are pasted back into the result.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -133,21 +133,23 @@ class _Plan:
         t, z, h, w = scan.shape
         padded = (-(-h // EDGE) * EDGE, -(-w // EDGE) * EDGE)
         turn = Orientation.of_geometry(scan.geometry)
-        row, column = heart_centre(voxels, known)
-        spot = np.zeros(padded, dtype=bool)
-        spot[min(int(row), h - 1), min(int(column), w - 1)] = True
-        spot = turn.apply(spot)
-        (row,), (column,) = spot.nonzero()
-        spacing = scan.spacing[:0:-1] if turn.swap else scan.spacing[1:]
-        window = Window.plan(spot.shape, spacing, setting.item, setting.spacing, (float(row), float(column)), EDGE)
+        _, dy, dx = scan.spacing
+        window = Window.plan(
+            padded[::-1] if turn.swap else padded,
+            (dx, dy) if turn.swap else (dy, dx),
+            setting.item,
+            setting.spacing,
+            turn.point(heart_centre(voxels, known), padded),
+            EDGE,
+        )
         return cls(scan.shape, padded, turn, window, scan.phases, scan.slice_positions)
 
     def to_model(self, unit: Floats, known: Bools) -> tuple[Floats, Bools]:
         """Return the frames (t * z, h', w') in the model's plane and which pixels are known."""
         margin = [(0, 0), (0, 0), *((0, p - n) for p, n in zip(self.padded, self.shape[2:], strict=True))]
-        planes = [self.orientation.apply(np.pad(part, margin)) for part in (unit, known)]
-        frames, seen = (part.reshape(-1, *part.shape[2:]) for part in planes)
-        return self.window.to_model(frames, seen)
+        x = self.orientation.apply(np.pad(unit, margin))
+        seen = self.orientation.apply(np.pad(known, margin))
+        return self.window.to_model(x.reshape(-1, *x.shape[2:]), seen.reshape(-1, *seen.shape[2:]))
 
     def to_scan(self, frames: Floats) -> Floats:
         """Return frames (t * z, h', w') on the scan's grid (t, z, y, x)."""

@@ -1,0 +1,1 @@
+"""Scans, masks, intensities, windows, cases and the phantom."""

@@ -1,7 +1,7 @@
 """Which way a plane lies: scans are shown to a model as a reader sees them, columns to the patient's left, rows down.
 
-Storage turns and mirrors planes (a short-axis stack may come with rows to the right and columns to the feet); a heart has
-a side, so a model must not see it turned. Only axes are swapped or reversed: no value changes.
+Storage turns and mirrors planes (a short-axis stack may come with rows to the right and columns to the feet); a heart
+has a side, so a model must not see it turned. Only axes are swapped or reversed: no value changes.
 """
 
 from dataclasses import dataclass
@@ -56,6 +56,11 @@ class Orientation:
         planes = planes.swapaxes(-1, -2) if self.swap else planes
         planes = planes[..., ::-1, :] if self.up else planes
         return planes[..., ::-1] if self.mirror else planes
+
+    def point(self, point: tuple[float, float], plane: tuple[int, int]) -> tuple[float, float]:
+        """Return where `apply` takes a point (row, column) of a stored plane of shape (rows, columns)."""
+        (row, column), (height, width) = (point[::-1], plane[::-1]) if self.swap else (point, plane)
+        return (height - 1 - row if self.up else row, width - 1 - column if self.mirror else column)
 
     def undo(self, planes: NDArray[T]) -> NDArray[T]:
         """Return planes (..., y, x) as they were stored; the inverse of `apply`."""

@@ -1,0 +1,1 @@
+"""Public test material: distributions with exact conditionals."""

@@ -15,6 +15,7 @@ from cmrgz.tokens.network import CausalNetwork
 from cmrgz.tokens.orders import ORDERS, training_order
 from cmrgz.tokens.sampling import draw
 
+
 def flat(grid: Tensor) -> Tensor:
     """Return positions in a row (b, n, c) of a grid (b, c, h, w)."""
     return grid.flatten(2).transpose(1, 2)
@@ -36,7 +37,11 @@ class TokenModel(Model):
     """
 
     def __init__(
-        self, network: CausalNetwork[Any], tokenizer: CodeTokenizer, raster_share: float = 0.1, level_decay: float = 0.85
+        self,
+        network: CausalNetwork[Any],
+        tokenizer: CodeTokenizer,
+        raster_share: float = 0.1,
+        level_decay: float = 0.85,
     ) -> None:
         super().__init__()
         self.network = network
@@ -73,8 +78,9 @@ class TokenModel(Model):
         coarse ones, but the picture hangs on the coarse.
         """
         total, weight = states.new_zeros(()), 0.0
-        half = torch.rand(len(codes), generator=torch.Generator().manual_seed(derive(rng.seed, *rng.keys[0], "half")))
-        some = (half < 0.5).nonzero()[:, 0].to(codes.device) if self.training else torch.arange(len(codes), device=codes.device)
+        generator = torch.Generator().manual_seed(derive(rng.seed, *rng.keys[0], "half"))
+        half = torch.rand(len(codes), generator=generator)
+        some = ((half < 0.5) | (not self.training)).nonzero()[:, 0].to(codes.device)
         for level in range(codes.shape[-1]):
             at, own = (states, codes) if level < 2 else (states[some], codes[some])
             logits = self.network.logits(at, own, level).float()

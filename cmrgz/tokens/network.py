@@ -42,8 +42,9 @@ class CausalNetwork(nn.Module, ABC, Generic[Cache]):
 
     @abstractmethod
     def logits(self, features: Tensor, codes: Tensor, level: int) -> Tensor:
-        """Return logits (..., vocab) of the code at `level`, given features (..., d) and the codes (..., >= level)
-        of the levels before it at the same position.
+        """Return logits (..., vocab) of the code at `level`.
+
+        Given are the features (..., d) of a position and its codes (..., >= level); those before `level` count.
         """
 
     def fit(self, vectors: Tensor, codes: Tensor, features: Tensor) -> None:

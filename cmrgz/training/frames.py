@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -87,7 +88,7 @@ class Frames:
             self.sources = [[self._read(case, bar) for case in cases] for cases in sources]
 
     @staticmethod
-    def _read(case: Case, bar: tqdm) -> Clip:
+    def _read(case: Case, bar: "tqdm[NoReturn]") -> Clip:
         bar.update()
         return read_clip(case)
 
@@ -98,7 +99,7 @@ class Frames:
     def _item(self, rng: Generator) -> tuple[Tensor, dict[str, float]]:
         clips = self.sources[rng.choice(len(self.sources), p=self.shares)]
         clip = clips[rng.integers(len(clips))]
-        t, z = rng.integers(clip.frames.shape[0]), rng.integers(clip.frames.shape[1])
+        t, z = (int(rng.integers(n)) for n in clip.frames.shape[:2])
         corner = self._corner(clip, rng)
         x = self._crop(torch.from_numpy(clip.frames[t, z]).float(), corner, rng)
         condition = place(clip, t, z, corner, self.item)

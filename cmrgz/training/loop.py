@@ -45,7 +45,7 @@ def optimise(state: State, module: Trainable, batch: Batch, seed: int, options: 
         group["lr"] = options.learning_rate(state.step)
     loss = step_loss(module, batch, seed, state.step, options.precision)
     state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     norm = float(nn.utils.clip_grad_norm_(trainable(module).values(), options.clip))
     if math.isfinite(float(loss)) and math.isfinite(norm):
         state.optimizer.step()

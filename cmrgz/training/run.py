@@ -72,10 +72,13 @@ def find_spec(name: str) -> Spec:
         UsageError: `unknown-plugin`.
         PluginError: It is broken.
     """
-    known = {**registry.models(), **registry.tokenizers()}
-    if name not in known:
-        raise UsageError("unknown-plugin", name, "no such model or tokenizer", hint=did_you_mean(name, known))
-    return known[name].require()
+    models, tokenizers = registry.models(), registry.tokenizers()
+    if name in models:
+        return models[name].require()
+    if name in tokenizers:
+        return tokenizers[name].require()
+    hint = did_you_mean(name, [*models, *tokenizers])
+    raise UsageError("unknown-plugin", name, "no such model or tokenizer", hint=hint)
 
 
 def train(plan: Plan, quiet: bool = True) -> Path:
@@ -214,7 +217,7 @@ def _warn_below_closed_form(rows: Sequence[Mapping[str, float]]) -> None:
     for number, row in enumerate(rows):
         worse = [name for name in row if f"closed_{name}" in row and row[name] < row[f"closed_{name}"] - 0.005]
         if worse:
-            facts = ", ".join(f"{name} {row[name]:.2f} dB, closed form {row[f'closed_{name}']:.2f}" for name in worse[:2])
+            facts = ", ".join(f"{name} {row[name]:.2f} < {row[f'closed_{name}']:.2f} dB" for name in worse[:2])
             warn("below-closed-form", f"held-out patient {number}", "the trained decoder is worse", facts)
 
 

@@ -91,7 +91,8 @@ class State:
             self.optimizer.load_state_dict({"state": state, "param_groups": full["param_groups"]})
         except (KeyError, RuntimeError, ValueError) as error:
             hint = "start anew in another folder"
-            raise CheckpointError("incomplete-state", "state", "does not fit this model", str(error)[:80], hint) from None
+            what = "does not fit this model"
+            raise CheckpointError("incomplete-state", "state", what, str(error)[:80], hint) from None
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -113,7 +114,8 @@ def save(state: State, run: Path, key: str) -> None:
     """
     data = weights.dump(state.tensors())
     meta = {"step": state.step, "key": key, "sha256": sha256(data).hexdigest()}
-    write_directory(run / f"state-{state.step:08d}", {"state.safetensors": data, "state.json": json.dumps(meta).encode()})
+    files = {"state.safetensors": data, "state.json": json.dumps(meta).encode()}
+    write_directory(run / f"state-{state.step:08d}", files)
     for old in _folders(run)[:-KEEP]:
         _drop(old)
 
@@ -146,7 +148,8 @@ def resume(state: State, run: Path, key: str) -> bool:
         else:
             return True
     if folders:
-        raise CheckpointError("no-checkpoint", run.name, "every stored state is damaged", hint="start in another folder")
+        hint = "start in another folder"
+        raise CheckpointError("no-checkpoint", run.name, "every stored state is damaged", "", hint)
     return False
 
 
@@ -163,5 +166,3 @@ def _read(state: State, folder: Path, key: str) -> None:
     if sha256(data).hexdigest() != meta.get("sha256"):
         raise CheckpointError("hash", where, "the stored hash does not match")
     state.put_tensors(weights.tensors(data, weights.inspect(data, where), where), int(meta["step"]))
-
-

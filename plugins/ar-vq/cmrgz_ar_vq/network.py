@@ -28,8 +28,8 @@ class StaticCache:
 class AnyOrderTransformer(CausalNetwork[StaticCache]):
     """Content layers run causally over what is given; target layers ask it for positions.
 
-    One pass of content and one of targets cost what a plain decoder of as many layers costs, and a target needs no place
-    in the cache (the two-pass decoder of Li et al. 2025, arXiv 2503.10568).
+    One pass of content and one of targets cost what a plain decoder of as many layers costs, and a target needs no
+    place in the cache (the two-pass decoder of Li et al. 2025, arXiv 2503.10568).
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class AnyOrderTransformer(CausalNetwork[StaticCache]):
 
     def start(self, batch: int, n: int, condition: Condition | None) -> StaticCache:
         """Return a cache that holds the start token."""
+
         def stores(layers: nn.ModuleList) -> list[Store]:
             return [Store(batch, self.heads, n + 1, self.width // self.heads, self.position) for _ in layers]
 

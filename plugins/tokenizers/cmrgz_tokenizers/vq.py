@@ -19,9 +19,9 @@ FIT_PATCHES = 60_000
 class ResidualCodes(CodeTokenizer):
     """Residual codes: a patch is the sum of one code of each level, coarse to fine.
 
-    The vector of a position is its patch itself (64 pixel values at `patch` 8), so encoding is strictly local and exact;
-    only `quantise` loses something. The codes are fitted in closed form and frozen, and nested: the first m levels are a
-    tokenizer by themselves. One decoder serves them all, because it is trained at random depth.
+    The vector of a position is its patch itself (64 pixel values at `patch` 8), so encoding is strictly local and
+    exact; only `quantise` loses something. The codes are fitted in closed form and frozen, and nested: the first m
+    levels are a tokenizer by themselves. One decoder serves them all, because it is trained at random depth.
     """
 
     def __init__(self, patch: int, vocab: int, levels: int, decoder: ContextDecoder, lloyd: int) -> None:
