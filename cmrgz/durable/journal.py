@@ -1,4 +1,4 @@
-"""An append log with a checksum a line: `crc32 json`, one record a line."""
+"""An append log: JSON lines, each with the checksum of its own record under the key `crc`."""
 
 import json
 import os
@@ -15,7 +15,8 @@ from cmrgz.durable.system import reported, system
 from cmrgz.errors import CheckpointError, ResourceError
 
 FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-TORN_FIRST = re.compile(rb"[0-9a-f]{0,8}|[0-9a-f]{8} (\{[^\n]*)?")
+START = b'{"crc":"'
+TORN_FIRST = re.compile(rb'\{"crc":"[0-9a-f]{0,8}("[^\n]*)?')
 """What a first record may look like that was cut off by a death, after NULs at its end are dropped."""
 
 
@@ -145,18 +146,25 @@ def read_journal(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 def _encode(record: Mapping[str, Any]) -> bytes:
     body = json.dumps(record, separators=(",", ":"), sort_keys=True).encode()
-    return b"%08x %s\n" % (zlib.crc32(body), body)
+    return b'%s%08x"%s%s\n' % (START, zlib.crc32(body), b"," if record else b"", body[1:])
 
 
 def _decode(line: bytes) -> dict[str, Any] | None:
-    """Return the record of a line, None if the line is bad."""
-    if line[:9] != b"%08x " % zlib.crc32(line[9:]):
+    """Return the record of a line without its checksum, None if the line is bad."""
+    rest = line[len(START) + 9 :].removeprefix(b",")
+    body = b"{" + rest
+    if line != b'%s%08x"%s%s' % (START, zlib.crc32(body), b"," if body != b"{}" else b"", rest):
         return None
     try:
-        record = json.loads(line[9:])
+        record = json.loads(body)
     except ValueError:
         return None
     return record if isinstance(record, dict) else None
+
+
+def _torn_first(data: bytes) -> bool:
+    """Whether data may be the start of a first record, or nothing."""
+    return START.startswith(data) or TORN_FIRST.fullmatch(data) is not None
 
 
 def _parse(data: bytes, where: str) -> tuple[list[dict[str, Any]], int]:
@@ -172,7 +180,7 @@ def _parse(data: bytes, where: str) -> tuple[list[dict[str, Any]], int]:
         else:
             records.append(record)
             end += len(line) + 1
-    if not records and not TORN_FIRST.fullmatch(data.rstrip(b"\0")):
+    if not records and not _torn_first(data.rstrip(b"\0")):
         raise _corrupt(where, 1)  # rather than cut a file to nothing that may never have been a log
     return records, end
 

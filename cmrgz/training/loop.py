@@ -1,5 +1,6 @@
 """The training loop, the same for tokenizers and models."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from cmrgz.durable import Journal
-from cmrgz.errors import DivergedError, Stopped
+from cmrgz.durable import Journal, read_journal
+from cmrgz.errors import CheckpointError, DivergedError, Stopped
 from cmrgz.model import Trainable
 from cmrgz.rng import Streams, derive
 from cmrgz.training.frames import Batch, Frames
@@ -47,10 +48,11 @@ def optimise(state: State, module: Trainable, batch: Batch, seed: int, options: 
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     norm = float(nn.utils.clip_grad_norm_(trainable(module).values(), options.clip))
-    if math.isfinite(float(loss)) and math.isfinite(norm):
+    value = float(loss.detach())
+    if math.isfinite(value) and math.isfinite(norm):
         state.optimizer.step()
         state.update_average(options.ema)
-    return float(loss.detach()), norm
+    return value, norm
 
 
 def run(
@@ -72,6 +74,7 @@ def run(
         Stopped: `stopped`, after a signal; the state is stored and the same call goes on.
     """
     bad = 0
+    logged = {record["step"]: record for record in read_journal(folder / "log.jsonl")}
     bar = tqdm(total=options.steps, initial=state.step, desc="training", unit="step", disable=quiet)
     with bar, Journal(folder / "log.jsonl") as log:
         while state.step < options.steps:
@@ -88,7 +91,7 @@ def run(
             last = state.step == options.steps
             if last or state.step % options.validate_every == 0:
                 record |= validate(state)
-            log.append(record, sync=last)
+            _log(log, record, logged.get(state.step), last)
             bar.update()
             bar.set_postfix(loss=f"{loss:.4f}")
             if last or stop.asked or state.step % options.save_every == 0:
@@ -96,3 +99,16 @@ def run(
                 save(state, folder, key)
             if stop.asked and not last:
                 raise Stopped("stopped", folder.name, f"stopped at step {state.step}", "", "run the same command again")
+
+
+def _log(log: Journal, record: dict[str, Any], before: dict[str, Any] | None, sync: bool) -> None:
+    """Append the record of a step; one that was logged before a death must come out the same again.
+
+    Raises:
+        CheckpointError: `nondeterminism`.
+    """
+    if before is None:
+        log.append(record, sync=sync)
+    elif json.loads(json.dumps(record)) != before:
+        hint = "start in another folder"
+        raise CheckpointError("nondeterminism", "log.jsonl", f"step {record['step']} came out differently", "", hint)

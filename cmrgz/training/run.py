@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +17,8 @@ from cmrgz import __version__, checkpoint, registry
 from cmrgz.data import cases
 from cmrgz.data.cases import Case
 from cmrgz.durable import atomic_write
-from cmrgz.errors import CheckpointError, UsageError, did_you_mean, warn
+from cmrgz.durable.files import lock
+from cmrgz.errors import CheckpointError, ResourceError, UsageError, did_you_mean, warn
 from cmrgz.meta import Meta
 from cmrgz.model import Tokenizer, Trainable
 from cmrgz.plugin import ModelSpec, TokenizerSpec
@@ -98,7 +101,7 @@ def train(plan: Plan, quiet: bool = True) -> Path:
     _claim(plan.output, key, config)
     if (target / "meta.json").is_file():
         return target
-    with torch.random.fork_rng(devices=[]), stop_on_signals() as stop:
+    with _locked(plan.output), torch.random.fork_rng(devices=[]), stop_on_signals() as stop:
         torch.manual_seed(derive(plan.seed, "init"))
         module = _build(spec, tokenizer, plan).to(plan.device)
         frames = Frames(sources, _item(spec), plan.shares, quiet)
@@ -110,6 +113,22 @@ def train(plan: Plan, quiet: bool = True) -> Path:
         run(state, module, frames, plan.train, plan.output, key, plan.seed, stop, validation, quiet)
         with state.averaged():
             return _export(spec, module, tokenizer, plan, config, validation.last, target)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the run's folder: two processes must not train in it.
+
+    Raises:
+        ResourceError: `locked`.
+    """
+    fd = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if not lock(fd):
+            raise ResourceError("locked", str(folder), "another process is training here", "", "wait for it or stop it")
+        yield
+    finally:
+        os.close(fd)
 
 
 def _item(spec: Spec) -> tuple[int, int]:

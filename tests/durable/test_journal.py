@@ -70,19 +70,18 @@ def test_log_line_format(tmp_path: Path) -> None:
     with Journal(tmp_path / "log") as log:
         log.append({"b": 1, "a": "é"})
     body = b'{"a":"\\u00e9","b":1}'
-    assert (tmp_path / "log").read_bytes() == b"%08x %s\n" % (zlib.crc32(body), body)
+    assert (tmp_path / "log").read_bytes() == b'{"crc":"%08x",%s\n' % (zlib.crc32(body), body[1:])
     assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
 
 
 def test_record_must_be_an_object(tmp_path: Path) -> None:
-    body = b"[1]"
-    good = b"%08x {}\n" % zlib.crc32(b"{}")
-    (tmp_path / "log").write_bytes(good + b"%08x %s\n" % (zlib.crc32(body), body) + good)
+    good = b'{"crc":"%08x"}\n' % zlib.crc32(b"{}")
+    (tmp_path / "log").write_bytes(good + b"[1]\n" + good)
     with pytest.raises(CheckpointError, match="log:2"):
         read_journal(tmp_path / "log")
 
 
-@pytest.mark.parametrize("data", [b"a,b\n1,2\n", b"not a log", b"\x89PNG\r\n", b"zzzzzzzz {", b"12345678 {}\n"])
+@pytest.mark.parametrize("data", [b"a,b\n1,2\n", b"not a log", b"\x89PNG\r\n", b'{"crc":"zz', b'{"a":1}\n'])
 def test_foreign_file_is_never_cut(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "log").write_bytes(data)
     with pytest.raises(CheckpointError, match=":1"):

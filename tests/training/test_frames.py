@@ -1,0 +1,109 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cmrgz.data import cases
+from cmrgz.data.scan import Scan, save
+from cmrgz.errors import DataError, UsageError
+from cmrgz.training.frames import Clip, Frames, exact_crop, held_out, place, read_clip, turned_crop
+
+ITEM = (32, 32)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        scan = Scan.blank((3, 2, 48, 40), (10.0, 1.4, 1.4), 0.05)
+        save(tmp_path / f"{name}.nii.gz", scan, rng.integers(0, 500, scan.shape).astype(np.int16))
+    return tmp_path
+
+
+@pytest.fixture
+def frames(folder: Path) -> Frames:
+    return Frames([cases.find(folder)], ITEM)
+
+
+def test_a_batch_is_a_function_of_seed_and_step(frames: Frames) -> None:
+    first, again = frames.batch(3, 7, 8), frames.batch(3, 7, 8)
+    assert torch.equal(first.x, again.x)
+    for name, value in first.condition.items():
+        assert torch.equal(value.nan_to_num(-9), again.condition[name].nan_to_num(-9))
+    assert not torch.equal(first.x, frames.batch(3, 8, 8).x)
+    assert not torch.equal(first.x, frames.batch(4, 7, 8).x)
+
+
+def test_an_item_does_not_depend_on_the_size_of_the_batch(frames: Frames) -> None:
+    assert torch.equal(frames.batch(0, 1, 2).x, frames.batch(0, 1, 6).x[:2])
+
+
+def test_items_are_in_range_and_conditions_are_dropped_sometimes(frames: Frames) -> None:
+    batch = frames.batch(0, 0, 200)
+    assert batch.x.shape == (200, 1, *ITEM)
+    assert float(batch.x.abs().max()) <= 1
+    for name, value in batch.condition.items():
+        missing = value.isnan().float().mean()
+        assert 0.05 < missing < 0.3, name
+    phase = batch.condition["phase"]
+    assert set(phase[~phase.isnan()].tolist()) <= {np.float32(i / 3).item() for i in range(3)}
+
+
+def test_shares_weigh_the_data_sets(tmp_path: Path) -> None:
+    for name, value in (("dark", 0), ("bright", 400)):
+        scan = Scan.blank((1, 1, 40, 40), (10.0, 1.4, 1.4))
+        voxels = np.full(scan.shape, value, np.int16)
+        voxels[..., ::2] += 100  # not constant
+        save(tmp_path / f"{name}.nii.gz", scan, voxels)
+    dark, bright = (cases.find(tmp_path / f"{name}.nii.gz") for name in ("dark", "bright"))
+    share = (Frames([dark, bright], ITEM, shares=(1.0, 3.0)).batch(0, 0, 400).x.mean((1, 2, 3)) > 0.3).float().mean()
+    assert 0.65 < float(share) < 0.85
+
+
+@pytest.mark.parametrize("shares", [(1.0,), (-1.0, 2.0), (0.0, 0.0)])
+def test_wrong_shares_are_refused(folder: Path, shares: tuple[float, ...]) -> None:
+    found = cases.find(folder)
+    with pytest.raises(UsageError, match="range"):
+        Frames([found[:1], found[1:]], ITEM, shares=shares)
+
+
+def test_no_data_is_refused() -> None:
+    with pytest.raises(DataError, match="empty-dataset"):
+        Frames([[]], ITEM)
+
+
+def test_a_crop_that_is_not_turned_is_exact() -> None:
+    frame = torch.rand(60, 50) * 2 - 1
+    exact = exact_crop(frame, (5.0, 7.0), ITEM)
+    assert torch.equal(exact[0], frame[5:37, 7:39])
+    torch.testing.assert_close(turned_crop(frame, (5.0, 7.0), ITEM, 0.0, 1.0), exact, atol=1e-5, rtol=0)
+
+
+def test_a_turned_crop_turns_about_its_centre() -> None:
+    frame = torch.rand(61, 61) * 2 - 1
+    quarter = turned_crop(frame, (14.0, 14.0), (33, 33), math.pi / 2, 1.0)[0]
+    plain = exact_crop(frame, (14.0, 14.0), (33, 33))[0]
+    assert torch.allclose(quarter, plain.rot90(1), atol=1e-4) or torch.allclose(quarter, plain.rot90(-1), atol=1e-4)
+
+
+def test_a_small_plane_is_padded_with_air() -> None:
+    crop = exact_crop(torch.ones(20, 24), (0.0, 0.0), ITEM)
+    assert crop.shape == (1, *ITEM)
+    assert bool((crop[0, 20:] == -1).all()) and bool((crop[0, :20, :24] == 1).all())
+
+
+def test_place_counts_items_from_the_heart() -> None:
+    clip = Clip("s", np.zeros((2, 3, 64, 64), np.float16), np.array([0.0, 0.5]), np.array([0.0, 0.5, 1.0]), (32.0, 20.0))
+    there = place(clip, 1, 2, (16.0, 20.0), ITEM)
+    assert there == {"phase": 0.5, "slice": 1.0, "row": 0.0, "column": 0.5}
+
+
+def test_held_out_items_never_change_and_are_spread(folder: Path) -> None:
+    clip = read_clip(cases.find(folder)[0])
+    first, again = held_out(clip, ITEM, 4), held_out(clip, ITEM, 4)
+    assert torch.equal(first.x, again.x)
+    assert len(first.x) == 4
+    assert len(held_out(clip, ITEM, 100).x) == 6
+    assert not first.condition["slice"].isnan().any()

@@ -1,0 +1,277 @@
+"""Training end to end on a tiny tokenizer: resume to the bit, refusals, and what the checkpoint holds."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cmrgz import checkpoint
+from cmrgz.data.scan import Scan, save
+from cmrgz.durable import read_journal
+from cmrgz.errors import CheckpointError, CmrgzError, CmrgzWarning, DivergedError, ResourceError, Stopped
+from cmrgz.training import loop
+from cmrgz.training.options import TrainOptions
+from cmrgz.training.run import Plan, train
+from cmrgz.training.signals import StopFlag
+
+BUILD = {"vocab": 8, "levels": 2, "width": 8, "fine_width": 4, "blocks": 1, "lloyd": 2}
+OPTIONS = TrainOptions(
+    steps=6, batch_size=2, warmup=2, save_every=2, validate_every=3, validation_items=2, fit_items=4, ema=0.5
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for name in "abc":
+        scan = Scan.blank((2, 1, 136, 128), (10.0, 1.4, 1.4), 0.05)
+        save(folder / f"{name}.nii.gz", scan, rng.integers(0, 500, scan.shape).astype(np.int16))
+    return folder
+
+
+@pytest.fixture
+def plan(data: Path, tmp_path: Path) -> Plan:
+    return Plan(name="vq", output=tmp_path / "run", data=[str(data)], build=BUILD, train=OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def unbroken(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("unbroken") / "run"
+    train(Plan(name="vq", output=output, data=[str(data)], build=BUILD, train=OPTIONS))
+    return output
+
+
+def result(run: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
+    return load_file(run / "checkpoint" / "weights.safetensors"), read_journal(run / "log.jsonl")
+
+
+def assert_equal(run: Path, other: Path) -> None:
+    (weights, log), (other_weights, other_log) = result(run), result(other)
+    assert weights.keys() == other_weights.keys()
+    assert all(torch.equal(weights[name], other_weights[name]) for name in weights)
+    assert log == other_log
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    original = loop.optimise
+
+    def optimise(state: Any, module: Any, batch: Any, seed: int, options: Any) -> tuple[float, float]:
+        if state.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(state, module, batch, seed, options)
+
+    monkeypatch.setattr(loop, "optimise", optimise)
+
+
+@pytest.mark.parametrize("step", [0, 2, 3])
+def test_a_stopped_run_ends_bit_equal(
+    plan: Plan, unbroken: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(patch, step)
+        with pytest.raises(Stopped) as stopped:
+            train(plan)
+    assert stopped.value.exit_code == 75
+    train(plan)
+    assert_equal(plan.output, unbroken)
+
+
+def test_a_killed_run_redoes_steps_to_the_same_log(
+    plan: Plan, unbroken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log is ahead of the last state: steps are redone, and must come out the same."""
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save", lambda state, *_: (_ for _ in ()).throw(KeyboardInterrupt) if state.step == 4 else None)
+        with pytest.raises(KeyboardInterrupt):
+            train(plan)
+    assert len(read_journal(plan.output / "log.jsonl")) == 4
+    train(plan)
+    assert_equal(plan.output, unbroken)
+
+
+def test_a_step_that_comes_out_differently_stops_the_run(plan: Plan, unbroken: Path) -> None:
+    shutil.copytree(unbroken, plan.output)
+    shutil.rmtree(plan.output / "checkpoint")
+    shutil.rmtree(plan.output / "state-00000006")
+    lines = read_journal(plan.output / "log.jsonl")
+    lines[5]["loss"] += 1e-6
+    (plan.output / "log.jsonl").unlink()
+    with loop.Journal(plan.output / "log.jsonl") as log:
+        for line in lines:
+            log.append(line)
+    with pytest.raises(CheckpointError, match="nondeterminism"):
+        train(plan)
+
+
+def test_a_damaged_state_is_set_aside(plan: Plan, unbroken: Path) -> None:
+    shutil.copytree(unbroken, plan.output)
+    shutil.rmtree(plan.output / "checkpoint")
+    newest = plan.output / "state-00000006" / "state.safetensors"
+    data = bytearray(newest.read_bytes())
+    data[-1] ^= 1
+    newest.write_bytes(data)
+    with pytest.warns(CmrgzWarning, match="hash"):
+        train(plan)
+    assert_equal(plan.output, unbroken)
+    assert (plan.output / "corrupt-state-00000006").is_dir()
+
+
+def test_all_states_damaged_is_no_fresh_start(plan: Plan, unbroken: Path) -> None:
+    shutil.copytree(unbroken, plan.output)
+    shutil.rmtree(plan.output / "checkpoint")
+    for path in plan.output.glob("state-*/state.safetensors"):
+        path.write_bytes(path.read_bytes()[:-9])
+    with pytest.warns(CmrgzWarning), pytest.raises(CheckpointError, match="no-checkpoint"):
+        train(plan)
+
+
+def test_a_finished_run_is_left_alone(plan: Plan, unbroken: Path) -> None:
+    shutil.copytree(unbroken, plan.output)
+    before = {path: path.stat().st_mtime_ns for path in plan.output.rglob("*")}
+    assert train(plan) == plan.output / "checkpoint"
+    assert {path: path.stat().st_mtime_ns for path in plan.output.rglob("*")} == before
+
+
+def test_another_config_is_refused(plan: Plan, unbroken: Path) -> None:
+    shutil.copytree(unbroken, plan.output)
+    other = dataclasses.replace(plan, seed=1)
+    with pytest.raises(CheckpointError, match=r"config-mismatch.*seed"):
+        train(other)
+
+
+def test_two_processes_cannot_share_a_folder(plan: Plan) -> None:
+    plan.output.mkdir()
+    holder = f"import fcntl,sys,time; f=open({str(plan.output / '.lock')!r},'w'); fcntl.flock(f,2); print(1,flush=True); time.sleep(60)"  # fmt: skip
+    with subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.read(1)
+        try:
+            with pytest.raises(ResourceError, match="locked"):
+                train(plan)
+        finally:
+            other.kill()
+
+
+def test_three_bad_steps_stop_the_run(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "step_loss", lambda module, *_: sum(p.sum() for p in module.parameters()) * torch.nan)
+    with pytest.raises(DivergedError, match="diverged"):
+        train(plan)
+    assert [record["loss"] for record in read_journal(plan.output / "log.jsonl")] == [None, None]
+    for path in plan.output.glob("state-*/state.safetensors"):
+        assert all(bool(value.isfinite().all()) for value in load_file(path).values() if value.is_floating_point())
+
+
+def test_one_bad_step_is_skipped(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = loop.step_loss
+    monkeypatch.setattr(
+        loop, "step_loss", lambda m, b, s, step, p: original(m, b, s, step, p) * (torch.nan if step == 1 else 1)
+    )
+    tokenizer, _ = checkpoint.open_tokenizer(train(plan))
+    assert all(bool(p.isfinite().all()) for p in tokenizer.parameters())
+
+
+def test_the_checkpoint_tells_how_it_was_made(unbroken: Path) -> None:
+    tokenizer, meta = checkpoint.open_tokenizer(unbroken / "checkpoint")
+    assert meta.name == "vq"
+    assert meta.training["train"]["steps"] == 6
+    assert meta.training["split_sha256"]
+    figures = meta.training["validation"]
+    assert {"loss", "psnr_2", "closed_psnr_2", "perplexity_1", "code_use_1"} <= figures.keys()
+    stored = (unbroken / "checkpoint" / "meta.json").read_text() + (unbroken / "config.json").read_text()
+    assert str(unbroken) not in stored and ".nii" not in stored
+
+
+def test_the_log_has_a_line_a_step_and_figures_a_validation(unbroken: Path) -> None:
+    log = read_journal(unbroken / "log.jsonl")
+    assert [record["step"] for record in log] == [1, 2, 3, 4, 5, 6]
+    assert [record["step"] for record in log if "validation" in record] == [3, 6]
+    for line in (unbroken / "log.jsonl").read_text().splitlines():
+        json.loads(line)
+
+
+def test_two_states_are_kept(unbroken: Path) -> None:
+    assert sorted(path.name for path in unbroken.glob("state-*")) == ["state-00000004", "state-00000006"]
+    assert not list(unbroken.glob(".tmp-*"))
+
+
+def test_the_average_is_what_is_kept(unbroken: Path) -> None:
+    state = load_file(unbroken / "state-00000006" / "state.safetensors")
+    weights = load_file(unbroken / "checkpoint" / "weights.safetensors")
+    name = "decoder.enter.weight"
+    assert torch.equal(weights[name], state[f"average.{name}"])
+    assert not torch.equal(weights[name], state[f"module.{name}"])
+
+
+def test_the_global_generator_is_left_alone(plan: Plan) -> None:
+    before = torch.get_rng_state()
+    train(plan)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_second_interrupt_is_not_held_back() -> None:
+    flag = StopFlag()
+    flag(signal.SIGINT, None)
+    assert flag.asked
+    with pytest.raises(KeyboardInterrupt):
+        flag(signal.SIGINT, None)
+
+
+def test_ctrl_c_on_the_command_line(data: Path, tmp_path: Path) -> None:
+    sets = [f"--set={name}={value}" for name, value in (BUILD | {"steps": 100000, "batch_size": 2, "fit_items": 2}).items()]
+    command = [sys.executable, "-m", "cmrgz", "train", "vq", str(data), "-o", str(tmp_path / "run"), *sets]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "run" / "log.jsonl").is_file() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75, errors
+    assert "cmrgz: error[stopped]: run: stopped at step" in errors
+    assert "Traceback" not in errors
+    assert list((tmp_path / "run").glob("state-*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["train"], "usage"),
+        (["train", "nothing"], "unknown-plugin"),
+        (["train", "vq", "--set", "stepz=3"], "unknown-key"),
+        (["train", "vq", "--set", "steps=0"], "range"),
+        (["train", "vq", "--set", "steps=x"], "type"),
+        (["train", "vq", "--seed", "-1"], "range"),
+        (["train", "vq", "nowhere"], "not-found"),
+        (["train", "vq", "--tokenizer", "vq"], "usage"),
+        (["train", "vq", "--device", "cuda:9"], "device"),
+    ],
+)
+def test_a_wrong_command_is_one_line(arguments: list[str], code: str, tmp_path: Path) -> None:
+    from cmrgz.cli import main
+
+    before = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        assert main(arguments) in (2, 3, 6)
+    finally:
+        os.chdir(before)
+    assert not list(tmp_path.iterdir())
+
+
+def test_errors_cross_processes() -> None:
+    import pickle
+
+    error = Stopped("stopped", "run", "stopped at step 3")
+    copy = pickle.loads(pickle.dumps(error))
+    assert isinstance(copy, CmrgzError) and copy.line == error.line
