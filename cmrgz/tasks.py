@@ -4,7 +4,7 @@ The two invariants are kept here. Hidden values never reach a model: they are re
 from a scan. Known voxels never change: they are pasted back into the result.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,25 +14,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cmrgz.data.intensity import Scale
-from cmrgz.data.orientation import Orientation
 from cmrgz.data.scan import Scan
-from cmrgz.data.window import Window, heart_centre
-from cmrgz.errors import DataError, PluginError
+from cmrgz.errors import CmrgzError, DataError, PluginError, ResourceError, warn
+from cmrgz.items import Bools, Floats, Plan, Tile
 from cmrgz.model import Model
 from cmrgz.rng import Key, Streams
 
-Floats = NDArray[np.float32]
-Bools = NDArray[np.bool_]
 Report = Callable[[int, int], None]
 """Called with (done, total) items; may raise to cancel."""
 
 COMPUTE_BATCH = {"cpu": 16, "cuda": 128}
 """Items per model call by device type. A call always sees this many (short ones are padded), so that an item's bits do
-not depend on how many others there are."""
+not depend on how many others there are. Only where memory runs out are there fewer."""
 SLICE_STEP = 10.0
 """mm between the slices of a generated scan."""
-EDGE = 8
-"""Planes are padded to multiples of this before they are turned, so that patches stay whole."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +35,14 @@ class Setting:
     """How to draw.
 
     Attributes:
-        seed: What is drawn is a function of it and of the place in the scan alone.
+        seed: What is drawn is a function of it, of the sample's number and of the place in the scan alone.
         samples: Draws from p(x | known).
         options: Keywords of the model's `sample`.
         condition: Values that replace those that a scan has, by name.
         item: Shape (h, w) of the model's items.
         spacing: Pixel size in mm that the model was trained on.
         batch_size: Items in flight; None picks what suits the device. Does not change the result.
+        first: Number of the first sample: samples 0 .. 4 are those of 0 .. 1 and of 2 .. 4.
     """
 
     seed: int = 0
@@ -56,25 +52,41 @@ class Setting:
     item: tuple[int, int] = (128, 128)
     spacing: float = 1.4
     batch_size: int | None = None
+    first: int = 0
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was drawn: `samples` (k, t, z, y, x) float32 in the scan's intensities, known voxels as given."""
+    """What was drawn.
+
+    Attributes:
+        samples: (k, t, z, y, x) float32 in the scan's intensities, known voxels as given.
+        items: Items drawn.
+        network_calls: Calls of the model's network, each on a batch of items.
+        scale: The intensities that the model saw as -1 and 1.
+        compute_batch: Items per model call.
+    """
 
     samples: Floats
     items: int
     network_calls: int
+    scale: Scale
+    compute_batch: int
 
     @property
     def mean(self) -> Floats:
-        """The posterior mean (t, z, y, x), as far as k samples tell."""
-        return self.samples.mean(0)
+        """The posterior mean (t, z, y, x), as far as k samples tell; known voxels as given."""
+        return np.stack([part[0] + (part - part[0]).mean(0) for part in self._frames()])
 
     @property
     def std(self) -> Floats:
         """The posterior standard deviation (t, z, y, x); 0 at known voxels and for one sample."""
-        return self.samples.std(0, ddof=1) if len(self.samples) > 1 else np.zeros_like(self.samples[0])
+        if len(self.samples) == 1:
+            return np.zeros_like(self.samples[0])
+        return np.stack([(part - part[0]).std(0, ddof=1) for part in self._frames()])
+
+    def _frames(self) -> Iterator[Floats]:
+        return (self.samples[:, t] for t in range(self.samples.shape[1]))
 
 
 def inpaint(model: Model, scan: Scan, known: Bools, setting: Setting, report: Report | None = None) -> Drawn:
@@ -83,25 +95,26 @@ def inpaint(model: Model, scan: Scan, known: Bools, setting: Setting, report: Re
     Args:
         model: On the device to compute on.
         scan: The scan; voxels outside of `known` are not used, be they NaN.
-        known: (t, z, y, x) bool, True = given. All False generates.
+        known: (t, z, y, x) bool, True = given. All False generates; all True calls no model.
         setting: How to draw.
         report: Told the items done.
 
     Raises:
         DataError: `shape-mismatch`.
-        PluginError: `plugin-output` for a result of wrong shape or type, or that is not finite.
+        PluginError: `plugin-output` for a result of wrong shape or type, or that is not finite; `plugin-broken` where
+            the model fails.
+        ResourceError: `too-large`: the memory does not hold one item.
     """
     if known.shape != scan.shape or known.dtype != np.bool_:
         raise DataError("shape-mismatch", "known", "must be bool of the scan's shape", f"{known.shape}, {scan.shape}")
     voxels = np.where(known, scan.voxels, np.float32(0))
     scale = Scale.fit(voxels, known)
-    plan = _Plan.of(scan, voxels, known, setting)
-    x, seen = plan.to_model(scale.to_unit(voxels), known)
-    calls = _CallCounter(model)
-    with calls:
-        x, items = _fill(model, plan, x, seen, setting, report)
+    plan = Plan.of(scan, voxels, known, setting.item, setting.spacing)
+    caller = _Caller(model, plan, setting)
+    with _CallCounter(model) as calls:
+        x, items = _fill(caller, *plan.to_model(scale.to_unit(voxels), known), report)
     samples = np.stack([scale.from_unit(plan.to_scan(part)) for part in x])
-    return Drawn(np.where(known, voxels, samples), items, calls.count)
+    return Drawn(np.where(known, voxels, samples), items, calls.count, scale, caller.size)
 
 
 def generate(
@@ -117,143 +130,122 @@ def generate(
     return scan, inpaint(model, scan, np.zeros(scan.shape, dtype=bool), setting, report)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """How the frames of a scan become items: padded, turned to the reader's view, windowed and tiled."""
-
-    shape: tuple[int, ...]
-    padded: tuple[int, int]
-    orientation: Orientation
-    window: Window
-    phases: NDArray[Any]
-    slices: NDArray[Any]
-
-    @classmethod
-    def of(cls, scan: Scan, voxels: Floats, known: Bools, setting: Setting) -> "_Plan":
-        t, z, h, w = scan.shape
-        padded = (-(-h // EDGE) * EDGE, -(-w // EDGE) * EDGE)
-        turn = Orientation.of_geometry(scan.geometry)
-        _, dy, dx = scan.spacing
-        window = Window.plan(
-            padded[::-1] if turn.swap else padded,
-            (dx, dy) if turn.swap else (dy, dx),
-            setting.item,
-            setting.spacing,
-            turn.point(heart_centre(voxels, known), padded),
-            EDGE,
-        )
-        return cls(scan.shape, padded, turn, window, scan.phases, scan.slice_positions)
-
-    def to_model(self, unit: Floats, known: Bools) -> tuple[Floats, Bools]:
-        """Return the frames (t * z, h', w') in the model's plane and which pixels are known."""
-        margin = [(0, 0), (0, 0), *((0, p - n) for p, n in zip(self.padded, self.shape[2:], strict=True))]
-        x = self.orientation.apply(np.pad(unit, margin))
-        seen = self.orientation.apply(np.pad(known, margin))
-        return self.window.to_model(x.reshape(-1, *x.shape[2:]), seen.reshape(-1, *seen.shape[2:]))
-
-    def to_scan(self, frames: Floats) -> Floats:
-        """Return frames (t * z, h', w') on the scan's grid (t, z, y, x)."""
-        planes = self.orientation.undo(self.window.to_native(frames))
-        return planes[:, : self.shape[2], : self.shape[3]].reshape(self.shape)
-
-    def place(self, frame: int) -> tuple[int, int]:
-        """Return (t, z) of a frame."""
-        return divmod(frame, self.shape[1])
-
-    def condition(self, frames: Sequence[int], tile: tuple[int, int], given: Mapping[str, float]) -> dict[str, Tensor]:
-        """Return what is known of the items of a tile beside their pixels, one tensor (b,) a name."""
-        row, column = self.window.offset(tile)
-        places = [self.place(frame) for frame in frames]
-        values: dict[str, list[float]] = {
-            "phase": [float(self.phases[t]) for t, _ in places],
-            "slice": [float(self.slices[z]) for _, z in places],
-            "row": [row] * len(places),
-            "column": [column] * len(places),
-        }
-        values |= {name: [value] * len(places) for name, value in given.items()}
-        return {name: torch.tensor(value) for name, value in values.items()}
+Item = tuple[int, int]
+"""(sample, frame)."""
 
 
-def _fill(
-    model: Model, plan: _Plan, x: Floats, known: Bools, setting: Setting, report: Report | None
-) -> tuple[Floats, int]:
-    """Draw all hidden pixels of frames (n, h', w'), tile after tile, each given what earlier ones drew.
+def _fill(caller: "_Caller", x: Floats, known: Bools, wanted: Bools, report: Report | None) -> tuple[Floats, int]:
+    """Draw the wanted pixels of frames (n, h', w'), tile after tile, each given what earlier ones drew.
 
     Returns:
         The frames of every sample (k, n, h', w'), and the number of items drawn.
     """
-    result = np.repeat(x[None], setting.samples, axis=0)
-    known = known.copy()
-    jobs = list(_jobs(plan, known, setting.samples))
-    total, done = sum(len(items) for _, items in jobs), 0
-    h, w = plan.window.item
-    for tile, items in jobs:
-        area = (slice(tile[0], tile[0] + h), slice(tile[1], tile[1] + w))
-        for start in range(0, len(items), _batch(model, setting)):
-            part = items[start : start + _batch(model, setting)]
-            given = np.stack([result[k, frame][area] for k, frame in part])
-            seen = np.stack([known[frame][area] for _, frame in part])
-            drawn = _call(model, plan, tile, part, given, seen, setting)
-            for (k, frame), values, mask in zip(part, drawn, seen, strict=True):
-                result[k, frame][area] = np.where(mask, result[k, frame][area], values)
+    samples = caller.setting.samples
+    result, known = np.repeat(x[None], samples, axis=0), known.copy()
+    jobs = list(_jobs(caller.plan, wanted))
+    total, done = samples * sum(len(frames) for _, frames in jobs), 0
+    for tile, frames in jobs:
+        rows, columns = caller.plan.area(tile)
+        items = [(k, int(frame)) for k in range(samples) for frame in frames]
+        while items:
+            part, items = items[: caller.batch], items[caller.batch :]
+            given = np.stack([result[k, frame, rows, columns] for k, frame in part])
+            seen = np.stack([known[frame, rows, columns] for _, frame in part])
+            drawn = caller.draw(tile, part, given, seen)
+            for (k, frame), values in zip(part, np.where(seen, given, drawn), strict=True):
+                result[k, frame, rows, columns] = values
             done += len(part)
             if report is not None:
                 report(done, total)
-        known[:, area[0], area[1]] = True
+        known[frames, rows, columns] = True
     return result, total
 
 
-def _jobs(plan: _Plan, known: Bools, samples: int) -> list[tuple[tuple[int, int], list[tuple[int, int]]]]:
-    """Return the items (sample, frame) that each tile has to draw: those with a pixel hidden when its turn comes."""
-    known, (h, w), jobs = known.copy(), plan.window.item, []
+def _jobs(plan: Plan, wanted: Bools) -> Iterator[tuple[Tile, NDArray[np.int64]]]:
+    """Yield the frames that each tile has to draw: those with a wanted pixel that no earlier tile draws."""
+    wanted = wanted.copy()
     for tile in plan.window.tiles:
-        area = known[:, tile[0] : tile[0] + h, tile[1] : tile[1] + w]
-        frames = np.flatnonzero(~area.all(axis=(1, 2)))
-        jobs.append((tile, [(k, int(frame)) for k in range(samples) for frame in frames]))
-        area[:] = True
-    return jobs
+        rows, columns = plan.area(tile)
+        frames = np.flatnonzero(wanted[:, rows, columns].any(axis=(1, 2)))
+        wanted[frames, rows, columns] = False
+        yield tile, frames
 
 
-def _device(model: Model) -> torch.device:
-    return next(model.parameters()).device
+class _Caller:
+    """Calls the model on batches of one fixed size.
+
+    Attributes:
+        size: Items per call; halved where the memory does not hold them.
+    """
+
+    def __init__(self, model: Model, plan: Plan, setting: Setting) -> None:
+        self.model, self.plan, self.setting = model, plan, setting
+        self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self.size = COMPUTE_BATCH.get(self.device.type, COMPUTE_BATCH["cpu"])
+
+    @property
+    def batch(self) -> int:
+        """Items in flight."""
+        return min(self.setting.batch_size or self.size, self.size)
+
+    def draw(self, tile: Tile, part: Sequence[Item], given: Floats, seen: Bools) -> Floats:
+        """Draw items (n, h, w), in smaller calls where the memory asks for them."""
+        try:
+            return self._call(tile, part, given, seen)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            self._halve()
+        cuts = [slice(i, i + self.size) for i in range(0, len(part), self.size)]
+        return np.concatenate([self.draw(tile, part[cut], given[cut], seen[cut]) for cut in cuts])
+
+    def _halve(self) -> None:
+        if self.size == 1:
+            hint = "use --device cpu" if self.device.type != "cpu" else "free some memory"
+            raise ResourceError("too-large", "model", f"one item does not fit the memory of {self.device}", "", hint)
+        self.size //= 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        warn("memory", "model", f"out of memory on {self.device}", f"goes on with {self.size} items a call")
+
+    def _call(self, tile: Tile, part: Sequence[Item], given: Floats, seen: Bools) -> Floats:
+        """Draw the items of one model call, padded to its size by repeating the last."""
+        index = np.minimum(np.arange(self.size), len(part) - 1)
+        padded, first = [part[i] for i in index], self.setting.first
+        keys: list[Key] = [(first + k, *self.plan.place(frame), *tile) for k, frame in padded]
+        x = torch.from_numpy(np.where(seen, given, np.float32(0))[index, None]).to(self.device)
+        known = torch.from_numpy(seen[index, None]).to(self.device)
+        condition = self.plan.condition([frame for _, frame in padded], tile, self.setting.condition or {})
+        condition = {name: value.to(self.device) for name, value in condition.items()}
+        drawn = self._sample(x, known, condition, Streams(self.setting.seed, keys))
+        return _checked(drawn, x)[: len(part), 0]
+
+    def _sample(self, x: Tensor, known: Tensor, condition: Mapping[str, Tensor], rng: Streams) -> Any:
+        """Call the model; what it raises is told as its fault."""
+        try:
+            with torch.inference_mode():
+                return self.model.sample(x, known, condition=condition, rng=rng, **(self.setting.options or {}))
+        except CmrgzError:
+            raise
+        except Exception as error:
+            if _is_out_of_memory(error):
+                raise
+            raise PluginError("plugin-broken", "model", f"sample failed: {type(error).__name__}: {error}") from error
 
 
-def _batch(model: Model, setting: Setting) -> int:
-    compute = COMPUTE_BATCH.get(_device(model).type, 16)
-    return min(setting.batch_size or compute, compute)
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether a device or the host is out of memory; on the CPU torch says so in words alone."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
-def _call(
-    model: Model,
-    plan: _Plan,
-    tile: tuple[int, int],
-    part: Sequence[tuple[int, int]],
-    given: Floats,
-    seen: Bools,
-    setting: Setting,
-) -> Floats:
-    """Draw the items of one model call, padded to the compute batch by repeating the last."""
-    size = COMPUTE_BATCH.get(_device(model).type, 16)
-    index = np.minimum(np.arange(size), len(part) - 1)
-    padded = [part[i] for i in index]
-    keys: list[Key] = [(k, *plan.place(frame), *tile) for k, frame in padded]
-    device = _device(model)
-    x = torch.from_numpy(np.where(seen, given, np.float32(0))[index, None]).to(device)
-    known = torch.from_numpy(seen[index, None]).to(device)
-    condition = plan.condition([frame for _, frame in padded], tile, setting.condition or {})
-    condition = {name: value.to(device) for name, value in condition.items()}
-    rng = Streams(setting.seed, keys)
-    with torch.inference_mode():
-        drawn = model.sample(x, known, condition=condition, rng=rng, **(setting.options or {}))
-    return _checked(drawn, x)[: len(part), 0]
-
-
-def _checked(drawn: Tensor, x: Tensor) -> Floats:
+def _checked(drawn: object, x: Tensor) -> Floats:
     """Return a model's result as an array, clipped to [-1, 1].
 
     Raises:
         PluginError: `plugin-output`.
     """
+    if not isinstance(drawn, Tensor):
+        raise PluginError("plugin-output", "model", f"sample returned no tensor but {type(drawn).__name__}")
     if drawn.shape != x.shape or not drawn.is_floating_point():
         facts = f"{tuple(drawn.shape)} {drawn.dtype}, expected {tuple(x.shape)} float32"
         raise PluginError("plugin-output", "model", "sample returned a wrong shape or type", facts)
@@ -273,8 +265,9 @@ class _CallCounter:
     def _hook(self, *_: object) -> None:
         self.count += 1
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> "_CallCounter":
         self._hooks = [module.register_forward_pre_hook(self._hook) for module in self._modules]
+        return self
 
     def __exit__(self, *_: object) -> None:
         for hook in self._hooks:

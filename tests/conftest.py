@@ -25,6 +25,36 @@ def bad_inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the checkpoint of an untrained ar-vq that sees items of 64 x 64, on codes fitted to noise of all scales."""
+    import torch
+    from cmrgz_ar_vq.network import build
+    from cmrgz_tokenizers import vq
+    from torch.nn.functional import interpolate
+
+    from cmrgz import checkpoint
+    from cmrgz.rng import Streams
+
+    options = {"vocab": 32, "levels": 2, "width": 16, "fine_width": 8, "blocks": 1, "lloyd": 3}
+    architecture = {"grid": (8, 8), "width": 32, "heads": 2, "inner": 32, "content_layers": 1, "target_layers": 1}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        coarse = (interpolate(torch.rand(12, 1, n, n), 64, mode="bilinear") for n in (2, 8, 64))
+        items = (torch.stack(list(coarse)).mean(0) * 4 - 2).clamp(-1, 1)
+        tokenizer = vq.build(**options)
+        tokenizer.fit(items, rng=Streams(0, [("fit",)]))
+        model = build(tokenizer, **architecture, free=4)
+        model.fit(items, rng=Streams(0, [("fit",)]))
+        for parameter in model.network.head.parameters():  # as built it says the same of every code
+            parameter.data += 0.3 * torch.randn_like(parameter)
+    meta = checkpoint.describe(registry.get_tokenizer("vq"), options, item=(64, 64), spacing=1.4)
+    facts = checkpoint.describe(registry.get_model("ar-vq"), architecture | {"free": 4}, item=(64, 64), spacing=1.4)
+    folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
+    checkpoint.save(folder, model, facts, tokenizer=(tokenizer, meta))
+    return folder
+
+
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     """Return `install(distribution, {name: target}, {module: source}, version=, group=)` -> its entry points.
