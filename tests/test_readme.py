@@ -1,0 +1,90 @@
+"""Every command of the README runs, in order, in one folder; small data and tiny networks stand in for real ones."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cmrgz.cli import main
+from cmrgz.data.scan import Scan, save
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+TINY = {
+    "vq": "steps=2 batch_size=2 fit_items=4 vocab=16 levels=2 width=8 fine_width=8 blocks=1 lloyd=2 validation_items=2",
+    "ar-vq": "steps=2 batch_size=2 fit_items=4 width=16 heads=2 inner=16 content_layers=1 target_layers=1 free=2 "
+    "validation_items=2",
+}
+
+
+def shell() -> list[str]:
+    """Return the lines of the README's shell blocks, without comments."""
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    return [shlex.join(words) for block in blocks for line in block.splitlines() if (words := shlex.split(line, True))]
+
+
+def python() -> str:
+    """Return the README's Python block."""
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    return str(block)
+
+
+COMMANDS = [line for line in shell() if line.startswith("cmrgz ")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("readme")
+    rng = np.random.default_rng(0)
+    for name, shape in (("scan", (1, 2, 128, 128)), ("DATA/a", (2, 1, 128, 128)), ("DATA/b", (2, 1, 128, 128))):
+        scan = Scan.blank(shape, (10.0, 1.4, 1.4), 0.05)
+        (folder / name).parent.mkdir(exist_ok=True)
+        save(folder / f"{name}.nii.gz", scan, rng.integers(0, 500, scan.shape).astype(np.int16))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield folder
+
+
+def reduced(words: list[str]) -> list[str]:
+    """Return a command with tiny networks and small numbers."""
+    if words[0] == "train":
+        return [*words, *(f"--set={pair}" for pair in TINY[words[1]].split())]
+    small = {"--subjects": "1", "--number": "1", "--samples": "2"}
+    pairs = zip([""] + words, words, strict=False)
+    words = [small.get(before, word) for before, word in pairs]
+    return [*words, "--size", "32", "--phases", "2"] if words[:2] == ["data", "phantom"] else words
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_runs(command: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = shlex.split(command)[1:]
+    assert main(reduced(words)) == 0, capsys.readouterr().err
+
+
+def test_the_python_runs(folder: Path) -> None:
+    exec(compile(python().replace("samples=4", "samples=1"), "README.md", "exec"), {})
+
+
+def test_the_readme_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    used = {shlex.split(command)[1] for command in COMMANDS}
+    assert {"inpaint", "generate", "train", "data", "models"} <= used
+
+
+def test_the_set_up_commands_are_those_of_ci() -> None:
+    install, check = (line for line in shell() if "venv" in line)
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert "install -q -c .ci/constraints.txt" in install
+    requirements = re.search(r"install -q (.*?) &&", check)
+    assert requirements is not None
+    assert shlex.split(requirements[1])[-2:] == [".[test]", "./plugins/*/"]
+    assert ".ci/constraints.txt" in ci and ".[test]" in ci and "-m pytest" in ci
+
+
+def test_the_readme_links_to_files() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("http") or (ROOT / target).exists(), target
+    for word in re.findall(r"`(examples/[\w./]+|cmrgz/[\w./]+)`", README):
+        assert (ROOT / word).exists(), word
