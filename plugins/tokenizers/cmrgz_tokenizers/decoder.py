@@ -4,6 +4,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cmrgz.rng import Streams
+
+EXACT_ITEMS = 0.25
+"""Share of the training items of which some positions reach the decoder unquantised."""
+
 
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions beside an identity; channels are normalised per position, so nothing spreads globally."""
@@ -46,6 +51,23 @@ class ContextDecoder(nn.Module):
         h = F.pixel_shuffle(self.up(h), 2)
         h = self.join(torch.cat([h, F.pixel_unshuffle(skip, self.fine)], 1))
         return skip + F.pixel_shuffle(self.leave(self.detail(h)), self.fine)
+
+
+def mix_exact(exact: Tensor, quantised: Tensor, u: Tensor, rng: Streams) -> Tensor:
+    """Return vectors (b, c, h, w) of which, in some of the items, a random share of positions is unquantised.
+
+    It is what inpainting gives the decoder: known positions as they are beside drawn codes.
+
+    Args:
+        exact: The vectors (b, c, h, w) as encoded.
+        quantised: The vectors (b, c, h, w) that the codes stand for.
+        u: (b, 2) in [0, 1): picks the items, and the share of their positions.
+        rng: Picks the positions.
+    """
+    u = u.to(exact.device)
+    share = torch.where(u[:, 0] < EXACT_ITEMS, u[:, 1], torch.zeros_like(u[:, 1]))
+    given = rng.uniform(*exact.shape[2:]).to(exact.device) < share[:, None, None]
+    return torch.where(given[:, None], exact, quantised)
 
 
 def reconstruction_loss(y: Tensor, x: Tensor) -> Tensor:

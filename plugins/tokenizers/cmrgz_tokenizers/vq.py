@@ -1,6 +1,6 @@
 """`vq`: frozen residual k-means codes of strictly local patches, and a trained contextual decoder."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -8,12 +8,12 @@ from vector_quantize_pytorch import ResidualVQ
 
 from cmrgz.latents import patches, unpatch
 from cmrgz.model import CodeTokenizer, Condition
+from cmrgz.options import Range
 from cmrgz.rng import Streams, derive
-from cmrgz_tokenizers.decoder import ContextDecoder, reconstruction_loss
+from cmrgz_tokenizers.closed_form import sample_patches
+from cmrgz_tokenizers.decoder import ContextDecoder, mix_exact, reconstruction_loss
 from cmrgz_tokenizers.kmeans import nearest, residual_kmeans
 from cmrgz_tokenizers.report import code_use, psnr
-
-FIT_PATCHES = 60_000
 
 
 class ResidualCodes(CodeTokenizer):
@@ -52,9 +52,10 @@ class ResidualCodes(CodeTokenizer):
         """Return the codes (b, h, w, levels) of vectors (b, channels, h, w)."""
         grid = vectors.movedim(1, -1)
         rest, codes = grid.reshape(-1, self.channels).float(), []
-        for book in self.codebooks:
-            codes.append(nearest(rest, book))
-            rest = rest - book[codes[-1]]
+        with torch.autocast(vectors.device.type, enabled=False):  # the codes must not hang on the precision of a run
+            for book in self.codebooks:
+                codes.append(nearest(rest, book))
+                rest = rest - book[codes[-1]]
         return torch.stack(codes, -1).reshape(*grid.shape[:-1], self.levels)
 
     def embed(self, codes: Tensor, level: int) -> Tensor:
@@ -71,10 +72,9 @@ class ResidualCodes(CodeTokenizer):
 
     def fit(self, x: Tensor, *, rng: Streams) -> None:
         """Fit the codebooks to the patches of items (n, 1, H, W) by residual k-means."""
-        vectors = self.encode(x).movedim(1, -1).reshape(-1, self.channels).float()
         generator = torch.Generator().manual_seed(derive(rng.seed, "codebooks"))
-        pick = torch.randperm(len(vectors), generator=generator)[:FIT_PATCHES]
-        books = residual_kmeans(vectors[pick].cpu(), self.vocab, self.levels, self.lloyd, generator)
+        sample = sample_patches(x, self.patch, generator)
+        books = residual_kmeans(sample, self.vocab, self.levels, self.lloyd, generator)
         for layer, book in zip(self.quantiser.layers, books, strict=True):
             layer._codebook.embed.copy_(book[None])
 
@@ -89,10 +89,8 @@ class ResidualCodes(CodeTokenizer):
         u = rng.uniform(3).to(x.device)
         depths = [level for level in (2, 4, self.levels) if level <= self.levels]
         depth = torch.tensor(depths, device=x.device)[(u[:, 0] * len(depths)).long()]
-        mixed = sums[depth, torch.arange(len(x), device=x.device)]
-        exact_share = torch.where(u[:, 1] < 0.25, u[:, 2], torch.zeros_like(u[:, 2]))
-        exact = rng.uniform(*vectors.shape[2:]).to(x.device) < exact_share[:, None, None]
-        return reconstruction_loss(self.decode(torch.where(exact[:, None], vectors, mixed)), x)
+        quantised = sums[depth, torch.arange(len(x), device=x.device)]
+        return reconstruction_loss(self.decode(mix_exact(vectors, quantised, u[:, 1:], rng)), x)
 
     @torch.no_grad()
     def metrics(self, x: Tensor) -> dict[str, float]:
@@ -108,13 +106,13 @@ class ResidualCodes(CodeTokenizer):
 
 
 def build(
-    patch: Annotated[int, "edge of a patch in pixels; 4 for thin-stroke masks"] = 8,
-    vocab: Annotated[int, "codes per level"] = 1024,
-    levels: Annotated[int, "residual levels; 4 is the fast preset"] = 6,
-    width: Annotated[int, "decoder channels on the patch grid"] = 128,
-    fine_width: Annotated[int, "decoder channels on the finer grid"] = 64,
-    blocks: Annotated[int, "residual blocks per grid"] = 2,
-    lloyd: Annotated[int, "k-means iterations"] = 15,
+    patch: Annotated[Literal[4, 8], "edge of a patch in pixels; 4 for thin-stroke masks"] = 8,
+    vocab: Annotated[int, "codes per level", Range(2, 65536)] = 1024,
+    levels: Annotated[int, "residual levels; 4 is the fast preset", Range(1, 32)] = 6,
+    width: Annotated[int, "decoder channels on the patch grid", Range(1, 4096)] = 128,
+    fine_width: Annotated[int, "decoder channels on the finer grid", Range(1, 4096)] = 64,
+    blocks: Annotated[int, "residual blocks per grid", Range(0, 64)] = 2,
+    lloyd: Annotated[int, "k-means iterations", Range(1, 1000)] = 15,
 ) -> ResidualCodes:
     """Build the tokenizer; call `fit` (the trainer does) before use."""
     return ResidualCodes(patch, vocab, levels, ContextDecoder(patch, width, fine_width, blocks), lloyd)
