@@ -1,0 +1,57 @@
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cmrgz.latents import known_positions, patches, unpatch
+
+sizes = st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5), st.sampled_from([1, 2, 4, 8]))
+
+
+@given(sizes, st.integers(0, 99))
+@settings(deadline=None, max_examples=50)
+def test_unpatch_is_the_inverse(size: tuple[int, int, int, int], seed: int) -> None:
+    b, h, w, patch = size
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(b, 1, h * patch, w * patch, generator=generator)
+    assert patches(x, patch).shape == (b, patch**2, h, w)
+    assert torch.equal(unpatch(patches(x, patch), patch), x)
+    vectors = torch.randn(b, patch**2, h, w, generator=generator)
+    assert torch.equal(patches(unpatch(vectors, patch), patch), vectors)
+
+
+@given(sizes)
+@settings(deadline=None, max_examples=30)
+def test_a_patch_is_a_block_of_pixels_row_by_row(size: tuple[int, int, int, int]) -> None:
+    b, h, w, patch = size
+    x = torch.arange(float(b * h * w * patch**2)).reshape(b, 1, h * patch, w * patch)
+    vectors = patches(x, patch)
+    for row in range(h):
+        for column in range(w):
+            top, left = row * patch, column * patch
+            block = x[:, 0, top : top + patch, left : left + patch]
+            assert torch.equal(vectors[:, :, row, column], block.flatten(1))
+
+
+@given(sizes, st.integers(0, 99), st.sampled_from([0.02, 0.3, 0.9]))
+@settings(deadline=None, max_examples=60)
+def test_a_position_is_known_when_all_its_pixels_are(size: tuple[int, int, int, int], seed: int, hidden: float) -> None:
+    b, h, w, patch = size
+    known = torch.rand(b, 1, h * patch, w * patch, generator=torch.Generator().manual_seed(seed)) >= hidden
+    found = known_positions(known, patch)
+    assert found.shape == (b, h, w) and found.dtype == torch.bool
+    for item in range(b):
+        for row in range(h):
+            for column in range(w):
+                pixels = [
+                    bool(known[item, 0, row * patch + i, column * patch + j])
+                    for i in range(patch)
+                    for j in range(patch)
+                ]
+                assert bool(found[item, row, column]) == all(pixels)
+
+
+def test_one_hidden_pixel_hides_one_position() -> None:
+    for pixel in (0, 7, 56, 63, 36):
+        known = torch.ones(1, 1, 24, 24, dtype=torch.bool)
+        known[0, 0, 8 + pixel // 8, 16 + pixel % 8] = False
+        assert (~known_positions(known, 8)).nonzero().tolist() == [[0, 1, 2]]
