@@ -18,7 +18,7 @@ def sample_patches(x: Tensor, patch: int, generator: torch.Generator) -> Tensor:
 def principal_axes(x: Tensor, k: int) -> Tensor:
     """Return the first k principal axes (k, c) of vectors (n, c), of unit length, largest variance first.
 
-    An axis points where its largest entry is positive, so that its sign does not hang on the linear algebra library.
+    An axis points where its largest entry is positive, so that its sign does not depend on the linear algebra library.
     """
     centred = x.double() - x.double().mean(0)
     axes = torch.linalg.eigh(centred.T @ centred)[1].flip(1).T[:k]

@@ -80,7 +80,7 @@ class ProductCodes(CodeTokenizer):
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the bounded, unquantised vectors (b, channels, h, w) of items (b, 1, H, W)."""
-        with torch.autocast(x.device.type, enabled=False):  # the codes must not hang on the precision of a run
+        with torch.autocast(x.device.type, enabled=False):  # the codes must not depend on the precision of a run
             grid = patches(x.float(), self.patch).movedim(1, -1)
             return self._bound(self.analysis(grid) + self.encoder(grid)).movedim(-1, 1)
 

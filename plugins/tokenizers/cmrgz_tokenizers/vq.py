@@ -52,7 +52,7 @@ class ResidualCodes(CodeTokenizer):
         """Return the codes (b, h, w, levels) of vectors (b, channels, h, w)."""
         grid = vectors.movedim(1, -1)
         rest, codes = grid.reshape(-1, self.channels).float(), []
-        with torch.autocast(vectors.device.type, enabled=False):  # the codes must not hang on the precision of a run
+        with torch.autocast(vectors.device.type, enabled=False):  # the codes must not depend on the precision of a run
             for book in self.codebooks:
                 codes.append(nearest(rest, book))
                 rest = rest - book[codes[-1]]

@@ -53,7 +53,7 @@ class Contextual(ResidualCodes):
         self.context = nn.Sequential(convolution, nn.GroupNorm(8, 64), nn.Conv2d(64, 64, 1))
 
     def encode(self, x: Tensor) -> Tensor:
-        """Return vectors that hang on more than their patch."""
+        """Return vectors that depend on more than their patch."""
         return self.context(super().encode(x))
 
 

@@ -1,5 +1,6 @@
 """What both tokenizers promise."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def test_shapes(name: str, patch: int, built: Built, items: Tensor) -> None:
 
 @every
 @torch.no_grad()
-def test_vectors_and_codes_do_not_hang_on_the_batch(name: str, built: Built, items: Tensor) -> None:
+def test_vectors_and_codes_do_not_depend_on_the_batch(name: str, built: Built, items: Tensor) -> None:
     tokenizer = built(name, shaken=True)
     alone = torch.cat([tokenizer.encode(x[None]) for x in items])
     torch.testing.assert_close(alone, tokenizer.encode(items), rtol=1e-5, atol=1e-5)
@@ -55,7 +56,7 @@ def test_vectors_and_codes_do_not_hang_on_the_batch(name: str, built: Built, ite
 
 @every
 @torch.no_grad()
-def test_codes_do_not_hang_on_the_precision_of_a_run(name: str, built: Built, items: Tensor) -> None:
+def test_codes_do_not_depend_on_the_precision_of_a_run(name: str, built: Built, items: Tensor) -> None:
     tokenizer = built(name, shaken=True)
     codes = tokenizer.quantise(tokenizer.encode(items))
     with torch.autocast("cpu", torch.bfloat16):
@@ -178,6 +179,16 @@ def test_options_are_bounded(name: str, option: dict[str, int]) -> None:
 @every
 def test_every_option_has_help(name: str) -> None:
     assert all(option.help for option in registry.tokenizer_schema(registry.get_tokenizer(name)).values())
+
+
+@every
+def test_the_readme_lists_the_options(name: str) -> None:
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+    section = readme.split(f"\n## `{name}`\n")[1].split("\n## ")[0]
+    schema = registry.tokenizer_schema(registry.get_tokenizer(name))
+    assert re.findall(r"^\| `(\w+)` \| (\w+) \|", section, re.MULTILINE) == [
+        (o, str(schema[o].default)) for o in schema
+    ]
 
 
 @every
