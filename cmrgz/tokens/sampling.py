@@ -27,6 +27,9 @@ def draw(logits: Tensor, u: Tensor, temperature: float = 1.0, top_k: int = 0, to
     """
     if temperature == 0:
         return logits.argmax(-1)
-    share = truncate(logits.float() / temperature, top_k, top_p).softmax(-1).cumsum(-1)
-    code = (share <= u[..., None] * share[..., -1:]).sum(-1)
+    logits = logits.float()
+    if temperature != 1:  # the largest is 0 first, so that a tiny temperature cannot overflow
+        logits = (logits - logits.amax(-1, keepdim=True)) / temperature
+    share = truncate(logits, top_k, top_p).softmax(-1).cumsum(-1)
+    code = torch.searchsorted(share, u[..., None] * share[..., -1:], right=True)[..., 0]
     return code.clamp(max=logits.shape[-1] - 1)
