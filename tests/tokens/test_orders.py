@@ -1,0 +1,139 @@
+"""Orders are permutations, with the known positions where they belong."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cmrgz.rng import Streams
+from cmrgz.tokens.orders import ORDERS, any_order, halton, known_first, prefix_length, raster, training_order
+
+grids = st.tuples(st.integers(1, 9), st.integers(1, 9))
+
+
+def streams(count: int, seed: int = 0) -> Streams:
+    return Streams(seed, [(i,) for i in range(count)])
+
+
+def is_permutation(order: torch.Tensor) -> bool:
+    return torch.equal(order.sort(-1).values, torch.arange(order.shape[-1]).expand_as(order))
+
+
+def random_known(count: int, n: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(count, n, generator=generator) < torch.rand(count, 1, generator=generator)
+
+
+@given(grids)
+@settings(deadline=None, max_examples=60)
+def test_halton_reaches_each_position_once(grid: tuple[int, int]) -> None:
+    assert is_permutation(halton(grid))
+
+
+def test_halton_starts_as_the_sequence_does() -> None:
+    # bases 2 and 3: (1/2, 1/3), (1/4, 2/3), (3/4, 1/9), (1/8, 4/9)
+    expected = [
+        int(a * 16) * 16 + int(b * 16) for a, b in [(1 / 2, 1 / 3), (1 / 4, 2 / 3), (3 / 4, 1 / 9), (1 / 8, 4 / 9)]
+    ]
+    assert halton((16, 16))[:4].tolist() == expected
+
+
+def test_halton_spreads() -> None:
+    order = halton((16, 16))
+    cells = order[:16] // 64 * 4 + order[:16] % 16 // 4
+    assert len(cells.unique()) >= 12  # of 16 cells of 4x4; raster order reaches 4, a random one 10
+
+
+def test_halton_has_long_grids() -> None:
+    assert is_permutation(halton((1, 300))) and is_permutation(halton((300, 1)))
+
+
+@given(grids, st.integers(0, 1000))
+@settings(deadline=None, max_examples=60)
+def test_known_positions_come_first_and_nothing_else_moves(grid: tuple[int, int], seed: int) -> None:
+    n = grid[0] * grid[1]
+    known, base = random_known(5, n, seed), streams(5, seed).permutation(n)
+    order = known_first(base, known)
+    assert is_permutation(order)
+    assert torch.equal(prefix_length(order, known), known.sum(1))
+    for row, old, given_ in zip(order, base, known, strict=True):
+        assert row.tolist() == [p for p in old.tolist() if given_[p]] + [p for p in old.tolist() if not given_[p]]
+
+
+@given(grids, st.integers(0, 1000))
+@settings(deadline=None, max_examples=60)
+def test_prefix_length_counts_up_to_the_first_hidden(grid: tuple[int, int], seed: int) -> None:
+    n = grid[0] * grid[1]
+    known = random_known(5, n, seed)
+    expected = [next((i for i, k in enumerate(row) if not k), n) for row in known.tolist()]
+    assert prefix_length(raster(known, grid, streams(5)), known).tolist() == expected
+
+
+@pytest.mark.parametrize("name", ORDERS)
+@given(grid=grids, seed=st.integers(0, 1000))
+@settings(deadline=None, max_examples=30)
+def test_every_order_is_a_permutation(name: str, grid: tuple[int, int], seed: int) -> None:
+    known = random_known(4, grid[0] * grid[1], seed)
+    order = ORDERS[name](known, grid, streams(4, seed))
+    assert order.shape == known.shape and is_permutation(order)
+
+
+def test_any_order_walks_a_shifted_halton_sequence() -> None:
+    known = torch.zeros(40, 35, dtype=torch.bool)
+    order, base = any_order(known, (5, 7), streams(40)), halton((5, 7)).tolist()
+    starts = set()
+    for row in order.tolist():
+        start = base.index(row[0])
+        assert row == base[start:] + base[:start]
+        starts.add(start)
+    assert len(starts) > 15  # every item has its own
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_an_item_has_its_order_in_any_batch(name: str) -> None:
+    known = random_known(6, 64, 3)
+    together = ORDERS[name](known, (8, 8), streams(6))
+    for i in range(6):
+        assert torch.equal(ORDERS[name](known[i : i + 1], (8, 8), Streams(0, [(i,)])), together[i : i + 1])
+
+
+@given(grids, st.floats(0, 1), st.integers(0, 1000))
+@settings(deadline=None, max_examples=80)
+def test_training_orders_are_permutations(grid: tuple[int, int], raster_share: float, seed: int) -> None:
+    order = training_order(grid, raster_share, streams(12, seed))
+    assert order.shape == (12, grid[0] * grid[1]) and is_permutation(order)
+
+
+@pytest.mark.parametrize("raster_share", [0.0, 0.1, 0.5, 1.0])
+def test_the_share_of_raster_orders(raster_share: float) -> None:
+    order = training_order((4, 5), raster_share, streams(3000))
+    found = (order == torch.arange(20)).all(1).float().mean()
+    assert abs(float(found) - raster_share) <= 4 * (raster_share * (1 - raster_share) / 3000) ** 0.5
+
+
+def in_blocks(order: torch.Tensor) -> torch.Tensor:
+    """Return which orders (b, n) of an 8x8 grid take the four positions of most 2x2 cells one after another."""
+    cell = order // 16 * 4 + order % 8 // 2
+    return (cell.unflatten(1, (16, 4)) == cell[:, ::4, None]).all(2).float().mean(1) > 0.7
+
+
+def ring(order: torch.Tensor) -> torch.Tensor:
+    """Return which orders (b, n) of an 8x8 grid end in a box: the last nine positions have an extent of at most 4."""
+    last = torch.stack([order[:, -9:] // 8, order[:, -9:] % 8])
+    return (last.amax(2) - last.amin(2)).amax(0) <= 4
+
+
+def test_the_families_have_their_shares() -> None:
+    """Scattered 40 %, blocks 40 %, boxes 20 %, each told by its own mark."""
+    order = training_order((8, 8), 0.0, streams(4000))
+    blocks, boxes = in_blocks(order), ring(order) & ~in_blocks(order)
+    assert abs(float(blocks.float().mean()) - 0.4) < 0.035
+    assert abs(float(boxes.float().mean()) - 0.2) < 0.03
+
+
+def test_every_position_comes_at_every_place_in_training() -> None:
+    order = training_order((4, 4), 0.1, streams(3000))
+    count = torch.zeros(16, 16, dtype=torch.long)
+    for place in range(16):
+        count[place] = torch.bincount(order[:, place], minlength=16)
+    assert int(count.min()) > 30  # 188 on average; nothing is never asked for early or late
