@@ -1,17 +1,20 @@
 """The decoding loop: a prefill of what is known, then a few positions a step."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cmrgz.model import Condition, Progress
-from cmrgz.tokens.network import CausalNetwork
+from cmrgz.tokens.network import Cache, CausalNetwork
 from cmrgz.tokens.orders import prefix_length
 
 SEEN_PER_DRAW = 16
 """A step draws at most one position per this many that it sees: the first ones decide most and are drawn one by one."""
+PREFILL = 32
+"""Slots per call of the prefill: what is hidden everywhere in the batch need not be computed."""
 
 Draw = Callable[[Tensor, Tensor], Tensor]
 """(features (b, m, d), positions (b, m)) -> vectors (b, m, c)."""
@@ -20,6 +23,32 @@ Draw = Callable[[Tensor, Tensor], Tensor]
 def take(values: Tensor, index: Tensor) -> Tensor:
     """Return values (b, m, c) of (b, n, c) at index (b, m)."""
     return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))
+
+
+def reveal(prefix: Tensor, n: int, parallel: int) -> Tensor:
+    """Return how many positions each item has before the first step and after each: (steps + 1, b).
+
+    Args:
+        prefix: (b,) how many it has from the prefill.
+        n: How many it has in the end.
+        parallel: Most positions drawn in one step.
+    """
+    cursors = [prefix]
+    while bool((cursors[-1] < n).any()):
+        count = (cursors[-1] // SEEN_PER_DRAW).clamp(1, parallel)
+        cursors.append((cursors[-1] + count).clamp(max=n))
+    return torch.stack(cursors)
+
+
+def prefill(network: CausalNetwork[Cache], cache: Cache, vectors: Tensor, order: Tensor, length: int) -> None:
+    """Write at least the first `length` vectors (b, n, c) in `order` (b, n) to the cache.
+
+    In calls of one shape: an item's bits do not depend on how many more calls its neighbours need.
+    """
+    slots = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    for start in range(0, length, PREFILL):
+        part = slice(start, start + PREFILL)
+        network.extend(cache, take(vectors, order[:, part]), order[:, part], slots[:, part])
 
 
 def decode(
@@ -53,21 +82,20 @@ def decode(
     """
     b, n, c = vectors.shape
     result = torch.cat([vectors, vectors.new_zeros(b, 1, c)], 1)  # row n takes what inactive places of a step write
-    cursor = prefix_length(order, known)
+    cursors = reveal(prefix_length(order, known).cpu(), n, parallel)  # known in advance: no step waits for the device
+    done = (cursors.sum(1) - cursors[0].sum()).tolist()
     cache = network.start(b, n, condition)
-    network.extend(cache, take(vectors, order), order, torch.arange(n, device=order.device).expand(b, -1))
+    prefill(network, cache, vectors, order, int(cursors[0].max()))
     places = torch.arange(parallel, device=order.device)
-    hidden = int((n - cursor).sum())
-    while (left := int((n - cursor).sum())) > 0:
-        count = (cursor // SEEN_PER_DRAW).clamp(1, parallel).minimum(n - cursor)
+    for step, (cursor, end) in enumerate(pairwise(cursors.to(order.device)), 1):
         index = cursor[:, None] + places
-        active = places < count[:, None]
+        active = index < end[:, None]
         positions = order.gather(1, index.clamp(max=n - 1))
         drawn = draw(network(cache, positions, cursor), positions)
         drawn = torch.where(known.gather(1, positions)[..., None], take(vectors, positions), drawn)
-        network.extend(cache, drawn, positions, torch.where(active, index, n))
+        if step < len(done) - 1:  # nothing is asked after the last
+            network.extend(cache, drawn, positions, torch.where(active, index, n))
         result.scatter_(1, torch.where(active, positions, n)[..., None].expand(-1, -1, c), drawn)
-        cursor = cursor + count
         if progress is not None:
-            progress(hidden - left + int(count.sum()), hidden)
+            progress(done[step], done[-1])
     return result[:, :n]

@@ -122,13 +122,13 @@ class TokenModel(Model):
         levels = min(levels, self.tokenizer.levels) or self.tokenizer.levels
         sequence = ORDERS[order](given, grid, rng)
         u = rng.uniform(given.shape[1], levels).to(x.device)
+        logits_of = self.network.frozen_logits()
 
         def draw_codes(states: Tensor, positions: Tensor) -> Tensor:
             codes = torch.zeros(*positions.shape, 0, dtype=torch.long, device=x.device)
             number = u.gather(1, positions[..., None].expand(-1, -1, levels))
             for level in range(levels):
-                logits = self.network.logits(states, codes, level)
-                code = draw(logits, number[..., level], temperature, top_k, top_p)
+                code = draw(logits_of(states, codes, level), number[..., level], temperature, top_k, top_p)
                 codes = torch.cat([codes, code[..., None]], -1)
             return self._vectors(codes)
 

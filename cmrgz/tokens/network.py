@@ -1,6 +1,7 @@
 """What a token plugin supplies: a network that gives logits for any position from the vectors of any others."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from torch import Tensor, nn
@@ -8,6 +9,8 @@ from torch import Tensor, nn
 from cmrgz.model import Condition
 
 Cache = TypeVar("Cache")
+Logits = Callable[[Tensor, Tensor, int], Tensor]
+"""(features (..., d), codes (..., >= level), level) -> logits (..., vocab)."""
 
 
 class CausalNetwork(nn.Module, ABC, Generic[Cache]):
@@ -46,6 +49,10 @@ class CausalNetwork(nn.Module, ABC, Generic[Cache]):
 
         Given are the features (..., d) of a position and its codes (..., >= level); those before `level` count.
         """
+
+    def frozen_logits(self) -> Logits:
+        """Return `logits` for many calls between which no weight changes; may hold what depends on weights alone."""
+        return self.logits
 
     def fit(self, vectors: Tensor, codes: Tensor, features: Tensor) -> None:
         """Set input statistics from a training sample; called once.

@@ -39,23 +39,28 @@ def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
 
+def visible(seen: Tensor, like: Tensor) -> Tensor:
+    """Return what is added to attention scores: 0 where `seen`, else -inf. Made once for all layers."""
+    return like.new_zeros(seen.shape).masked_fill_(~seen, -torch.inf)
+
+
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """Return (b, heads, m, head_dim) of (b, m, d)."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
 class Store:
-    """Keys and values of one layer, in place: (b, heads, slots, head_dim); the last slot takes what is dropped."""
+    """Keys and values of one layer, in place: (b, heads, slots, head_dim), slot by slot in memory."""
 
     def __init__(self, batch: int, heads: int, slots: int, head_dim: int, like: Tensor) -> None:
-        self.keys = like.new_zeros(batch, heads, slots + 1, head_dim)
-        self.values = torch.zeros_like(self.keys)
+        self._rows = [like.new_zeros(batch * slots, heads * head_dim) for _ in range(2)]
+        shape = (batch, slots, heads, head_dim)
+        self.keys, self.values = (rows.view(shape).transpose(1, 2) for rows in self._rows)
 
-    def write(self, keys: Tensor, values: Tensor, slots: Tensor) -> None:
-        """Write keys and values (b, heads, m, head_dim) to slots (b, m)."""
-        index = slots[:, None, :, None].expand_as(keys)
-        self.keys.scatter_(2, index, keys)
-        self.values.scatter_(2, index, values)
+    def write(self, keys: Tensor, values: Tensor, rows: Tensor) -> None:
+        """Write keys and values (b, heads, m, head_dim) to rows (b * m,): item * slots + slot."""
+        for kept, new in zip(self._rows, (keys, values), strict=True):
+            kept.index_copy_(0, rows, new.transpose(1, 2).flatten(2).flatten(0, 1).to(kept.dtype))
 
 
 class Attention(nn.Module):
@@ -74,10 +79,10 @@ class Attention(nn.Module):
         keys, values = (split_heads(part, self.heads) for part in self.key_value(content).chunk(2, -1))
         return rotate(self.key_norm(keys), rotation), values
 
-    def forward(self, x: Tensor, rotation: Rotation, keys: Tensor, values: Tensor, seen: Tensor | None) -> Tensor:
-        """Return (b, m, d): x attends to the keys where `seen` (b, 1, m, slots); None is causal, slot by slot."""
+    def forward(self, x: Tensor, rotation: Rotation, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+        """Return (b, m, d) of x attending to keys; `bias` (b, 1, m, slots) is added to scores, None is causal."""
         queries = rotate(self.query_norm(split_heads(self.query(x), self.heads)), rotation)
-        y = F.scaled_dot_product_attention(queries, keys, values.to(keys.dtype), attn_mask=seen, is_causal=seen is None)
+        y = F.scaled_dot_product_attention(queries, keys, values.to(keys.dtype), attn_mask=bias, is_causal=bias is None)
         return self.out(y.transpose(1, 2).flatten(2))
 
 
@@ -100,11 +105,11 @@ class ContentLayer(nn.Module):
         x = x + self.attention(normal, rotation, *self.attention.keys_values(normal, rotation), None)
         return x + self.ff(self.ff_norm(x))
 
-    def extend(self, x: Tensor, rotation: Rotation, store: Store, slots: Tensor, seen: Tensor) -> Tensor:
-        """As `forward` for new slots (b, m), whose keys and values go into the store."""
+    def extend(self, x: Tensor, rotation: Rotation, store: Store, rows: Tensor, bias: Tensor) -> Tensor:
+        """As `forward` for new slots, whose keys and values go into the `rows` of the store."""
         normal = self.norm(x)
-        store.write(*self.attention.keys_values(normal, rotation), slots)
-        x = x + self.attention(normal, rotation, store.keys, store.values, seen)
+        store.write(*self.attention.keys_values(normal, rotation), rows)
+        x = x + self.attention(normal, rotation, store.keys, store.values, bias)
         return x + self.ff(self.ff_norm(x))
 
 
@@ -121,7 +126,7 @@ class TargetLayer(nn.Module):
         """Return the keys and values of finished content (b, m, d)."""
         return self.attention.keys_values(self.content_norm(content), rotation)
 
-    def forward(self, x: Tensor, rotation: Rotation, keys: Tensor, values: Tensor, seen: Tensor | None) -> Tensor:
-        """Return (b, m, d)."""
-        x = x + self.attention(self.norm(x), rotation, keys, values, seen)
+    def forward(self, x: Tensor, rotation: Rotation, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+        """Return (b, m, d); see `Attention`."""
+        x = x + self.attention(self.norm(x), rotation, keys, values, bias)
         return x + self.ff(self.ff_norm(x))

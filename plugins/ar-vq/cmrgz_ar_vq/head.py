@@ -41,11 +41,29 @@ class DepthHead(nn.Module):
         """Return logits (..., vocab) of `level`, given states (..., d) and codes (..., >= level)."""
         x = states + self.level[level]
         for earlier in range(level):
-            x = x + self.enter[earlier](self._describe(earlier)[codes[..., earlier]])
+            x = x + self.enter[earlier](self.describe(earlier)[codes[..., earlier]])
         x = self.out_norm(x + self.block(self.norm(x)))
-        description = self._describe(level)
+        description = self.describe(level)
         return self.leave[level](x) @ description.T.to(x.dtype) + self.bias[level]
 
-    def _describe(self, level: int) -> Tensor:
+    def describe(self, level: int) -> Tensor:
         """Return the description (vocab, size) of the codes of a level."""
         return torch.cat([self.get_buffer("fixed")[level], self.free[level]], -1)
+
+
+class FrozenHead:
+    """A `DepthHead` whose weights do not change: what it computes of the codes alone is computed once."""
+
+    def __init__(self, head: DepthHead) -> None:
+        self.head = head
+        descriptions = [head.describe(level) for level in range(len(head.leave))]
+        self.entering = [layer(part) for layer, part in zip(head.enter, descriptions, strict=True)]
+        self.leaving = [part.T.contiguous() for part in descriptions]
+
+    def __call__(self, states: Tensor, codes: Tensor, level: int) -> Tensor:
+        """Return what the head returns."""
+        head, x = self.head, states + self.head.level[level]
+        for earlier in range(level):
+            x = x + self.entering[earlier][codes[..., earlier]]
+        x = head.out_norm(x + head.block(head.norm(x)))
+        return head.leave[level](x) @ self.leaving[level].to(x.dtype) + head.bias[level]

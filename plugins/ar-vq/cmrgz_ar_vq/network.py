@@ -8,16 +8,19 @@ from torch import Tensor, nn
 
 from cmrgz.model import CodeTokenizer, Condition
 from cmrgz.tokens.model import TokenModel
-from cmrgz.tokens.network import CausalNetwork
+from cmrgz.tokens.network import CausalNetwork, Logits
 from cmrgz_ar_vq import SPEC
-from cmrgz_ar_vq.attention import ContentLayer, GridRotary, Store, TargetLayer
+from cmrgz_ar_vq.attention import ContentLayer, GridRotary, Store, TargetLayer, visible
 from cmrgz_ar_vq.embedding import ConditionEmbedding, Whitening
-from cmrgz_ar_vq.head import DepthHead
+from cmrgz_ar_vq.head import DepthHead, FrozenHead
 
 
 @dataclass
 class StaticCache:
-    """Keys and values of every layer; slot 0 is the start token, slot i + 1 the content of slot i."""
+    """Keys and values of every layer; slot 0 is the start token, slot i + 1 the content of slot i.
+
+    The slot after those of the n positions takes what is dropped.
+    """
 
     content: list[Store]
     target: list[Store]
@@ -81,7 +84,7 @@ class AnyOrderTransformer(CausalNetwork[StaticCache]):
         """Return a cache that holds the start token."""
 
         def stores(layers: nn.ModuleList) -> list[Store]:
-            return [Store(batch, self.heads, n + 1, self.width // self.heads, self.position) for _ in layers]
+            return [Store(batch, self.heads, n + 2, self.width // self.heads, self.position) for _ in layers]
 
         c = self.condition(condition, batch)
         cache = StaticCache(stores(self.content_layers), stores(self.target_layers), c, n)
@@ -95,26 +98,32 @@ class AnyOrderTransformer(CausalNetwork[StaticCache]):
 
     def _write(self, cache: StaticCache, x: Tensor, positions: Tensor, slots: Tensor) -> None:
         rotation = self.rotary(positions)
-        seen = torch.arange(cache.n + 2, device=x.device) <= slots[:, None, :, None]
+        every = torch.arange(cache.n + 2, device=x.device)
+        bias = visible(every <= slots[:, None, :, None], self.position)
+        rows = (slots + (cache.n + 2) * torch.arange(len(slots), device=x.device)[:, None]).flatten()
         for layer, store in zip(self.content_layers, cache.content, strict=True):
             assert isinstance(layer, ContentLayer)
-            x = layer.extend(x, rotation, store, slots, seen)
+            x = layer.extend(x, rotation, store, rows, bias)
         for layer, store in zip(self.target_layers, cache.target, strict=True):
             assert isinstance(layer, TargetLayer)
-            store.write(*layer.keys_values(x, rotation), slots)
+            store.write(*layer.keys_values(x, rotation), rows)
 
     def forward(self, cache: StaticCache, targets: Tensor, length: Tensor) -> Tensor:
         """Return features (b, m, d) of targets; see `CausalNetwork`."""
         y, rotation = self.target[targets] + cache.condition[:, None], self.rotary(targets)
         slots = torch.arange(cache.n + 2, device=y.device)
-        seen = (slots <= length[:, None])[:, None, None].expand(-1, -1, targets.shape[1], -1)
+        bias = visible(slots <= length[:, None], self.position)[:, None, None].expand(-1, -1, targets.shape[1], -1)
         for layer, store in zip(self.target_layers, cache.target, strict=True):
-            y = layer(y, rotation, store.keys, store.values, seen)
+            y = layer(y, rotation, store.keys, store.values, bias)
         return self.norm(y)
 
     def logits(self, features: Tensor, codes: Tensor, level: int) -> Tensor:
         """Return logits (..., vocab) of a level; see `CausalNetwork`."""
         return self.head(features, codes, level)
+
+    def frozen_logits(self) -> Logits:
+        """Return `logits` with the description of the codes worked out; see `CausalNetwork`."""
+        return FrozenHead(self.head)
 
 
 def build(
