@@ -105,7 +105,10 @@ def test_the_decoder_is_trained_at_every_depth(built: Built, items: Tensor, monk
     for step in range(8):
         tokenizer.loss(items, rng=Streams(step, [(i,) for i in range(16)]))
     given = torch.stack(seen).movedim(2, -1)
-    shares = [(given == part.movedim(1, -1)).all(-1).float().mean() for part in sums]
+    same = torch.stack([(given == part.movedim(1, -1)).all(-1) for part in sums])  # (depth, step, item, row, column)
+    shares = same.float().mean((1, 2, 3, 4))
+    mixed = same.any(-1).any(-1)
+    assert all((mixed[0] & mixed[depth]).any() for depth in (2, 4, 5)), "items of every depth have exact positions"
     assert shares[1] == shares[3] == 0, "one level alone and three are no preset"
     assert 0.05 < shares[0] < 0.2, "an eighth of the positions is unquantised"
     assert all(0.15 < shares[depth] < 0.45 for depth in (2, 4, 5))
