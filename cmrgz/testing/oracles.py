@@ -174,9 +174,9 @@ class OracleNetwork(CausalNetwork[OracleCache]):
         self.table = nn.Parameter(torch.from_numpy(field.marginals().ravel()), requires_grad=False)
         self.register_buffer("stride", (field.symbols + 1) ** torch.arange(field.n - 1, -1, -1))
 
-    def start(self, batch: int, n: int, condition: Condition | None) -> OracleCache:
-        """Return an empty cache; see `CausalNetwork`."""
-        del condition
+    def start(self, batch: int, n: int, condition: Condition | None, hints: Tensor | None = None) -> OracleCache:
+        """Return an empty cache; see `CausalNetwork`. Neither conditions nor hints matter."""
+        del condition, hints
         empty = torch.full((batch, n + 1), -1, device=self.table.device)
         return OracleCache(empty, empty.clone())
 
@@ -205,12 +205,21 @@ class OracleNetwork(CausalNetwork[OracleCache]):
         share = self.table[known[:, None, None] + own * stride[targets][..., None]]
         return (share / share.sum(-1, keepdim=True)).log()
 
-    def train_states(self, vectors: Tensor, order: Tensor, condition: Condition | None) -> Tensor:
-        """Return the features (b, n, symbols) of all positions in order; see `CausalNetwork`."""
-        cache = self.start(len(order), order.shape[1], condition)
-        slots = torch.arange(order.shape[1], device=order.device).expand_as(order)
-        self.extend(cache, vectors, order, slots)
-        return torch.cat([self(cache, order[:, i : i + 1], slots[:, i]) for i in range(order.shape[1])], 1)
+    def train_states(
+        self,
+        vectors: Tensor,
+        order: Tensor,
+        condition: Condition | None,
+        hints: Tensor | None = None,
+        slots: Tensor | None = None,
+    ) -> Tensor:
+        """Return the features (b, m, symbols) of the positions at `slots` of the order; see `CausalNetwork`."""
+        cache = self.start(len(order), order.shape[1], condition, hints)
+        every = torch.arange(order.shape[1], device=order.device).expand_as(order)
+        self.extend(cache, vectors, order, every)
+        slots = every if slots is None else slots
+        targets = order.gather(1, slots)
+        return torch.cat([self(cache, targets[:, i : i + 1], slots[:, i]) for i in range(slots.shape[1])], 1)
 
     def logits(self, features: Tensor, codes: Tensor, level: int) -> Tensor:
         """Return the log-probabilities (..., vocab) of the code at a level; see `CausalNetwork`."""

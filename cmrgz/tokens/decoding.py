@@ -58,6 +58,7 @@ def decode(
     order: Tensor,
     draw: Draw,
     condition: Condition | None = None,
+    hints: Tensor | None = None,
     parallel: int = 1,
     progress: Progress | None = None,
 ) -> Tensor:
@@ -74,6 +75,7 @@ def decode(
             given its vector when its turn comes, as raster order needs it.
         draw: Turns features into vectors.
         condition: As in `Model.sample`.
+        hints: (b, n, h) what the known pixels alone say of each position.
         parallel: Most positions drawn in one step.
         progress: Told the steps done.
 
@@ -84,7 +86,7 @@ def decode(
     result = torch.cat([vectors, vectors.new_zeros(b, 1, c)], 1)  # row n takes what inactive places of a step write
     cursors = reveal(prefix_length(order, known).cpu(), n, parallel)  # known in advance: no step waits for the device
     done = (cursors.sum(1) - cursors[0].sum()).tolist()
-    cache = network.start(b, n, condition)
+    cache = network.start(b, n, condition, hints)
     prefill(network, cache, vectors, order, int(cursors[0].max()))
     places = torch.arange(parallel, device=order.device)
     for step, (cursor, end) in enumerate(pairwise(cursors.to(order.device)), 1):

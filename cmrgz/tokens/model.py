@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cmrgz.latents import known_positions
+from cmrgz.latents import known_positions, smooth_fill
 from cmrgz.model import CodeTokenizer, Condition, Model, Progress
 from cmrgz.options import Range
 from cmrgz.rng import Streams, derive
-from cmrgz.tokens.decoding import decode
+from cmrgz.tokens.decoding import decode, take
 from cmrgz.tokens.network import CausalNetwork
 from cmrgz.tokens.orders import ORDERS, training_order
 from cmrgz.tokens.sampling import draw
@@ -41,7 +41,7 @@ class TokenModel(Model):
         network: CausalNetwork[Any],
         tokenizer: CodeTokenizer,
         raster_share: float = 0.1,
-        level_decay: float = 0.85,
+        level_decay: float = 0.75,
     ) -> None:
         super().__init__()
         self.network = network
@@ -59,17 +59,46 @@ class TokenModel(Model):
         self.network.fit(flat(vectors).flatten(0, 1), codes, features)
 
     def loss(self, x: Tensor, *, condition: Condition | None = None, rng: Streams) -> Tensor:
-        """Mean negative log-likelihood in nats per code of a random order, a random share given unquantised."""
+        """Mean negative log-likelihood in nats per code of hidden positions, in a random order after the known ones.
+
+        The known share is random. Half of the positions are asked for, of those that are hidden.
+        """
         exact, codes = self._encode(x)
         grid = (x.shape[-2] // self.tokenizer.patch, x.shape[-1] // self.tokenizer.patch)
-        order = training_order(grid, self.raster_share, rng).to(x.device)
+        order, known = (part.to(x.device) for part in training_order(grid, self.raster_share, rng))
         n = order.shape[1]
-        given = (torch.arange(n) < (rng.uniform(1) * (n + 1)).long()).to(x.device)
-        codes = codes.gather(1, order[..., None].expand(-1, -1, codes.shape[-1]))
-        exact = exact.gather(1, order[..., None].expand_as(exact))
+        given = torch.arange(n, device=x.device) < known[:, None]
+        slots = (rng.uniform(n).to(x.device) + given).argsort(dim=1)[:, : n // 2]  # hidden ones first
+        codes, exact = take(codes, order), take(exact, order)
         content = torch.where(given[..., None], exact, self._vectors(codes))
-        states = self.network.train_states(content, order, condition).flatten(0, 1)
-        return self._level_loss(states, codes.flatten(0, 1), rng)
+        hints = self.hints(x, self._pixels(order, known, grid))
+        states = self.network.train_states(content, order, condition, hints, slots)
+        asked = slots >= known[:, None]
+        return self._level_loss(states[asked], take(codes, slots)[asked], rng)
+
+    def _pixels(self, order: Tensor, known: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Return which pixels (b, 1, H, W) the first `known` (b,) positions of an order (b, n) cover."""
+        first = torch.arange(order.shape[1], device=order.device) < known[:, None]
+        positions = torch.zeros_like(first).scatter(1, order, first).unflatten(1, grid)
+        patch = self.tokenizer.patch
+        return positions[:, None].repeat_interleave(patch, 2).repeat_interleave(patch, 3)
+
+    @torch.no_grad()
+    def hints(self, x: Tensor, known: Tensor) -> Tensor:
+        """Return what the known pixels alone say of each position: (b, n, channels + 4).
+
+        The vector of a smooth continuation of what is known, and the share that is known around the position. Static, and
+        free of hidden values: a target starts from what interpolation knows, and need not learn it.
+
+        Args:
+            x: Items (b, 1, *item); hidden pixels are not used.
+            known: (b, 1, *item) bool.
+        """
+        vectors = self.tokenizer.encode(smooth_fill(x, known))
+        share = known_positions(known, self.tokenizer.patch)[:, None].to(x.dtype)
+        near = [F.avg_pool2d(share, k, 1, k // 2, count_include_pad=False) for k in (3, 5, 9)]
+        everywhere = share.mean((2, 3), keepdim=True).expand_as(share)
+        return flat(torch.cat([vectors, *near, everywhere], 1))
 
     def _level_loss(self, states: Tensor, codes: Tensor, rng: Streams) -> Tensor:
         """Weighted mean over levels of the cross-entropy of codes (n, levels) given states (n, d).
@@ -133,5 +162,6 @@ class TokenModel(Model):
             return self._vectors(codes)
 
         start = torch.where(given[..., None], flat(vectors), 0.0)
-        drawn = decode(self.network, start, given, sequence, draw_codes, condition, parallel, progress)
+        hints = self.hints(x, known if order == "any" else torch.zeros_like(known))  # raster sees nothing ahead of it
+        drawn = decode(self.network, start, given, sequence, draw_codes, condition, hints, parallel, progress)
         return self.tokenizer.decode(drawn.transpose(1, 2).unflatten(2, grid))

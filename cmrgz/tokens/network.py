@@ -22,15 +22,27 @@ class CausalNetwork(nn.Module, ABC, Generic[Cache]):
     """
 
     @abstractmethod
-    def train_states(self, vectors: Tensor, order: Tensor, condition: Condition | None) -> Tensor:
-        """Return features (b, n, d) that predict position `order[:, i]` from `vectors[:, :i]` (b, n, c), for all i.
+    def train_states(
+        self,
+        vectors: Tensor,
+        order: Tensor,
+        condition: Condition | None,
+        hints: Tensor | None = None,
+        slots: Tensor | None = None,
+    ) -> Tensor:
+        """Return features (b, m, d) that predict position `order[:, i]` from `vectors[:, :i]`, for i in `slots`.
 
-        Both `vectors` and `order` (b, n) are in the order of prediction.
+        Args:
+            vectors: (b, n, c), in the order of prediction.
+            order: (b, n) their positions.
+            condition: As in `Model.sample`.
+            hints: (b, n, h) by position: what the known pixels alone say of it, see `TokenModel.hints`.
+            slots: (b, m) which places of the order to predict; None is all, m = n.
         """
 
     @abstractmethod
-    def start(self, batch: int, n: int, condition: Condition | None) -> Cache:
-        """Return an empty cache for `n` positions."""
+    def start(self, batch: int, n: int, condition: Condition | None, hints: Tensor | None = None) -> Cache:
+        """Return an empty cache for `n` positions; `hints` (b, n, h) as in `train_states`."""
 
     @abstractmethod
     def extend(self, cache: Cache, vectors: Tensor, positions: Tensor, slots: Tensor) -> None:

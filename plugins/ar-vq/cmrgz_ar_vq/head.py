@@ -19,7 +19,7 @@ class DepthHead(nn.Module):
         self.register_buffer("fixed", torch.zeros(levels, vocab, channels + 1))
         self.free = nn.Parameter(torch.randn(levels, vocab, free) * 0.02)
         self.bias = nn.Parameter(torch.zeros(levels, vocab))
-        self.enter = nn.ModuleList([nn.Linear(size, width, bias=level == 0) for level in range(levels)])
+        self.enter = nn.ModuleList([nn.Linear(size, width, bias=False) for _ in range(levels - 1)])
         self.level = nn.Parameter(torch.zeros(levels, width))
         self.norm, self.block, self.out_norm = nn.RMSNorm(width), feed_forward(width, inner), nn.RMSNorm(width)
         self.leave = nn.ModuleList([nn.Linear(width, size) for _ in range(levels)])
@@ -57,7 +57,9 @@ class FrozenHead:
     def __init__(self, head: DepthHead) -> None:
         self.head = head
         descriptions = [head.describe(level) for level in range(len(head.leave))]
-        self.entering = [layer(part) for layer, part in zip(head.enter, descriptions, strict=True)]
+        self.entering = [
+            layer(part) for layer, part in zip(head.enter, descriptions, strict=False)
+        ]  # the last enters nothing
         self.leaving = [part.T.contiguous() for part in descriptions]
 
     def __call__(self, states: Tensor, codes: Tensor, level: int) -> Tensor:

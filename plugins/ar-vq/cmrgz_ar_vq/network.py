@@ -14,6 +14,9 @@ from cmrgz_ar_vq.attention import ContentLayer, GridRotary, Store, TargetLayer, 
 from cmrgz_ar_vq.embedding import ConditionEmbedding, Whitening
 from cmrgz_ar_vq.head import DepthHead, FrozenHead
 
+HINT_SHARES = 4
+"""Numbers of a hint beside its vector: known shares around the position."""
+
 
 @dataclass
 class StaticCache:
@@ -25,6 +28,7 @@ class StaticCache:
     content: list[Store]
     target: list[Store]
     condition: Tensor
+    hints: Tensor
     n: int
 
 
@@ -54,6 +58,7 @@ class AnyOrderTransformer(CausalNetwork[StaticCache]):
         self.condition = ConditionEmbedding(SPEC.conditions, width)
         self.position = nn.Parameter(torch.randn(n, width) * 0.02)
         self.target = nn.Parameter(torch.randn(n, width) * 0.02)
+        self.hint = nn.Linear(channels + HINT_SHARES, width)
         self.content_layers = nn.ModuleList([ContentLayer(width, heads, inner) for _ in range(content_layers)])
         self.target_layers = nn.ModuleList([TargetLayer(width, heads, inner) for _ in range(target_layers)])
         self.norm, self.head = nn.RMSNorm(width), head
@@ -67,27 +72,50 @@ class AnyOrderTransformer(CausalNetwork[StaticCache]):
         """Return the input (b, m, d) of content (b, m, c) at positions (b, m)."""
         return self.enter(self.whiten(vectors)) + self.position[positions] + condition[:, None]
 
-    def train_states(self, vectors: Tensor, order: Tensor, condition: Condition | None) -> Tensor:
-        """Return features (b, n, d) of every position in order; see `CausalNetwork`."""
+    def _targets(self, positions: Tensor, condition: Tensor, hints: Tensor) -> Tensor:
+        """Return the input (b, m, d) of targets at positions (b, m), given embedded hints (b, n, d)."""
+        own = hints.gather(1, positions[..., None].expand(-1, -1, hints.shape[-1]))
+        return self.target[positions] + own + condition[:, None]
+
+    def _hints(self, hints: Tensor | None, batch: int, n: int) -> Tensor:
+        """Return embedded hints (b, n, d); no hints say nothing."""
+        if hints is None:
+            return self.target.new_zeros(batch, n, self.width)
+        vectors, shares = hints.split([hints.shape[-1] - HINT_SHARES, HINT_SHARES], -1)
+        return self.hint(torch.cat([self.whiten(vectors), shares], -1))
+
+    def train_states(
+        self,
+        vectors: Tensor,
+        order: Tensor,
+        condition: Condition | None,
+        hints: Tensor | None = None,
+        slots: Tensor | None = None,
+    ) -> Tensor:
+        """Return features (b, m, d) of the positions at `slots` of the order; see `CausalNetwork`."""
         c = self.condition(condition, len(order))
         x = torch.cat([c[:, None], self._content(vectors[:, :-1], order[:, :-1], c)], 1)
         rotation = self.rotary(torch.cat([torch.full_like(order[:, :1], order.shape[1]), order[:, :-1]], 1))
         for layer in self.content_layers:
             x = layer(x, rotation)
-        y, target_rotation = self.target[order] + c[:, None], self.rotary(order)
+        slots = torch.arange(order.shape[1], device=order.device).expand_as(order) if slots is None else slots
+        targets = order.gather(1, slots)
+        bias = visible(torch.arange(order.shape[1], device=order.device) <= slots[:, None, :, None], self.position)
+        y, target_rotation = self._targets(targets, c, self._hints(hints, *order.shape)), self.rotary(targets)
         for layer in self.target_layers:
             assert isinstance(layer, TargetLayer)
-            y = layer(y, target_rotation, *layer.keys_values(x, rotation), None)
+            y = layer(y, target_rotation, *layer.keys_values(x, rotation), bias)
         return self.norm(y)
 
-    def start(self, batch: int, n: int, condition: Condition | None) -> StaticCache:
+    def start(self, batch: int, n: int, condition: Condition | None, hints: Tensor | None = None) -> StaticCache:
         """Return a cache that holds the start token."""
 
         def stores(layers: nn.ModuleList) -> list[Store]:
             return [Store(batch, self.heads, n + 2, self.width // self.heads, self.position) for _ in layers]
 
         c = self.condition(condition, batch)
-        cache = StaticCache(stores(self.content_layers), stores(self.target_layers), c, n)
+        own = self._hints(hints, batch, n)
+        cache = StaticCache(stores(self.content_layers), stores(self.target_layers), c, own, n)
         position = torch.full((batch, 1), n, device=c.device)
         self._write(cache, c[:, None], position, torch.zeros_like(position))
         return cache
@@ -110,7 +138,7 @@ class AnyOrderTransformer(CausalNetwork[StaticCache]):
 
     def forward(self, cache: StaticCache, targets: Tensor, length: Tensor) -> Tensor:
         """Return features (b, m, d) of targets; see `CausalNetwork`."""
-        y, rotation = self.target[targets] + cache.condition[:, None], self.rotary(targets)
+        y, rotation = self._targets(targets, cache.condition, cache.hints), self.rotary(targets)
         slots = torch.arange(cache.n + 2, device=y.device)
         bias = visible(slots <= length[:, None], self.position)[:, None, None].expand(-1, -1, targets.shape[1], -1)
         for layer, store in zip(self.target_layers, cache.target, strict=True):
@@ -136,7 +164,7 @@ def build(
     target_layers: Annotated[int, "layers that ask for a position"] = 3,
     free: Annotated[int, "free numbers that describe a code beside its vector"] = 32,
     raster_share: Annotated[float, "share of the training in raster order"] = 0.1,
-    level_decay: Annotated[float, "weight of a level's loss relative to the level before"] = 0.85,
+    level_decay: Annotated[float, "weight of a level's loss relative to the level before"] = 0.75,
 ) -> TokenModel:
     """Build the model on a code tokenizer."""
     head = DepthHead(width, inner, tokenizer.channels, tokenizer.levels, tokenizer.vocab, free)
