@@ -28,8 +28,8 @@ def smooth_fill(x: Tensor, known: Tensor, sweeps: int = 8) -> Tensor:
     """Return items (b, 1, H, W) whose hidden pixels continue the known ones smoothly; 0 where nothing is known.
 
     An approximate solution of Laplace's equation in the hole: down a pyramid of means of what is known, and up again
-    with a few Jacobi sweeps a level (pull-push, Gortler et al. 1996; within 0.5 dB of the exact solution). Hidden values
-    of x are not used.
+    with a few Jacobi sweeps a level (pull-push, Gortler et al. 1996; within 0.5 dB of the exact solution). Hidden
+    values of x are not used.
     """
     weight = known.to(x.dtype)
     levels = [(torch.where(known, x, 0.0), weight)]

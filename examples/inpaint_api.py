@@ -1,6 +1,6 @@
 """Inpaint a scan from Python: hide half of it, draw it back four times, and look at where the draws disagree.
 
-    python examples/inpaint_api.py [SCAN]
+python examples/inpaint_api.py [SCAN]
 """
 
 import sys

@@ -87,8 +87,8 @@ class TokenModel(Model):
     def hints(self, x: Tensor, known: Tensor) -> Tensor:
         """Return what the known pixels alone say of each position: (b, n, channels + 4).
 
-        The vector of a smooth continuation of what is known, and the share that is known around the position. Static, and
-        free of hidden values: a target starts from what interpolation knows, and need not learn it.
+        The vector of a smooth continuation of what is known, and the share that is known around the position. Static,
+        and free of hidden values: a target starts from what interpolation knows, and need not learn it.
 
         Args:
             x: Items (b, 1, *item); hidden pixels are not used.

@@ -95,7 +95,8 @@ def test_a_small_plane_is_padded_with_air() -> None:
 
 
 def test_place_counts_items_from_the_heart() -> None:
-    clip = Clip("s", np.zeros((2, 3, 64, 64), np.float16), np.array([0.0, 0.5]), np.array([0.0, 0.5, 1.0]), (32.0, 20.0))
+    frames = np.zeros((2, 3, 64, 64), np.float16)
+    clip = Clip("s", frames, np.array([0.0, 0.5]), np.array([0.0, 0.5, 1.0]), (32.0, 20.0))
     there = place(clip, 1, 2, (16.0, 20.0), ITEM)
     assert there == {"phase": 0.5, "slice": 1.0, "row": 0.0, "column": 0.5}
 

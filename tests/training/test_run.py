@@ -76,9 +76,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 
 
 @pytest.mark.parametrize("step", [0, 2, 3])
-def test_a_stopped_run_ends_bit_equal(
-    plan: Plan, unbroken: Path, monkeypatch: pytest.MonkeyPatch, step: int
-) -> None:
+def test_a_stopped_run_ends_bit_equal(plan: Plan, unbroken: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     with monkeypatch.context() as patch:
         stop_at(patch, step)
         with pytest.raises(Stopped) as stopped:
@@ -88,12 +86,15 @@ def test_a_stopped_run_ends_bit_equal(
     assert_equal(plan.output, unbroken)
 
 
-def test_a_killed_run_redoes_steps_to_the_same_log(
-    plan: Plan, unbroken: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_run_redoes_steps_to_the_same_log(plan: Plan, unbroken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The log is ahead of the last state: steps are redone, and must come out the same."""
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "save", lambda state, *_: (_ for _ in ()).throw(KeyboardInterrupt) if state.step == 4 else None)
+
+        def die(state: Any, *_: object) -> None:
+            if state.step == 4:
+                raise KeyboardInterrupt
+
+        patch.setattr(loop, "save", die)
         with pytest.raises(KeyboardInterrupt):
             train(plan)
     assert len(read_journal(plan.output / "log.jsonl")) == 4
@@ -153,8 +154,11 @@ def test_another_config_is_refused(plan: Plan, unbroken: Path) -> None:
 
 def test_two_processes_cannot_share_a_folder(plan: Plan) -> None:
     plan.output.mkdir()
-    holder = f"import fcntl,sys,time; f=open({str(plan.output / '.lock')!r},'w'); fcntl.flock(f,2); print(1,flush=True); time.sleep(60)"  # fmt: skip
-    with subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE) as other:
+    holder = (
+        "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, 2); print(1, flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", holder, str(plan.output / ".lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None and other.stdout.read(1)
         try:
             with pytest.raises(ResourceError, match="locked"):
@@ -228,7 +232,8 @@ def test_a_second_interrupt_is_not_held_back() -> None:
 
 
 def test_ctrl_c_on_the_command_line(data: Path, tmp_path: Path) -> None:
-    sets = [f"--set={name}={value}" for name, value in (BUILD | {"steps": 100000, "batch_size": 2, "fit_items": 2}).items()]
+    options = BUILD | {"steps": 100000, "batch_size": 2, "fit_items": 2}
+    sets = [f"--set={name}={value}" for name, value in options.items()]
     command = [sys.executable, "-m", "cmrgz", "train", "vq", str(data), "-o", str(tmp_path / "run"), *sets]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 120
