@@ -123,6 +123,22 @@ def open_model(target: str | Path, device: Device = "cpu") -> tuple[Model, Meta]
     return module, meta
 
 
+def peek_model(target: str | Path) -> Meta:
+    """Return the meta of what `open_model` would open, without its weights.
+
+    Raises:
+        UsageError: `unknown-plugin`.
+        CheckpointError: As `open_model`, for what can be told from the meta alone.
+        PluginError: The plugin that it names is broken.
+    """
+    folder = _folder(target, registry.models(), "model")
+    meta = _read_meta(folder)
+    if meta.kind != "model":
+        raise CheckpointError("config-mismatch", str(target), f"expected a model, got the tokenizer '{meta.name}'")
+    _spec(registry.models(), meta, folder)
+    return meta
+
+
 def open_tokenizer(target: str | Path, device: Device = "cpu") -> tuple[Tokenizer, Meta]:
     """Return a tokenizer with its meta, and raise, as `open_model` does for a model."""
     module, meta = load(_folder(target, registry.tokenizers(), "tokenizer"), device)
