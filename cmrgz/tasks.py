@@ -144,6 +144,8 @@ def _fill(caller: "_Caller", x: Floats, known: Bools, wanted: Bools, report: Rep
     result, known = np.repeat(x[None], samples, axis=0), known.copy()
     jobs = list(_jobs(caller.plan, wanted))
     total, done = samples * sum(len(frames) for _, frames in jobs), 0
+    if report is not None and total:
+        report(0, total)
     for tile, frames in jobs:
         rows, columns = caller.plan.area(tile)
         items = [(k, int(frame)) for k in range(samples) for frame in frames]

@@ -27,7 +27,7 @@ def bad_inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the checkpoint of an untrained ar-vq that sees items of 64 x 64, on codes fitted to noise of all scales."""
+    """Return the checkpoint of an untrained ar-vq that sees items of 64 x 64, with codes of noise of all scales."""
     import torch
     from cmrgz_ar_vq.network import build
     from cmrgz_tokenizers import vq

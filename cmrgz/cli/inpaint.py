@@ -1,0 +1,166 @@
+"""`cmrgz inpaint`: draw the hidden part of scans given the known part."""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from cmrgz.errors import CmrgzError, PartialError, UsageError
+
+if TYPE_CHECKING:
+    from cmrgz.output.inpaint import Done
+
+LOG = logging.getLogger("cmrgz.inpaint")
+
+Model = Annotated[
+    str | None,
+    typer.Option("--model", "-m", envvar="CMRGZ_MODEL", help="A model (see `cmrgz models`) or a checkpoint folder."),
+]
+Device = Annotated[
+    str, typer.Option("--device", "-d", envvar="CMRGZ_DEVICE", help="auto, cpu, cuda, cuda:N, gpu or mps.")
+]
+Batch = Annotated[str, typer.Option("--batch-size", help="Items in flight, or auto; does not change the result.")]
+Options = Annotated[
+    list[str] | None, typer.Option("--set", help="name=value: a sampling option, see `cmrgz models MODEL`.")
+]
+Conditions = Annotated[
+    list[str] | None, typer.Option("--condition", help="name=value in place of what the scan says, e.g. phase=0.4.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of the mask and of what is drawn.")]
+
+
+def command(
+    scan: Annotated[
+        list[str] | None, typer.Argument(metavar="SCAN...", help="Scans, folders, patterns or manifests.")
+    ] = None,
+    more: Annotated[list[str] | None, typer.Option("--input", "-i", help="The same as SCAN.")] = None,
+    model: Model = None,
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            help="What to hide: the fraction of pixels (0.7), a pattern (patch:0.7, box:0.3, slices:0.5, "
+            "frames:every=2, heart:0.5, ...) or a NIfTI file of 0 and 1."
+        ),
+    ] = None,
+    mask_label: Annotated[
+        Literal["hidden", "known"] | None, typer.Option(help="What 1 means in a mask file [hidden].")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="A .nii or .nii.gz file for one scan, or a folder "
+            "[./NAME_inpainted.nii.gz for one scan, ./inpainted/NAME_inpainted.nii.gz for several].",
+        ),
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Draws; of more than one the mean and its std are written.")] = 1,
+    keep_samples: Annotated[bool, typer.Option("--keep-samples", help="Write each draw as well.")] = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    batch_size: Batch = "auto",
+    set_: Options = None,
+    condition: Conditions = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Write a picture, and a moving one of a cine.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    nonfinite: Annotated[Literal["refuse", "zero"], typer.Option(help="NaN and infinite voxels.")] = "refuse",
+    orientation: Annotated[
+        Literal["refuse", "sform"], typer.Option(help="Where sform and qform contradict one another.")
+    ] = "refuse",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Hide a part of scans and draw it anew given the rest. Not a medical device.
+
+    Known voxels are written back bit for bit, on the same grid. Each result has a sidecar NAME.json that says how it
+    was made; the paths of the results are printed.
+    """
+    sources = [*(scan or []), *(more or [])]
+    if not sources or mask is None or model is None:
+        raise _missing("SCAN" if not sources else "option --mask" if mask is None else "option --model")
+    from cmrgz.cli.devices import pick, range_checked
+    from cmrgz.cli.progress import progress
+    from cmrgz.output.hiding import Hiding
+    from cmrgz.output.scans import find_scans
+
+    range_checked("--seed", seed, 0, 2**63 - 1)
+    range_checked("--samples", samples, 1, 1000)
+    in_flight, hiding, found = batch(batch_size), Hiding.of(mask, seed, mask_label), find_scans(sources, output)
+
+    from cmrgz.output.chosen import Chosen
+    from cmrgz.output.inpaint import Request, inpaint_scans
+
+    request = Request(
+        chosen=Chosen.of(model, set_ or [], condition or [], pick(device), in_flight),
+        hiding=hiding,
+        samples=samples,
+        keep_samples=keep_samples,
+        seed=seed,
+        preview=preview,
+        overwrite=overwrite,
+        nonfinite=nonfinite,
+        orientation=orientation,
+    )
+    teller = _Teller(as_json)
+    with progress("items") as report:
+        inpaint_scans(request, found, output, done=teller.done, failed=teller.failed, report=report)
+    teller.end()
+
+
+def batch(text: str) -> int | None:
+    """Return the value of `--batch-size`, None for `auto`.
+
+    Raises:
+        UsageError: `range`.
+    """
+    from cmrgz.cli.devices import range_checked
+
+    if text == "auto":
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError("range", "option --batch-size", "must be auto or a whole number", f"got {text}")
+    return range_checked("--batch-size", int(text), 1, 1 << 20)
+
+
+def _missing(what: str) -> UsageError:
+    hints = {"option --mask": "e.g. --mask 0.7 hides 70 %", "option --model": "see cmrgz models"}
+    return UsageError("usage", what, "is missing", hint=hints.get(what, "see cmrgz inpaint --help"))
+
+
+class _Teller:
+    """Prints each result as soon as it is whole, or all of them as JSON at the end; errors go to stderr at once."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self.results: list[dict[str, Any]] = []
+        self.errors: list[CmrgzError] = []
+
+    def done(self, result: "Done") -> None:
+        """Tell a result."""
+        roles = {role: str(path) for role, path in result.names.roles.items()}
+        facts = {"sidecar": str(result.names.sidecar), "hidden_fraction": result.hidden_fraction}
+        self.results.append(roles | facts)
+        if not self.as_json:
+            typer.echo(os.fsencode(roles["image"]))  # a name need not be text
+
+    def failed(self, error: CmrgzError) -> None:
+        """Tell why a scan was refused."""
+        self.errors.append(error)
+        LOG.error(error.line)
+
+    def end(self) -> None:
+        """Tell the rest.
+
+        Raises:
+            PartialError: Some scans were refused.
+        """
+        names = ("code", "where", "what", "facts", "hint")
+        if self.as_json:
+            failed = [{name: getattr(error, name) for name in names} for error in self.errors]
+            typer.echo(json.dumps({"outputs": self.results, "failed": failed}, indent=1))
+        if self.errors:
+            total = len(self.errors) + len(self.results)
+            what = f"{len(self.errors)} of {total} scans were refused"
+            raise PartialError("partial", "cmrgz inpaint", what, hint="the others are done")

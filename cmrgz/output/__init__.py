@@ -1,0 +1,13 @@
+"""Scans in, files out: what `cmrgz inpaint` and `cmrgz generate` do.
+
+    scans.py      which scans are meant
+    hiding.py     what to hide of each
+    chosen.py     a model that was chosen and checked, but not loaded
+    files.py      the names of the outputs, checked before any work, and written all or none
+    sidecar.py    what each output says of itself
+    hashes.py     sha256 of files and arrays
+    inpaint.py    scans -> inpainted scans
+    generate.py   scans from nothing
+
+The first two do not import torch, so that a wrong command line is refused at once.
+"""

@@ -1,0 +1,92 @@
+"""A model that was chosen and checked, but not loaded."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cmrgz import checkpoint, options, registry
+from cmrgz.errors import CheckpointError
+from cmrgz.meta import Meta
+from cmrgz.model import Model
+from cmrgz.options import Option, Range
+from cmrgz.tasks import Setting
+
+SHARES = {"phase": Range(0, 1), "slice": Range(0, 1)}
+"""Conditions that are shares: of the cardiac cycle, and of the way from base to apex."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A model with all that it is told, checked against what it takes.
+
+    Attributes:
+        target: A registered name or a checkpoint folder.
+        meta: What its checkpoint says.
+        options: All of its sampling options.
+        condition: Values that replace those of a scan.
+        device: Where to compute.
+        batch_size: Items in flight, or None.
+    """
+
+    target: str
+    meta: Meta
+    options: Mapping[str, Any]
+    condition: Mapping[str, float]
+    device: str = "cpu"
+    batch_size: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        target: str,
+        assignments: Iterable[str] = (),
+        conditions: Iterable[str] = (),
+        device: str = "cpu",
+        batch_size: int | None = None,
+    ) -> "Chosen":
+        """Check a choice without loading any weights.
+
+        Args:
+            target: A registered name or a checkpoint folder.
+            assignments: Sampling options as `name=value`.
+            conditions: Conditions as `name=value`.
+            device: Where to compute.
+            batch_size: Items in flight.
+
+        Raises:
+            UsageError: `unknown-plugin`, or for an option or a condition that the model does not take.
+            CheckpointError: There is no such checkpoint, or it does not fit what is installed.
+            PluginError: The plugin is broken.
+        """
+        meta = checkpoint.peek_model(target)
+        if len(meta.item) != 2:
+            raise CheckpointError("dims", target, f"items have {len(meta.item)} axes", hint="use a model of frames")
+        spec = registry.get_model(meta.name)
+        schema = registry.sample_schema(spec)
+        given = options.parse(assignments, schema, "option --set")
+        known = {name: Option(name, float, None, "", SHARES.get(name)) for name in spec.conditions}
+        condition = options.parse(conditions, known, "option --condition")
+        return cls(target, meta, options.complete(given, schema), condition, device, batch_size)
+
+    def open(self) -> Model:
+        """Load the weights.
+
+        Raises:
+            CheckpointError: The checkpoint was damaged.
+            PluginError: The plugin is broken.
+        """
+        return checkpoint.open_model(self.target, self.device)[0]
+
+    def setting(self, seed: int, samples: int, first: int = 0) -> Setting:
+        """Return how to draw `samples` samples, from number `first` on."""
+        height, width = self.meta.item
+        return Setting(
+            seed=seed,
+            samples=samples,
+            options=self.options,
+            condition=self.condition,
+            item=(height, width),
+            spacing=self.meta.spacing,
+            batch_size=self.batch_size,
+            first=first,
+        )

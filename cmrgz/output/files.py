@@ -1,0 +1,174 @@
+"""The names of the outputs, checked before any work, and written all or none."""
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from numpy.typing import NDArray
+
+from cmrgz.data.scan import Scan, save
+from cmrgz.durable import atomic_write, remove_stale
+from cmrgz.errors import ResourceError, UsageError
+
+NIFTI = (".nii.gz", ".nii")
+
+
+@dataclass(frozen=True)
+class Names:
+    """The files that are written for one scan.
+
+    Attributes:
+        image: The result, `.nii.gz` or `.nii`; the others are named after it.
+        samples: Draws of it.
+        keep_samples: Whether each draw is a file.
+        preview: Whether there are pictures.
+        moving: Whether there is a cine among them.
+    """
+
+    image: Path
+    samples: int = 1
+    keep_samples: bool = False
+    preview: bool = False
+    moving: bool = False
+
+    @property
+    def sidecar(self) -> Path:
+        """What the result says of itself."""
+        return self._beside(".json")
+
+    @property
+    def roles(self) -> dict[str, Path]:
+        """What is written before the sidecar, by what it is."""
+        ending = next(end for end in NIFTI if self.image.name.lower().endswith(end))
+        found = {"image": self.image}
+        if self.samples > 1:
+            found["std"] = self._beside(f"_std{ending}")
+        if self.keep_samples:
+            found |= {f"sample{k:02d}": self._beside(f"_sample{k:02d}{ending}") for k in range(1, self.samples + 1)}
+        if self.preview:
+            found["preview"] = self._beside(".png")
+        if self.preview and self.moving:
+            found["cine"] = self._beside(".gif")
+        return found
+
+    @property
+    def every(self) -> list[Path]:
+        """All files."""
+        return [*self.roles.values(), self.sidecar]
+
+    def _beside(self, end: str) -> Path:
+        return self.image.with_name(strip(self.image.name) + end)
+
+
+def strip(name: str) -> str:
+    """Return a name without `.nii`, `.nii.gz`, `.hdr` or `.img`."""
+    ending = next((end for end in (*NIFTI, ".hdr", ".img") if name.lower().endswith(end)), "")
+    return name[: len(name) - len(ending)]
+
+
+def check(outputs: Sequence[Path], inputs: Iterable[Path], overwrite: bool) -> None:
+    """Refuse outputs that cannot be written or must not be, before any work; clear what dead runs left.
+
+    Args:
+        outputs: All files that are to be written; a folder of theirs that is not there is made when the first is.
+        inputs: Files that must not be written.
+        overwrite: Whether outputs may be there.
+
+    Raises:
+        UsageError: `collision`, `overwrite-input` or `exists`.
+        ResourceError: `io` or `permission`.
+    """
+    for folder in dict.fromkeys(path.parent for path in outputs):
+        _check_folder(folder)
+    seen: set[str] = set()
+    for path in outputs:
+        twin = os.path.abspath(path).casefold()
+        if twin in seen:
+            hint = "rename an input, or give each its own --output"
+            raise UsageError("collision", str(path), "would be the output of two inputs", hint=hint)
+        seen.add(twin)
+    _check_there(outputs, inputs, overwrite)
+
+
+def _check_there(outputs: Sequence[Path], inputs: Iterable[Path], overwrite: bool) -> None:
+    taken = {_identity(path) for path in inputs} - {None}
+    for path in outputs:
+        if _identity(path) in taken:
+            raise UsageError("overwrite-input", str(path), "is an input as well", hint="choose another --output")
+    for path in outputs:
+        if os.path.isdir(path):
+            raise UsageError("exists", str(path), "is a folder", hint="choose another --output")
+        if os.path.lexists(path) and not overwrite:
+            raise UsageError("exists", str(path), "is already there", hint="choose another name or pass --overwrite")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another however it is named, None where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that can neither be written to nor made."""
+    if os.path.isdir(folder):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise ResourceError("permission", str(folder), "cannot be written to", hint="choose another --output")
+        remove_stale(folder)
+        return
+    if os.path.lexists(folder):
+        raise ResourceError("io", str(folder), "is not a folder", hint="choose another --output")
+    if not os.path.isdir(folder.parent):
+        raise ResourceError("io", str(folder), "cannot be made: its parent is not there", hint="make it first")
+    if not os.access(folder.parent, os.W_OK | os.X_OK):
+        raise ResourceError("permission", str(folder), "cannot be made", hint="choose another --output")
+
+
+@dataclass
+class Together:
+    """Files that belong together: if one of them cannot be written, those before it are taken back.
+
+    A file that was there and is replaced stays replaced.
+
+    Attributes:
+        overwrite: Replace files that are there.
+    """
+
+    overwrite: bool = False
+    _new: list[Path] = field(default_factory=list)
+
+    def nifti(self, path: Path, scan: Scan, voxels: NDArray[Any], hidden: float) -> None:
+        """Write voxels on the grid of a scan; see `scan.save`."""
+        self._claim(path)
+        save(path, scan, voxels, hidden_fraction=hidden, overwrite=self.overwrite)
+
+    def raw(self, path: Path, data: bytes) -> None:
+        """Write bytes."""
+        self._claim(path)
+        atomic_write(path, data, overwrite=self.overwrite)
+
+    def _claim(self, path: Path) -> None:
+        """Note a file that is ours to take back."""
+        path.parent.mkdir(exist_ok=True)
+        if not os.path.lexists(path):
+            self._new.append(path)
+
+    def __enter__(self) -> "Together":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            return
+        foreign = error.where if isinstance(error, UsageError) and error.code == "exists" else None
+        for path in self._new:
+            if os.fspath(path) != foreign:  # that one another process put there meanwhile
+                with suppress(OSError):
+                    os.unlink(path)

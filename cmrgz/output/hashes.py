@@ -1,0 +1,34 @@
+"""sha256 of files and arrays."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmrgz.data.nifti_source import halves
+from cmrgz.errors import DataError
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the sha256 of a file's content; of a .hdr + .img pair, of one after the other.
+
+    Raises:
+        DataError: `not-found`.
+    """
+    digest = hashlib.sha256()
+    pair = path.suffix.lower() in (".hdr", ".img")
+    try:
+        for part in halves(path, str(path)) if pair else (path,):
+            with part.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+    except OSError as error:
+        raise DataError("not-found", str(path), f"cannot be read any more: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def sha256_of_array(values: NDArray[Any]) -> str:
+    """Return the sha256 of an array's bytes in C order; of `known` (t, z, y, x), one byte a voxel."""
+    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()

@@ -1,0 +1,226 @@
+"""Scans -> inpainted scans: what `cmrgz inpaint` does."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmrgz import preview
+from cmrgz.data.importers import Case
+from cmrgz.data.nifti import read_header
+from cmrgz.data.scan import Scan, load
+from cmrgz.errors import CmrgzError, DataError, ResourceError, UsageError, format_line
+from cmrgz.model import Model
+from cmrgz.output import sidecar
+from cmrgz.output.chosen import Chosen
+from cmrgz.output.files import NIFTI, Names, Together, check, strip
+from cmrgz.output.hashes import sha256_of_file
+from cmrgz.output.hiding import Hiding, hidden_fraction
+from cmrgz.output.scans import FOLDER
+from cmrgz.tasks import Drawn, Report, inpaint
+
+END = "_inpainted.nii.gz"
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to do with each scan.
+
+    Attributes:
+        chosen: The model.
+        hiding: What to hide.
+        samples: Draws from p(x | known); of more than one the mean is the result.
+        keep_samples: Write each draw as well.
+        seed: What is drawn is a function of it and of the place in the scan.
+        preview: Write pictures.
+        overwrite: Replace outputs that are there.
+        nonfinite: What to do with NaN and infinite voxels.
+        orientation: What to do where sform and qform contradict one another.
+    """
+
+    chosen: Chosen
+    hiding: Hiding
+    samples: int = 1
+    keep_samples: bool = False
+    seed: int = 0
+    preview: bool = False
+    overwrite: bool = False
+    nonfinite: Literal["refuse", "zero"] = "refuse"
+    orientation: Literal["refuse", "sform"] = "refuse"
+
+
+@dataclass(frozen=True)
+class Done:
+    """An inpainted scan: its files and how much of it was hidden."""
+
+    names: Names
+    hidden_fraction: float
+
+
+def inpaint_scans(
+    request: Request,
+    found: Sequence[Case],
+    output: Path | None = None,
+    *,
+    done: Callable[[Done], None] = lambda _: None,
+    failed: Callable[[CmrgzError], None] = lambda _: None,
+    report: Report | None = None,
+) -> list[Done]:
+    """Inpaint scans with one model, which is loaded once; what can be refused is refused before.
+
+    Args:
+        request: What to do.
+        found: The scans.
+        output: A folder, or for a single scan a `.nii` or `.nii.gz` file. By default the folder `inpainted`, or for a
+            single scan `NAME_inpainted.nii.gz` in the working directory.
+        done: Told each result when its files are whole.
+        failed: Told why a scan of several was refused; the others go on.
+        report: Told the items done of each scan.
+
+    Returns:
+        What was written, in the order of the scans.
+
+    Raises:
+        CmrgzError: What a single scan was refused for; what concerns all of them; or, where every one was refused, a
+            line that says so.
+    """
+    refused = _Refused(len(found), failed)
+    jobs = [(case, names) for case in found if (names := _named(request, case, output, len(found), refused))]
+    inputs = [path for case in found for path in (case.image, case.label) if path]
+    inputs += [request.hiding.what] if isinstance(request.hiding.what, Path) else []
+    check([path for _, names in jobs for path in names.every], inputs, request.overwrite)
+    model: Model | None = None
+    results = []
+    for case, names in jobs:
+        try:
+            task = _Task.read(request, case, names)
+        except CmrgzError as error:
+            refused.add(error, case)
+            continue
+        model = model or request.chosen.open()
+        try:
+            results.append(task.run(model, report))
+        except CmrgzError as error:
+            refused.add(error, case)
+            continue
+        done(results[-1])
+    if not results:
+        raise refused.all()
+    return results
+
+
+class _Refused:
+    """The scans that were refused: one of one is the end, one of many is told."""
+
+    def __init__(self, total: int, tell: Callable[[CmrgzError], None]) -> None:
+        self.total, self.tell, self.first = total, tell, CmrgzError("empty-dataset", "scans", "there are none")
+
+    def add(self, error: CmrgzError, case: Case) -> None:
+        shared = isinstance(error, ResourceError) and error.code != "too-large"
+        if self.total == 1 or shared:
+            raise error
+        if self.first.code == "empty-dataset":
+            self.first = error
+        if str(case.image) not in error.where:
+            where = f"{case.image}: {error.where}"
+            error = type(error)(error.code, where, error.what, error.facts, error.hint)
+        self.tell(error)
+
+    def all(self) -> CmrgzError:
+        """Return the error that says that none was left."""
+        return type(self.first)(self.first.code, "cmrgz inpaint", f"all {self.total} scans were refused")
+
+
+def _named(request: Request, case: Case, output: Path | None, total: int, refused: _Refused) -> Names | None:
+    """Return what to write for a scan whose header is good, else None."""
+    try:
+        header = read_header(case.image, orientation=request.orientation)
+    except DataError as error:
+        refused.add(error, case)
+        return None
+    return Names(
+        _image(case, output, total), request.samples, request.keep_samples, request.preview, header.shape[3] > 1
+    )
+
+
+def _image(case: Case, output: Path | None, total: int) -> Path:
+    name = strip(case.image.name) + END
+    if output is None:
+        return Path(name) if total == 1 else Path(FOLDER, name)
+    if not output.name.lower().endswith(NIFTI) or output.is_dir():
+        return output / name
+    if total > 1:
+        raise UsageError("usage", "option --output", f"is one file for {total} scans", hint="name a folder")
+    return output
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One scan, read and masked, for which no model is needed yet."""
+
+    request: Request
+    names: Names
+    scan: Scan
+    known: NDArray[np.bool_]
+    facts: dict[str, Any]
+    start: float
+
+    @classmethod
+    def read(cls, request: Request, case: Case, names: Names) -> "_Task":
+        start = time.monotonic()
+        scan = load(case.image, nonfinite=request.nonfinite, orientation=request.orientation)
+        known = request.hiding.known(scan, case)
+        mask = request.hiding.describe(known)
+        facts = {"mask": mask, "input": {"sha256": sha256_of_file(case.image)}}
+        what = f"{100 * mask['hidden_fraction']:.1f} % of the voxels are hidden"
+        LOG.info(format_line("info", "hidden", str(case.image), what, mask["polarity"]))
+        return cls(request, names, scan, known, facts, start)
+
+    def run(self, model: Model, report: Report | None) -> Done:
+        """Draw and write all files, the sidecar last."""
+        request, hidden = self.request, hidden_fraction(self.known)
+        drawn = inpaint(model, self.scan, self.known, request.chosen.setting(request.seed, request.samples), report)
+        plain = Scan(self.scan.stored, 1.0, 0.0, self.scan.geometry)  # a spread has no offset
+        pictures = self._pictures(drawn)
+        with Together(request.overwrite) as files:
+            for role, path in self.names.roles.items():
+                if role in pictures:
+                    files.raw(path, pictures[role])
+                elif role == "std":
+                    files.nifti(path, plain, drawn.std, hidden)
+                else:
+                    files.nifti(path, self.scan, self._pasted(_result(drawn, role)), hidden)
+            files.raw(self.names.sidecar, sidecar.encode(self._facts(drawn)))
+        return Done(self.names, hidden)
+
+    def _pasted(self, values: NDArray[np.float32]) -> NDArray[Any]:
+        """Return stored values: those of the scan where known, to the bit."""
+        return np.where(self.known, self.scan.stored, self.scan.encode(values))
+
+    def _pictures(self, drawn: Drawn) -> dict[str, bytes]:
+        if not self.request.preview:
+            return {}
+        shown = (self.scan, self.known, drawn.mean, drawn.scale)
+        pictures = {"preview": preview.sheet(*shown, drawn.std if len(drawn.samples) > 1 else None)}
+        return pictures | ({"cine": preview.cine(*shown)} if self.names.moving else {})
+
+    def _facts(self, drawn: Drawn) -> dict[str, Any]:
+        request = self.request
+        names = ("samples", "keep_samples", "preview", "overwrite", "nonfinite", "orientation")
+        options = {name: getattr(request, name) for name in names} | {"batch_size": request.chosen.batch_size}
+        seconds = time.monotonic() - self.start
+        facts = sidecar.describe("cmrgz inpaint", request.chosen, request.seed, drawn, options, seconds)
+        what = "one sample" if request.samples == 1 else f"the mean of {request.samples} samples"
+        outputs = {role: {"sha256": sha256_of_file(path)} for role, path in self.names.roles.items()}
+        return facts | self.facts | {"image_is": what, "outputs": outputs}
+
+
+def _result(drawn: Drawn, role: str) -> NDArray[np.float32]:
+    """Return the values of an output: a sample by its number, or the mean (the one sample) as the image."""
+    return drawn.mean if role == "image" else drawn.samples[int(role.removeprefix("sample")) - 1]
