@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from cmrgz import __version__, checkpoint, registry
 from cmrgz.data import cases
@@ -95,7 +96,7 @@ def train(plan: Plan, quiet: bool = True) -> Path:
     """
     spec, target = find_spec(plan.name), plan.output / "checkpoint"
     tokenizer = _tokenizer(spec, plan)
-    sources, held = _data(plan)
+    sources, held = _data(plan, quiet)
     key, config = _key(plan, sources, held, tokenizer)
     plan.output.mkdir(parents=True, exist_ok=True)
     _claim(plan.output, key, config)
@@ -144,12 +145,19 @@ def _tokenizer(spec: Spec, plan: Plan) -> tuple[Tokenizer, Meta] | None:
     return checkpoint.open_tokenizer(plan.tokenizer or spec.tokenizer, plan.device)
 
 
-def _data(plan: Plan) -> tuple[list[list[Case]], list[Case]]:
+def _phantoms(seed: int, quiet: bool) -> list[Case]:
+    """Return the built-in phantoms, which are rendered at first use: minutes, once."""
+    with tqdm(total=PHANTOMS, desc="rendering phantoms", unit="patient", disable=quiet, leave=False) as bar:
+
+        def advance(done: int) -> None:
+            bar.update(done - bar.n)
+
+        return cases.builtin(PHANTOMS, seed, size=176, progress=advance)
+
+
+def _data(plan: Plan, quiet: bool) -> tuple[list[list[Case]], list[Case]]:
     """Return the training cases of each data set, and the cases to validate on."""
-    if not plan.data:
-        found = [cases.builtin(PHANTOMS, seed=plan.seed, size=176)]
-    else:
-        found = [cases.find(path) for path in plan.data]
+    found = [cases.find(path) for path in plan.data] or [_phantoms(plan.seed, quiet)]
     if plan.validation:
         return found, [case for path in plan.validation for case in cases.find(path)]
     splits = [cases.split(part, (0.9, 0.1, 0.0), plan.seed) for part in found]
