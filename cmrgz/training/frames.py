@@ -1,8 +1,11 @@
 """Training items: random crops of the frames of scans, held in memory, each a function of (seed, step, index)."""
 
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import NoReturn
 
 import numpy as np
@@ -95,6 +98,21 @@ class Frames:
     def batch(self, seed: int, step: int, size: int) -> Batch:
         """Return the items of training step `step`, a function of the arguments alone."""
         return collate([self._item(default_rng(derive(seed, "item", step, i))) for i in range(size)])
+
+    def batches(self, seed: int, steps: Iterable[int], size: int, workers: int = 0) -> Iterator[Batch]:
+        """Yield the batches of `steps`, the next ones made by `workers` threads while one is in use."""
+        if not workers:
+            yield from (self.batch(seed, step, size) for step in steps)
+            return
+        with ThreadPoolExecutor(workers) as pool:
+            remaining = iter(steps)
+            ahead = deque(pool.submit(self.batch, seed, step, size) for step in islice(remaining, 2 * workers))
+            try:
+                while ahead:
+                    yield ahead.popleft().result()
+                    ahead.extend(pool.submit(self.batch, seed, step, size) for step in islice(remaining, 1))
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def _item(self, rng: Generator) -> tuple[Tensor, dict[str, float]]:
         clips = self.sources[rng.choice(len(self.sources), p=self.shares)]

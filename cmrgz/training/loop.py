@@ -77,9 +77,9 @@ def run(
     logged = {record["step"]: record for record in read_journal(folder / "log.jsonl")}
     bar = tqdm(total=options.steps, initial=state.step, desc="training", unit="step", disable=quiet)
     with bar, Journal(folder / "log.jsonl") as log:
-        while state.step < options.steps:
+        steps = range(state.step, options.steps)
+        for batch in frames.batches(seed, steps, options.batch_size, options.workers):
             module.train()
-            batch = frames.batch(seed, state.step, options.batch_size)
             loss, norm = optimise(state, module, batch, seed, options)
             finite = math.isfinite(loss) and math.isfinite(norm)
             bad = 0 if finite else bad + 1

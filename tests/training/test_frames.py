@@ -1,4 +1,5 @@
 import math
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,20 @@ def test_a_batch_is_a_function_of_seed_and_step(frames: Frames) -> None:
 
 def test_an_item_does_not_depend_on_the_size_of_the_batch(frames: Frames) -> None:
     assert torch.equal(frames.batch(0, 1, 2).x, frames.batch(0, 1, 6).x[:2])
+
+
+def test_threads_make_the_same_batches_in_order(frames: Frames) -> None:
+    plain, threaded = (list(frames.batches(0, range(5, 12), 2, workers)) for workers in (0, 3))
+    assert len(plain) == 7
+    assert all(torch.equal(a.x, b.x) for a, b in zip(plain, threaded, strict=True))
+
+
+def test_threads_stop_with_the_training(frames: Frames) -> None:
+    batches = frames.batches(0, range(10**9), 2, 2)
+    next(batches)
+    before = threading.active_count()
+    batches.close()
+    assert threading.active_count() < before
 
 
 def test_items_are_in_range_and_conditions_are_dropped_sometimes(frames: Frames) -> None:
