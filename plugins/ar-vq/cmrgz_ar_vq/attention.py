@@ -49,6 +49,11 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
+def normalised(norm: nn.RMSNorm, x: Tensor) -> Tensor:
+    """Return `norm(x)` in the precision of its weight; autocast hands over bfloat16, which torch norms slowly."""
+    return norm(x.to(norm.weight.dtype))
+
+
 class Store:
     """Keys and values of one layer, in place: (b, heads, slots, head_dim), slot by slot in memory."""
 
@@ -77,11 +82,11 @@ class Attention(nn.Module):
     def keys_values(self, content: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor]:
         """Return keys and values (b, heads, m, head_dim) of content (b, m, d)."""
         keys, values = (split_heads(part, self.heads) for part in self.key_value(content).chunk(2, -1))
-        return rotate(self.key_norm(keys), rotation), values
+        return rotate(normalised(self.key_norm, keys), rotation), values
 
     def forward(self, x: Tensor, rotation: Rotation, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
         """Return (b, m, d) of x attending to keys; `bias` (b, 1, m, slots) is added to scores, None is causal."""
-        queries = rotate(self.query_norm(split_heads(self.query(x), self.heads)), rotation)
+        queries = rotate(normalised(self.query_norm, split_heads(self.query(x), self.heads)), rotation)
         y = F.scaled_dot_product_attention(queries, keys, values.to(keys.dtype), attn_mask=bias, is_causal=bias is None)
         return self.out(y.transpose(1, 2).flatten(2))
 
