@@ -36,34 +36,80 @@ def global_state_untouched() -> Iterator[None]:
     assert torch.equal(torch.get_rng_state(), before[0]) and str(np.random.get_state()) == before[1]
 
 
-@pytest.mark.parametrize("field", [ONE, TWO, THREE], ids=["1 level", "2 levels", "3 levels"])
-@pytest.mark.parametrize("raster_share", [0.0, 0.5, 1.0])
-def test_the_loss_is_the_negative_log_likelihood_per_code(field: CodeField, raster_share: float) -> None:
-    """The chain rule: whatever the order and the given share, the conditionals multiply to the joint."""
-    symbols = field.sample(20, np.random.default_rng(0))
-    model = oracle_model(field, raster_share)
-    loss = model.loss(items(model, symbols, field.grid), rng=streams(20))
-    expected = -np.log(field.joint[tuple(symbols.T)]).mean() / (field.n * field.levels)
-    assert float(loss) == pytest.approx(expected, rel=1e-5)
+class Listener(OracleNetwork):
+    """Keeps what the model tells its network."""
+
+    def __init__(self, field: CodeField) -> None:
+        super().__init__(field)
+        self.conditions: list[Condition | None] = []
+        self.fitted: tuple[Tensor, Tensor, Tensor] | None = None
+        self.levels_asked: list[int] = []
+        self.contents: list[Tensor] = []
+        self.slots: list[Tensor] = []
+        self.hints: list[Tensor | None] = []
+
+    def start(self, batch: int, n: int, condition: Condition | None, hints: Tensor | None = None) -> OracleCache:
+        self.conditions.append(condition)
+        self.hints.append(hints)
+        return super().start(batch, n, condition, hints)
+
+    def train_states(
+        self,
+        vectors: Tensor,
+        order: Tensor,
+        condition: Condition | None,
+        hints: Tensor | None = None,
+        slots: Tensor | None = None,
+    ) -> Tensor:
+        assert slots is not None
+        self.contents.append(vectors)
+        self.slots.append(slots)
+        return super().train_states(vectors, order, condition, hints, slots)
+
+    def logits(self, features: Tensor, codes: Tensor, level: int) -> Tensor:
+        self.levels_asked.append(level)
+        return super().logits(features, codes, level)
+
+    def fit(self, vectors: Tensor, codes: Tensor, features: Tensor) -> None:
+        self.fitted = vectors, codes, features
 
 
-def test_a_level_weighs_less_than_the_one_before() -> None:
-    """By hand, code by code, with the orders that the loss draws."""
-    symbols, decay = TWO.sample(8, np.random.default_rng(0)), 0.6
-    model = oracle_model(TWO, level_decay=decay)
+def listening(field: CodeField, raster_share: float = 0.1, decay: float = 1.0) -> tuple[TokenModel, Listener]:
+    network = Listener(field)
+    return TokenModel(network, SymbolTokenizer(field.vocab, field.levels), raster_share, decay).eval(), network
+
+
+def test_the_loss_is_the_negative_log_likelihood_per_code() -> None:
+    """The chain rule: with nothing known, half of the positions at twice the weight estimate -log p(x)."""
+    for field in (ONE, TWO, THREE):
+        symbols = field.sample(20, np.random.default_rng(0))
+        model = oracle_model(field, raster_share=1.0)
+        losses = [float(model.loss(items(model, symbols, field.grid), rng=streams(20, seed))) for seed in range(80)]
+        expected = -np.log(field.joint[tuple(symbols.T)]).mean() / (field.n * field.levels)
+        assert abs(np.mean(losses) - expected) < 4 * np.std(losses, ddof=1) / 80**0.5
+        assert np.std(losses) < 0.2 * expected
+
+
+@pytest.mark.parametrize("raster_share", [0.0, 0.5])
+@pytest.mark.parametrize("decay", [1.0, 0.6])
+def test_the_loss_by_hand(raster_share: float, decay: float) -> None:
+    """Code by code, for the orders, the known shares and the places that the loss draws."""
+    symbols = TWO.sample(8, np.random.default_rng(0))
+    model, network = listening(TWO, raster_share, decay)
     loss = model.loss(items(model, symbols, TWO.grid), rng=streams(8))
-    orders = training_order(TWO.grid, 0.1, streams(8)).numpy()
-    level = np.zeros(2)
-    for row, order in zip(symbols, orders, strict=True):
-        for i, place in enumerate(order):
+    orders, shares = training_order(TWO.grid, raster_share, streams(8))
+    level, count = np.zeros(2), 0
+    for row, order, share, slots in zip(symbols, orders.numpy(), shares, network.slots[0], strict=True):
+        hidden_slots = [int(i) for i in slots if i >= share]
+        assert len(hidden_slots) == min(2, 4 - int(share))  # half of the positions, or all that are hidden
+        for i in hidden_slots:
             known = np.isin(np.arange(4), order[:i])
-            hidden = np.flatnonzero(~known)
-            others = tuple(a for a, p in enumerate(hidden) if p != place)
-            share = TWO.posterior(row, known).sum(others).reshape(2, 2)
-            first, second = divmod(int(row[place]), 2)
-            level -= np.log([share[first].sum(), share[first, second] / share[first].sum()])
-    level /= symbols.size
-    assert float(loss) == pytest.approx((level[0] + decay * level[1]) / (1 + decay), rel=1e-5)
+            others = tuple(a for a, p in enumerate(np.flatnonzero(~known)) if p != order[i])
+            p = TWO.posterior(row, known).sum(others).reshape(2, 2)
+            first, second = divmod(int(row[order[i]]), 2)
+            level -= np.log([p[first].sum(), p[first, second] / p[first].sum()])
+            count += 1
+    assert float(loss) == pytest.approx((level[0] + decay * level[1]) / (1 + decay) / count, rel=1e-5)
 
 
 def test_the_halved_levels_of_training_estimate_the_loss() -> None:
@@ -133,37 +179,6 @@ def test_the_best_code_alone_is_temperature_zero() -> None:
     assert len(best[0].unique(dim=0)) == 1
 
 
-class Listener(OracleNetwork):
-    """Keeps what the model tells its network."""
-
-    def __init__(self, field: CodeField) -> None:
-        super().__init__(field)
-        self.conditions: list[Condition | None] = []
-        self.fitted: tuple[Tensor, Tensor, Tensor] | None = None
-        self.levels_asked: list[int] = []
-        self.contents: list[Tensor] = []
-
-    def start(self, batch: int, n: int, condition: Condition | None) -> OracleCache:
-        self.conditions.append(condition)
-        return super().start(batch, n, condition)
-
-    def train_states(self, vectors: Tensor, order: Tensor, condition: Condition | None) -> Tensor:
-        self.contents.append(vectors)
-        return super().train_states(vectors, order, condition)
-
-    def logits(self, features: Tensor, codes: Tensor, level: int) -> Tensor:
-        self.levels_asked.append(level)
-        return super().logits(features, codes, level)
-
-    def fit(self, vectors: Tensor, codes: Tensor, features: Tensor) -> None:
-        self.fitted = vectors, codes, features
-
-
-def listening(field: CodeField) -> tuple[TokenModel, Listener]:
-    network = Listener(field)
-    return TokenModel(network, SymbolTokenizer(field.vocab, field.levels)).eval(), network
-
-
 def test_conditions_reach_the_network() -> None:
     model, network = listening(TWO)
     x = items(model, TWO.sample(2, np.random.default_rng(0)), TWO.grid)
@@ -223,17 +238,43 @@ class Rounded(SymbolTokenizer):
         return super().encode(x) * 1.25
 
 
-def test_training_sees_a_random_share_unquantised_first_then_quantised() -> None:
+def test_training_sees_the_known_positions_unquantised() -> None:
     network = Listener(ONE)
     model = TokenModel(network, Rounded(3, 1)).eval()
     network.extend = lambda *_: None  # type: ignore[method-assign]
     network.forward = lambda cache, targets, length: torch.zeros(*targets.shape, 3)  # type: ignore[method-assign]
-    x = torch.zeros(400, 1, *ONE.grid)
-    model.loss(x, rng=streams(400))
-    exact = network.contents[0].amax(-1) == 1.25
-    assert torch.equal(exact, exact.cumprod(1).bool())  # a prefix of the order
-    share = torch.bincount(exact.sum(1), minlength=7) / 400
-    assert (share - 1 / 7).abs().max() < 4 * (1 / 7 * 6 / 7 / 400) ** 0.5  # 0 .. 6 given, all as likely
+    x = torch.zeros(200, 1, *ONE.grid)
+    model.loss(x, rng=streams(200))
+    _, known = training_order(ONE.grid, 0.1, streams(200))
+    assert torch.equal(network.contents[0].amax(-1) == 1.25, torch.arange(6) < known[:, None])
+    assert torch.equal(network.contents[0].amax(-1) == 1.0, torch.arange(6) >= known[:, None])
+
+
+@pytest.mark.parametrize("order", ["any", "raster"])
+def test_hints_are_made_of_known_pixels_alone(order: str) -> None:
+    model, network = listening(ONE)
+    x = items(model, ONE.sample(5, np.random.default_rng(0)), ONE.grid)
+    known = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    for y in (x, torch.where(known, x, -x.flip(0)), torch.where(known, -x, x)):
+        model.sample(y, known, rng=streams(5), order=order)
+    one, other_hidden, other_known = network.hints
+    assert one is not None and other_hidden is not None and other_known is not None
+    assert torch.equal(one, other_hidden)
+    assert torch.equal(one, other_known) == (order == "raster")  # which looks at nothing ahead of it
+
+
+def test_hints_of_training_are_made_of_known_pixels_alone() -> None:
+    model, network = listening(ONE, raster_share=0.3)
+    symbols = ONE.sample(40, np.random.default_rng(0))
+    order, known = training_order(ONE.grid, 0.3, streams(40))
+    place = order.argsort(1).numpy()
+    hidden = place >= known[:, None].numpy()
+    for row in (symbols, np.where(hidden, 2 - symbols, symbols), np.where(hidden, symbols, 2 - symbols)):
+        model.loss(items(model, row, ONE.grid), rng=streams(40))
+    one, other_hidden, other_known = network.hints
+    assert one is not None and other_hidden is not None and other_known is not None
+    assert torch.equal(one, other_hidden)
+    assert not torch.equal(one, other_known)
 
 
 class Learnt(SymbolTokenizer):
