@@ -108,8 +108,9 @@ class TokenModel(Model):
         """
         total, weight = states.new_zeros(()), 0.0
         generator = torch.Generator().manual_seed(derive(rng.seed, *rng.keys[0], "half"))
-        half = torch.rand(len(codes), generator=generator)
-        some = ((half < 0.5) | (not self.training)).nonzero()[:, 0].to(codes.device)
+        half = torch.rand(len(codes), generator=generator) < 0.5
+        every = not (self.training and bool(half.any()))  # of one or two positions, half may be none
+        some = (half | every).nonzero()[:, 0].to(codes.device)
         for level in range(codes.shape[-1]):
             at, own = (states, codes) if level < 2 else (states[some], codes[some])
             logits = self.network.logits(at, own, level).float()

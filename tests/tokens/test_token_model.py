@@ -123,6 +123,12 @@ def test_the_halved_levels_of_training_estimate_the_loss() -> None:
     assert abs(apart.mean()) < 4 * apart.std(ddof=1) / 60**0.5
 
 
+def test_the_loss_of_one_item_of_which_little_is_hidden_is_finite() -> None:
+    model = oracle_model(THREE, raster_share=0.0).train()
+    x = items(model, THREE.sample(1, np.random.default_rng(0)), THREE.grid)
+    assert all(model.loss(x, rng=streams(1, seed)).isfinite() for seed in range(50))
+
+
 @pytest.mark.parametrize("training", [False, True])
 def test_the_loss_is_a_function_of_items_and_streams(training: bool) -> None:
     model = oracle_model(THREE).train(training)
