@@ -63,11 +63,11 @@ def test_two_items_are_learnt_by_heart(fresh: TokenModel, items: Tensor) -> None
     x, rng = items[:2], streams(2, seed=99)
     optimiser = torch.optim.AdamW(fresh.network.parameters(), lr=5e-3)
     first = fresh.loss(x, rng=rng).detach()
-    for step in range(70):
+    for step in range(120):
         optimiser.zero_grad()
         fresh.loss(x, rng=streams(2, seed=step)).backward()
         optimiser.step()
-    assert fresh.loss(x, rng=streams(2, seed=99)).detach() < 0.4 * first
+    assert fresh.loss(x, rng=streams(2, seed=99)).detach() < 0.25 * first
 
 
 def test_training_starts_at_the_entropy_of_the_codes(fresh: TokenModel, items: Tensor) -> None:
