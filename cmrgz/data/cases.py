@@ -38,6 +38,8 @@ def find(path: str | os.PathLike[str], *, subject_column: str = "subject") -> li
             `wrong-extension`, or what a manifest is refused for.
     """
     path = Path(path)
+    if path.is_dir() and path.name.lower().endswith((".nii", ".nii.gz")):
+        raise DataError("not-a-file", str(path), "is a folder with the name of a scan")
     layout = next((layout for layout in LAYOUTS if layout.matches(path)), None)
     if layout is None:
         raise _unreadable(path)
@@ -51,7 +53,7 @@ def find(path: str | os.PathLike[str], *, subject_column: str = "subject") -> li
 
 def _unreadable(path: Path) -> DataError:
     known = "; ".join(layout.what for layout in LAYOUTS[:3])
-    if not os.path.lexists(path):
+    if not path.exists():
         return DataError("not-found", str(path), "is not there", f"in {path.parent}" if path.parent.is_dir() else "")
     if path.is_file():
         return DataError("wrong-extension", str(path), "is neither a scan nor a manifest", hint=f"known: {known}")
