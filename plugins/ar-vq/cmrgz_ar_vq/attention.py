@@ -93,7 +93,7 @@ class Attention(nn.Module):
 
 def feed_forward(width: int, inner: int) -> nn.Module:
     """Return a gated feed-forward network (SwiGLU)."""
-    return FeedForward(width, mult=inner / width, glu=True, swish=True, no_bias=True)
+    return FeedForward(width, mult=(inner + 0.5) / width, glu=True, swish=True, no_bias=True)  # it rounds down
 
 
 class ContentLayer(nn.Module):

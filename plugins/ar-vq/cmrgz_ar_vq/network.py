@@ -6,7 +6,9 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from cmrgz.errors import UsageError
 from cmrgz.model import CodeTokenizer, Condition
+from cmrgz.options import Range
 from cmrgz.tokens.model import TokenModel
 from cmrgz.tokens.network import CausalNetwork, Logits
 from cmrgz_ar_vq import SPEC
@@ -157,16 +159,23 @@ class AnyOrderTransformer(CausalNetwork[StaticCache]):
 def build(
     tokenizer: CodeTokenizer,
     grid: Annotated[tuple[int, int], "positions per item, rows and columns"] = (16, 16),
-    width: Annotated[int, "features"] = 192,
-    heads: Annotated[int, "attention heads"] = 6,
-    inner: Annotated[int, "features inside a feed-forward network"] = 384,
-    content_layers: Annotated[int, "layers over what is known or drawn"] = 3,
-    target_layers: Annotated[int, "layers that ask for a position"] = 3,
-    free: Annotated[int, "free numbers that describe a code beside its vector"] = 32,
-    raster_share: Annotated[float, "share of the training in raster order"] = 0.1,
-    level_decay: Annotated[float, "weight of a level's loss relative to the level before"] = 0.75,
+    width: Annotated[int, "features", Range(8, 4096)] = 192,
+    heads: Annotated[int, "attention heads; width is a multiple of 4 of them", Range(1, 64)] = 6,
+    inner: Annotated[int, "features inside a feed-forward network", Range(8, 16384)] = 384,
+    content_layers: Annotated[int, "layers over what is known or drawn", Range(1, 64)] = 3,
+    target_layers: Annotated[int, "layers that ask for a position", Range(1, 64)] = 3,
+    free: Annotated[int, "free numbers that describe a code beside its vector", Range(0, 1024)] = 32,
+    raster_share: Annotated[float, "share of the training in raster order", Range(0, 1)] = 0.1,
+    level_decay: Annotated[float, "weight of a level's loss relative to the level before", Range(0, 1)] = 0.75,
 ) -> TokenModel:
-    """Build the model on a code tokenizer."""
+    """Build the model on a code tokenizer.
+
+    Raises:
+        UsageError: `range`: a width that cannot be divided into heads.
+    """
+    if width % (4 * heads):
+        facts = f"{width} features, {heads} heads"
+        raise UsageError("range", "width", "must be a multiple of 4 times the heads", facts)
     head = DepthHead(width, inner, tokenizer.channels, tokenizer.levels, tokenizer.vocab, free)
     network = AnyOrderTransformer(grid, tokenizer.channels, head, width, heads, inner, content_layers, target_layers)
     return TokenModel(network, tokenizer, raster_share, level_decay)

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import torch
 from cmrgz_ar_vq import SPEC
+from cmrgz_ar_vq.attention import feed_forward
 from cmrgz_ar_vq.network import build
 from torch import Tensor
 
 from cmrgz import checkpoint, registry
+from cmrgz.errors import UsageError
 from cmrgz.latents import known_positions
 from cmrgz.model import CodeTokenizer
 from cmrgz.rng import Streams
@@ -207,3 +209,21 @@ def test_a_checkpoint_draws_the_same_bits(tmp_path: Path) -> None:
     known = torch.arange(32).expand(8, 1, 32, 32) < 12
     draws = [m.eval().sample(x * known, known, rng=streams(8)) for m in (model, again)]
     assert torch.equal(*draws) and draws[0].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("width", 100), ("heads", 5), ("width", 0), ("content_layers", 0), ("raster_share", 1.5), ("free", -1)],
+)
+def test_what_cannot_be_built_is_refused(fresh: TokenModel, option: str, value: float) -> None:
+    tokenizer = fresh.tokenizer
+    assert isinstance(tokenizer, CodeTokenizer)
+    with pytest.raises(UsageError):
+        registry.build_model(SPEC, tokenizer, {option: value})
+
+
+@pytest.mark.parametrize("inner", [61, 115, 64])
+def test_a_feed_forward_network_is_as_wide_as_asked(inner: int) -> None:
+    network = feed_forward(28, inner)  # 28 * (61 / 28) is a little below 61
+    assert network(torch.zeros(1, 28)).shape == (1, 28)
+    assert {inner} <= {size for p in network.parameters() for size in p.shape}
