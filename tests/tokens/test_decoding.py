@@ -85,6 +85,25 @@ def test_raster_order_draws_a_hidden_top_as_if_nothing_were_known(name: str) -> 
     assert excess(name, "top", prior, order="raster") < 1
 
 
+def raster_law(field: CodeField, symbols: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return what forcing known codes row by row draws: the product of p(hidden | all before it), listed."""
+    law = np.ones(())
+    for place in np.flatnonzero(~known):
+        upto = field.joint.sum(tuple(range(place + 1, field.n)))
+        share = upto / upto.sum(-1, keepdims=True)
+        own = share[tuple(int(symbols[i]) if known[i] else slice(None) for i in range(place + 1))]
+        law = law[..., None] * own
+    return law
+
+
+@every_field
+@pytest.mark.parametrize("kind", ["scattered", "top"])
+def test_raster_order_forces_what_is_known_where_it_comes(name: str, kind: str) -> None:
+    law = raster_law(FIELDS[name], truth(FIELDS[name]), mask(FIELDS[name], kind))
+    assert law.sum() == pytest.approx(1)
+    assert excess(name, kind, law, order="raster") < 1
+
+
 @every_field
 @pytest.mark.parametrize("options", [{"temperature": 1.3}, {"top_p": 0.9}, {"order": "raster"}], ids=str)
 def test_these_tests_would_notice(name: str, options: dict[str, Any]) -> None:
