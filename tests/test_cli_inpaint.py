@@ -510,6 +510,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, tiny_checkpoint: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     command = [sys.executable, "-m", "cmrgz", "inpaint", str(source), "-m", str(tiny_checkpoint), "--mask", "1"]
+    command += ["--samples", "40"]  # long enough to be interrupted, on a fast machine too
     process = subprocess.Popen(command, cwd=out, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stderr is not None
     assert "hidden" in process.stderr.readline()
