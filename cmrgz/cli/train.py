@@ -17,6 +17,9 @@ def command(
         list[str] | None, typer.Option(help="Data to validate on [a tenth of the patients of each data set].")
     ] = None,
     tokenizer: Annotated[str | None, typer.Option(help="Tokenizer of a model: name or checkpoint folder.")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Weights to start from: a name with bundled weights or a checkpoint folder.")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", "-C", help="YAML file of options, as for --set; --set wins.")
     ] = None,
@@ -33,7 +36,8 @@ def command(
     """
     from cmrgz.cli.devices import pick, range_checked
     from cmrgz.training import settings
-    from cmrgz.training.run import Plan, train
+    from cmrgz.training.plan import Plan
+    from cmrgz.training.run import train
 
     build, options = settings.read(name, config, set_ or [])
     plan = Plan(
@@ -43,6 +47,7 @@ def command(
         shares=share or (),
         validation=validation or (),
         tokenizer=tokenizer,
+        start=start,
         build=build,
         train=options,
         seed=range_checked("--seed", seed, 0, 2**63 - 1),

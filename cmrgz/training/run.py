@@ -5,7 +5,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,14 @@ from cmrgz.data import cases
 from cmrgz.data.cases import Case
 from cmrgz.durable import atomic_write
 from cmrgz.durable.files import lock
-from cmrgz.errors import CheckpointError, ResourceError, UsageError, did_you_mean, warn
+from cmrgz.errors import CheckpointError, ResourceError, UsageError, warn
 from cmrgz.meta import Meta
 from cmrgz.model import Tokenizer, Trainable
 from cmrgz.plugin import ModelSpec, TokenizerSpec
 from cmrgz.rng import Streams, derive
 from cmrgz.training.frames import Batch, Frames, held_out, read_clip
 from cmrgz.training.loop import run
-from cmrgz.training.options import TrainOptions
+from cmrgz.training.plan import Plan, Spec, Start, find_spec, starting_from
 from cmrgz.training.signals import stop_on_signals
 from cmrgz.training.state import State, resume
 
@@ -34,55 +33,6 @@ PHANTOMS = 24
 """Built-in phantoms that a run without data trains on."""
 FIT_STEP = 1 << 40
 """The items of the closed form are those of a step that no run reaches."""
-
-Spec = ModelSpec | TokenizerSpec
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What to train, on what, and where to.
-
-    Attributes:
-        name: Registered name of a model or a tokenizer.
-        output: Folder of the run; a run that is there is continued.
-        data: Data sets, each an equal share of the items, or a share from `shares`; none is the built-in phantom.
-        shares: Weight of each data set.
-        validation: Data sets to validate on; none holds out a tenth of the patients of each data set.
-        tokenizer: Name or checkpoint of the tokenizer; None is the one that the model names.
-        build: Options of the architecture.
-        train: Options of the training.
-        seed: Seed of everything.
-        device: Where to compute.
-        dtype: Of the stored weights.
-    """
-
-    name: str
-    output: Path
-    data: Sequence[str] = ()
-    shares: Sequence[float] = ()
-    validation: Sequence[str] = ()
-    tokenizer: str | None = None
-    build: Mapping[str, Any] = field(default_factory=dict)
-    train: TrainOptions = field(default_factory=TrainOptions)
-    seed: int = 0
-    device: str = "cpu"
-    dtype: str = "float32"
-
-
-def find_spec(name: str) -> Spec:
-    """Return the spec of a model or tokenizer.
-
-    Raises:
-        UsageError: `unknown-plugin`.
-        PluginError: It is broken.
-    """
-    models, tokenizers = registry.models(), registry.tokenizers()
-    if name in models:
-        return models[name].require()
-    if name in tokenizers:
-        return tokenizers[name].require()
-    hint = did_you_mean(name, [*models, *tokenizers])
-    raise UsageError("unknown-plugin", name, "no such model or tokenizer", hint=hint)
 
 
 def train(plan: Plan, quiet: bool = True) -> Path:
@@ -95,9 +45,12 @@ def train(plan: Plan, quiet: bool = True) -> Path:
         Stopped: After a signal; the same call goes on.
     """
     spec, target = find_spec(plan.name), plan.output / "checkpoint"
+    plan, start = starting_from(plan, spec)
     tokenizer = _tokenizer(spec, plan)
+    if start is not None:
+        start.check_tokenizer(tokenizer and tokenizer[1])
     sources, held = _data(plan, quiet)
-    key, config = _key(plan, sources, held, tokenizer)
+    key, config = _key(plan, sources, held, tokenizer, start)
     plan.output.mkdir(parents=True, exist_ok=True)
     _claim(plan.output, key, config)
     if (target / "meta.json").is_file():
@@ -108,7 +61,10 @@ def train(plan: Plan, quiet: bool = True) -> Path:
         frames = Frames(sources, _item(spec), plan.shares, quiet)
         state = State.start(module, plan.train)
         if not resume(state, plan.output, key):
-            module.fit(_fit_items(frames, plan).to(plan.device), rng=Streams(plan.seed, [("fit",)]))
+            if start is not None:
+                module.load_state_dict(start.module.state_dict())
+            else:
+                module.fit(_fit_items(frames, plan).to(plan.device), rng=Streams(plan.seed, [("fit",)]))
             state = State.start(module, plan.train)
         validation = _Validation(module, held, _item(spec), plan)
         run(state, module, frames, plan.train, plan.output, key, plan.seed, stop, validation, quiet)
@@ -165,7 +121,11 @@ def _data(plan: Plan, quiet: bool) -> tuple[list[list[Case]], list[Case]]:
 
 
 def _key(
-    plan: Plan, sources: list[list[Case]], held: list[Case], tokenizer: tuple[Tokenizer, Meta] | None
+    plan: Plan,
+    sources: list[list[Case]],
+    held: list[Case],
+    tokenizer: tuple[Tokenizer, Meta] | None,
+    start: Start | None,
 ) -> tuple[str, dict[str, Any]]:
     """Return the hash of all that the result depends on, and the resolved config in JSON's types."""
     parts = {f"train-{i}": part for i, part in enumerate(sources)} | {"validation": held}
@@ -178,6 +138,7 @@ def _key(
         "split_sha256": cases.split_hash(parts),
         "subjects": {name: len({case.subject for case in part}) for name, part in parts.items()},
         "tokenizer_sha256": tokenizer[1].sha256 if tokenizer else None,
+        "start_sha256": start.meta.sha256 if start else None,
         "version": __version__,
         "torch": torch.__version__,
     }

@@ -8,7 +8,7 @@ from cmrgz import config as configs
 from cmrgz import options, registry
 from cmrgz.plugin import ModelSpec
 from cmrgz.training.options import TrainOptions
-from cmrgz.training.run import find_spec
+from cmrgz.training.plan import find_spec
 
 
 def read(name: str, config: Path | None, assignments: Sequence[str]) -> tuple[dict[str, Any], TrainOptions]:

@@ -19,10 +19,11 @@ from safetensors.torch import load_file
 from cmrgz import checkpoint
 from cmrgz.data.scan import Scan, save
 from cmrgz.durable import read_journal
-from cmrgz.errors import CheckpointError, CmrgzError, CmrgzWarning, DivergedError, ResourceError, Stopped
+from cmrgz.errors import CheckpointError, CmrgzError, CmrgzWarning, DivergedError, ResourceError, Stopped, UsageError
 from cmrgz.training import loop
 from cmrgz.training.options import TrainOptions
-from cmrgz.training.run import Plan, train
+from cmrgz.training.plan import Plan
+from cmrgz.training.run import train
 from cmrgz.training.signals import StopFlag
 
 BUILD = {"vocab": 8, "levels": 2, "width": 8, "fine_width": 4, "blocks": 1, "lloyd": 2}
@@ -280,3 +281,22 @@ def test_errors_cross_processes() -> None:
     error = Stopped("stopped", "run", "stopped at step 3")
     copy = pickle.loads(pickle.dumps(error))
     assert isinstance(copy, CmrgzError) and copy.line == error.line
+
+
+def test_a_run_starts_from_the_weights_of_another(plan: Plan, unbroken: Path) -> None:
+    """At a learning rate of next to nothing they are what comes out, and the architecture need not be said again."""
+    still = dataclasses.replace(OPTIONS, steps=1, lr=1e-12, weight_decay=0.0)
+    start = str(unbroken / "checkpoint")
+    train(dataclasses.replace(plan, build={}, start=start, train=still, seed=5))
+    ours, theirs = result(plan.output)[0], result(unbroken)[0]
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in theirs)
+    assert checkpoint.load(plan.output / "checkpoint")[1].options == checkpoint.load(start)[1].options
+
+
+def test_a_start_of_another_shape_or_kind_is_refused(plan: Plan, unbroken: Path) -> None:
+    start = str(unbroken / "checkpoint")
+    with pytest.raises(UsageError, match="'width' differs"):
+        train(dataclasses.replace(plan, build={"width": 16}, start=start))
+    with pytest.raises(UsageError, match="got those of 'vq'"):
+        train(dataclasses.replace(plan, name="fsq", build={}, start=start))
+    assert not plan.output.exists()
