@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cmrgz.rng import Streams
+
 
 def patches(x: Tensor, patch: int) -> Tensor:
     """Return the patches (b, patch**2, h, w) of items (b, 1, h * patch, w * patch)."""
@@ -22,6 +24,41 @@ def known_positions(known: Tensor, patch: int) -> Tensor:
     paste.
     """
     return patches(known.float(), patch).amin(1) > 0
+
+
+def position_pixels(positions: Tensor, patch: int) -> Tensor:
+    """Return the pixels (b, 1, H, W) that positions (b, h, w) cover, for example those that are known."""
+    return positions[:, None].repeat_interleave(patch, 2).repeat_interleave(patch, 3)
+
+
+def training_order(grid: tuple[int, int], raster_share: float, rng: Streams) -> tuple[Tensor, Tensor]:
+    """Return random orders (b, n) for training, and how many positions at their start are known: (b,).
+
+    Raster orders know nothing; the others are scattered, or grown from blocks, as masks are in use, and know any share.
+
+    Blocks are 2x2 cells in random order (16-pixel patches), or positions by distance from a random centre, nearest
+    last: the order in which a box is filled after its surroundings.
+    """
+    n = grid[0] * grid[1]
+    u, scattered = rng.uniform(4), rng.uniform(n)
+    rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
+    cell = (rows // 2 * (grid[1] // 2 + 1) + columns // 2).flatten()
+    cells = rng.uniform(int(cell.max()) + 1)[:, cell] + 1e-3 * scattered
+    away_y = (rows.flatten() - u[:, 1:2] * grid[0]).abs()
+    away_x = (columns.flatten() - u[:, 2:3] * grid[1]).abs()
+    box = -torch.maximum(away_y, away_x).floor() + scattered
+    rest = (u[:, :1] - raster_share) / (1 - raster_share)
+    score = torch.where(rest < 0.3, scattered, torch.where(rest < 0.75, cells, box))
+    score = torch.where(rest < 0, torch.arange(n).float(), score)
+    known = torch.where(rest < 0, 0, (u[:, 3:] * n).long())[:, 0]
+    return score.argsort(dim=1), known
+
+
+def training_known(grid: tuple[int, int], rng: Streams) -> Tensor:
+    """Return which positions (b, h, w) are known in training: any share, scattered, in patches or around a box."""
+    order, known = training_order(grid, 0.0, rng)
+    first = torch.arange(order.shape[1]) < known[:, None]
+    return torch.zeros_like(first).scatter(1, order, first).unflatten(1, grid)
 
 
 def smooth_fill(x: Tensor, known: Tensor, sweeps: int = 8) -> Tensor:

@@ -11,9 +11,11 @@ beside its pixels: one float tensor of shape (b,) per name, NaN where it is unkn
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
+from cmrgz.errors import UsageError
 from cmrgz.rng import Streams
 
 Condition = Mapping[str, Tensor]
@@ -83,6 +85,28 @@ class Model(Trainable):
     A concrete `sample` declares its sampling options as further keywords with defaults; the signature is the schema
     that `--set name=value` is checked against. No `**kwargs`.
     """
+
+    @classmethod
+    def check_options(cls, build: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+        """Refuse sampling options that do not fit together or do not fit the model; before any weights are loaded.
+
+        Args:
+            build: All options of the architecture.
+            given: All sampling options, each of its type and range.
+
+        Raises:
+            UsageError: One line that says which.
+        """
+        del build, given
+
+    def guided_by(self, weaker: "Model") -> None:
+        """Let an earlier or smaller model of the same kind guide this one's sampling (autoguidance).
+
+        Raises:
+            UsageError: `usage`: this kind of model takes no guide.
+        """
+        del weaker
+        raise UsageError("usage", "option --guide", "this model takes no guide")
 
     @abstractmethod
     def sample(

@@ -154,12 +154,22 @@ def sample_schema(model: "ModelSpec | Model") -> dict[str, options.Option]:
     """
     from cmrgz.model import Model
 
-    if isinstance(model, Model):
-        return options.schema(type(model).sample, skip=_SAMPLE_ARGUMENTS)
-    built = get_type_hints(resolve(model.build)).get("return")
+    kind = type(model) if isinstance(model, Model) else model_class(model)
+    return options.schema(kind.sample, skip=_SAMPLE_ARGUMENTS)
+
+
+def model_class(spec: ModelSpec) -> "type[Model]":
+    """Return the class that a spec's builder says it returns.
+
+    Raises:
+        PluginError: `plugin-protocol` where the builder's return annotation is no Model.
+    """
+    from cmrgz.model import Model
+
+    built = get_type_hints(resolve(spec.build)).get("return")
     if not (isinstance(built, type) and issubclass(built, Model)):
-        raise PluginError("plugin-protocol", model.build, "does not say which Model it returns", hint="annotate it")
-    return options.schema(built.sample, skip=_SAMPLE_ARGUMENTS)
+        raise PluginError("plugin-protocol", spec.build, "does not say which Model it returns", hint="annotate it")
+    return built
 
 
 def build_model(spec: ModelSpec, tokenizer: "Tokenizer | None", given: Mapping[str, Any]) -> "Model":

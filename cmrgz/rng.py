@@ -34,6 +34,10 @@ class Streams:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def child(self, purpose: str) -> "Streams":
+        """Return streams of their own for a purpose, untouched by what is drawn from these."""
+        return Streams(self.seed, [(*key, purpose) for key in self.keys])
+
     def uniform(self, *shape: int) -> Tensor:
         """Return (b, *shape) float32 in [0, 1), on the CPU."""
         return torch.stack([torch.rand(shape, generator=g) for g in self._generators])

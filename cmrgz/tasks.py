@@ -270,11 +270,12 @@ def _checked(drawn: object, x: Tensor) -> Floats:
 
 
 class _CallCounter:
-    """Counts the calls of a model's network (its attribute `network`, or else the model's own children) by a hook."""
+    """Counts the calls of a model's networks by hooks: its attributes `network` and `guide`, or else its children."""
 
     def __init__(self, model: Model) -> None:
-        network = getattr(model, "network", None)
-        self.count, self._modules = 0, [network] if isinstance(network, torch.nn.Module) else list(model.children())
+        named = [getattr(model, name, None) for name in ("network", "guide")]
+        networks = [network for network in named if isinstance(network, torch.nn.Module)]
+        self.count, self._modules = 0, networks or list(model.children())
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
 
     def _hook(self, *_: object) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cmrgz.cli.inpaint import Batch, Conditions, Device, Model, Options, batch
+from cmrgz.cli.inpaint import Batch, Conditions, Device, Guide, Model, Options, batch
 from cmrgz.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def command(
     batch_size: Batch = "auto",
     set_: Options = None,
     condition: Conditions = None,
+    guide: Guide = None,
     preview: Annotated[bool, typer.Option("--preview", help="Write a contact sheet, preview.png.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -48,7 +49,7 @@ def command(
     from cmrgz.output.generate import Order, generate_scans
 
     order = Order(
-        chosen=Chosen.of(model, set_ or [], condition or [], pick(device), in_flight),
+        chosen=Chosen.of(model, set_ or [], condition or [], pick(device), in_flight, guide),
         number=number,
         slices=slices,
         phases=phases,

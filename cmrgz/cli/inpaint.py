@@ -29,6 +29,7 @@ Options = Annotated[
 Conditions = Annotated[
     list[str] | None, typer.Option("--condition", help="name=value in place of what the scan says, e.g. phase=0.4.")
 ]
+Guide = Annotated[str | None, typer.Option(help="A weaker checkpoint of the same model; goes with --set guidance=2.")]
 Seed = Annotated[int, typer.Option(help="Seed of the mask and of what is drawn.")]
 
 
@@ -64,6 +65,7 @@ def command(
     batch_size: Batch = "auto",
     set_: Options = None,
     condition: Conditions = None,
+    guide: Guide = None,
     preview: Annotated[bool, typer.Option("--preview", help="Write a picture, and a moving one of a cine.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     nonfinite: Annotated[Literal["refuse", "zero"], typer.Option(help="NaN and infinite voxels.")] = "refuse",
@@ -93,7 +95,7 @@ def command(
     from cmrgz.output.inpaint import Request, inpaint_scans
 
     request = Request(
-        chosen=Chosen.of(model, set_ or [], condition or [], pick(device), in_flight),
+        chosen=Chosen.of(model, set_ or [], condition or [], pick(device), in_flight, guide),
         hiding=hiding,
         samples=samples,
         keep_samples=keep_samples,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cmrgz import checkpoint, options, registry
-from cmrgz.errors import CheckpointError
+from cmrgz.errors import CheckpointError, UsageError
 from cmrgz.meta import Meta
 from cmrgz.model import Model
 from cmrgz.options import Option, Range
@@ -26,6 +26,7 @@ class Chosen:
         condition: Values that replace those of a scan.
         device: Where to compute.
         batch_size: Items in flight, or None.
+        guide: A weaker checkpoint of the same model that guides its sampling, or None.
     """
 
     target: str
@@ -34,6 +35,7 @@ class Chosen:
     condition: Mapping[str, float]
     device: str = "cpu"
     batch_size: int | None = None
+    guide: str | None = None
 
     @classmethod
     def of(
@@ -43,6 +45,7 @@ class Chosen:
         conditions: Iterable[str] = (),
         device: str = "cpu",
         batch_size: int | None = None,
+        guide: str | None = None,
     ) -> "Chosen":
         """Check a choice without loading any weights.
 
@@ -52,6 +55,7 @@ class Chosen:
             conditions: Conditions as `name=value`.
             device: Where to compute.
             batch_size: Items in flight.
+            guide: A weaker checkpoint of the same model, or None.
 
         Raises:
             UsageError: `unknown-plugin`, or for an option or a condition that the model does not take.
@@ -66,7 +70,16 @@ class Chosen:
         given = options.parse(assignments, schema, "option --set")
         known = {name: Option(name, float, None, "", SHARES.get(name)) for name in spec.conditions}
         condition = options.parse(conditions, known, "option --condition")
-        return cls(target, meta, options.complete(given, schema), condition, device, batch_size)
+        complete = options.complete(given, schema)
+        registry.model_class(spec).check_options(meta.options, complete)
+        if guide is not None:
+            _check_guide(guide, meta, registry.model_class(spec))
+        return cls(target, meta, complete, condition, device, batch_size, guide)
+
+    @property
+    def guide_sha256(self) -> str | None:
+        """Hash of the guide's weights."""
+        return None if self.guide is None else checkpoint.peek_model(self.guide).sha256
 
     def open(self) -> Model:
         """Load the weights.
@@ -75,7 +88,10 @@ class Chosen:
             CheckpointError: The checkpoint was damaged.
             PluginError: The plugin is broken.
         """
-        return checkpoint.open_model(self.target, self.device)[0]
+        model = checkpoint.open_model(self.target, self.device)[0]
+        if self.guide is not None:
+            model.guided_by(checkpoint.open_model(self.guide, self.device)[0])
+        return model
 
     def setting(self, seed: int, samples: int, first: int = 0) -> Setting:
         """Return how to draw `samples` samples, from number `first` on."""
@@ -90,3 +106,18 @@ class Chosen:
             batch_size=self.batch_size,
             first=first,
         )
+
+
+def _check_guide(guide: str, meta: Meta, kind: type[Model]) -> None:
+    """Check that a model can be guided, and by this checkpoint.
+
+    Raises:
+        UsageError: `usage`.
+    """
+    if kind.guided_by is Model.guided_by:
+        raise UsageError("usage", "option --guide", f"'{meta.name}' takes no guide")
+    other = checkpoint.peek_model(guide)
+    ours, theirs = (m.tokenizer.sha256 if m.tokenizer else None for m in (meta, other))
+    if other.name != meta.name or ours != theirs:
+        facts = f"'{other.name}' guides '{meta.name}'" if other.name != meta.name else "their tokenizers differ"
+        raise UsageError("usage", "option --guide", "must be a checkpoint of the same model", facts)

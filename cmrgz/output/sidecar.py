@@ -34,6 +34,7 @@ def describe(
         "notice": NOTICE,
         "options": dict(options),
         "model": _model(chosen),
+        "guide_sha256": chosen.guide_sha256,
         "sampling": dict(chosen.options),
         "condition": dict(chosen.condition),
         "seed": seed,

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cmrgz.latents import known_positions, smooth_fill
+from cmrgz.latents import known_positions, position_pixels, smooth_fill, training_order
 from cmrgz.model import CodeTokenizer, Condition, Model, Progress
 from cmrgz.options import Range
 from cmrgz.rng import Streams, derive
 from cmrgz.tokens.decoding import decode, take
 from cmrgz.tokens.network import CausalNetwork
-from cmrgz.tokens.orders import ORDERS, training_order
+from cmrgz.tokens.orders import ORDERS
 from cmrgz.tokens.sampling import draw
 
 
@@ -80,8 +80,7 @@ class TokenModel(Model):
         """Return which pixels (b, 1, H, W) the first `known` (b,) positions of an order (b, n) cover."""
         first = torch.arange(order.shape[1], device=order.device) < known[:, None]
         positions = torch.zeros_like(first).scatter(1, order, first).unflatten(1, grid)
-        patch = self.tokenizer.patch
-        return positions[:, None].repeat_interleave(patch, 2).repeat_interleave(patch, 3)
+        return position_pixels(positions, self.tokenizer.patch)
 
     @torch.no_grad()
     def hints(self, x: Tensor, known: Tensor) -> Tensor:

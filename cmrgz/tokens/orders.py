@@ -67,26 +67,3 @@ ORDERS: dict[str, Order] = {"any": any_order, "raster": raster}
 def prefix_length(order: Tensor, known: Tensor) -> Tensor:
     """Return how many positions at the start of `order` (b, n) are known: (b,)."""
     return known.gather(1, order).long().cumprod(1).sum(1)
-
-
-def training_order(grid: tuple[int, int], raster_share: float, rng: Streams) -> tuple[Tensor, Tensor]:
-    """Return random orders (b, n) for training, and how many positions at their start are known: (b,).
-
-    Raster orders know nothing; the others are scattered, or grown from blocks, as masks are in use, and know any share.
-
-    Blocks are 2x2 cells in random order (16-pixel patches), or positions by distance from a random centre, nearest
-    last: the order in which a box is filled after its surroundings.
-    """
-    n = grid[0] * grid[1]
-    u, scattered = rng.uniform(4), rng.uniform(n)
-    rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
-    cell = (rows // 2 * (grid[1] // 2 + 1) + columns // 2).flatten()
-    cells = rng.uniform(int(cell.max()) + 1)[:, cell] + 1e-3 * scattered
-    away_y = (rows.flatten() - u[:, 1:2] * grid[0]).abs()
-    away_x = (columns.flatten() - u[:, 2:3] * grid[1]).abs()
-    box = -torch.maximum(away_y, away_x).floor() + scattered
-    rest = (u[:, :1] - raster_share) / (1 - raster_share)
-    score = torch.where(rest < 0.3, scattered, torch.where(rest < 0.75, cells, box))
-    score = torch.where(rest < 0, torch.arange(n).float(), score)
-    known = torch.where(rest < 0, 0, (u[:, 3:] * n).long())[:, 0]
-    return score.argsort(dim=1), known

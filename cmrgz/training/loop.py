@@ -23,6 +23,7 @@ BAD_STEPS = 3
 """Non-finite steps in a row after which training stops."""
 
 Validate = Callable[[State], dict[str, Any]]
+Keep = Callable[[State], None]
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -65,6 +66,7 @@ def run(
     seed: int,
     stop: StopFlag,
     validate: Validate,
+    keep_early: Keep,
     quiet: bool = True,
 ) -> None:
     """Train from `state.step` to the end, logging every step and storing states on the way.
@@ -91,6 +93,8 @@ def run(
             last = state.step == options.steps
             if last or state.step % options.validate_every == 0:
                 record |= validate(state)
+            if state.step == options.early:
+                keep_early(state)
             _log(log, record, logged.get(state.step), last)
             bar.update()
             bar.set_postfix(loss=f"{loss:.4f}")

@@ -67,9 +67,14 @@ def train(plan: Plan, quiet: bool = True) -> Path:
                 module.fit(_fit_items(frames, plan).to(plan.device), rng=Streams(plan.seed, [("fit",)]))
             state = State.start(module, plan.train)
         validation = _Validation(module, held, _item(spec), plan)
-        run(state, module, frames, plan.train, plan.output, key, plan.seed, stop, validation, quiet)
-        with state.averaged():
-            return _export(spec, module, tokenizer, plan, config, validation.last, target)
+
+        def export(state: State, folder: Path = plan.output / "early") -> None:
+            with state.averaged():
+                _export(spec, module, tokenizer, plan, config, validation.last, folder)
+
+        run(state, module, frames, plan.train, plan.output, key, plan.seed, stop, validation, export, quiet)
+        export(state, target)
+        return target
 
 
 @contextmanager
@@ -217,10 +222,9 @@ def _export(
     config: Mapping[str, Any],
     figures: Mapping[str, Any],
     target: Path,
-) -> Path:
-    """Write the averaged weights as a checkpoint."""
+) -> None:
+    """Write the averaged weights as a checkpoint, over one that a run that died has left."""
     training = json.loads(json.dumps({**config, **figures}, default=list))
     spacing = spec.spacing if isinstance(spec, ModelSpec) else 1.4
     meta = checkpoint.describe(spec, plan.build, item=_item(spec), spacing=spacing, training=training)
-    checkpoint.save(target, module, meta, tokenizer=tokenizer, dtype=plan.dtype)  # type: ignore[arg-type]
-    return target
+    checkpoint.save(target, module, meta, tokenizer=tokenizer, dtype=plan.dtype, overwrite=True)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from cmrgz.conditions import ConditionEmbedding
 from cmrgz.errors import UsageError
 from cmrgz.model import CodeTokenizer, Condition
 from cmrgz.options import Range
@@ -13,7 +14,7 @@ from cmrgz.tokens.model import TokenModel
 from cmrgz.tokens.network import CausalNetwork, Logits
 from cmrgz_ar_vq import SPEC
 from cmrgz_ar_vq.attention import ContentLayer, GridRotary, Store, TargetLayer, visible
-from cmrgz_ar_vq.embedding import ConditionEmbedding, Whitening
+from cmrgz_ar_vq.embedding import Whitening
 from cmrgz_ar_vq.head import DepthHead, FrozenHead
 
 HINT_SHARES = 4

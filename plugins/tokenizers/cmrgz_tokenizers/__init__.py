@@ -15,3 +15,10 @@ FSQ = TokenizerSpec(
     build="cmrgz_tokenizers.fsq:build",
     cite="Mentzer et al. 2023, arXiv 2309.15505",
 )
+KL = TokenizerSpec(
+    name="kl",
+    summary="16 standardised channels of 8x8 patches, from their principal components; contextual decoder",
+    build="cmrgz_tokenizers.kl:build",
+    cite="Kingma and Welling 2014, arXiv 1312.6114; Rombach et al. 2022, arXiv 2112.10752",
+    checkpoint="cmrgz_tokenizers:weights/kl",
+)

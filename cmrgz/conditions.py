@@ -1,0 +1,40 @@
+"""How a network is told what is known of an item beside its pixels."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from cmrgz.model import Condition
+
+PERIODIC = ("phase",)
+"""Conditions that are a share of a cycle: 0 and 1 are the same."""
+
+
+class ConditionEmbedding(nn.Module):
+    """The sum of one embedding per condition; an unknown value (NaN, or a missing name) has an embedding of its own."""
+
+    def __init__(self, names: tuple[str, ...], width: int, frequencies: int = 4) -> None:
+        super().__init__()
+        self.names, self.frequencies = names, frequencies
+        self.known = nn.ModuleList([nn.Linear(2 * frequencies, width) for _ in names])
+        self.unknown = nn.Parameter(torch.zeros(len(names), width))
+
+    def forward(self, condition: Condition | None, batch: int) -> Tensor:
+        """Return (b, width)."""
+        total = self.unknown.new_zeros(batch, self.unknown.shape[1])
+        for name, layer, unknown in zip(self.names, self.known, self.unknown, strict=True):
+            value = (condition or {}).get(name)
+            if value is None:
+                total = total + unknown
+                continue
+            value = value.to(total)
+            embedded = layer(self._waves(name, value.nan_to_num()))
+            total = total + torch.where(value.isnan()[:, None], unknown, embedded)
+        return total
+
+    def _waves(self, name: str, value: Tensor) -> Tensor:
+        """Return sines and cosines (b, 2 * frequencies) of a value (b,)."""
+        base = 2 * math.pi if name in PERIODIC else math.pi / 2
+        angle = value[:, None] * base * torch.arange(1, self.frequencies + 1, device=value.device)
+        return torch.cat([angle.sin(), angle.cos()], 1)

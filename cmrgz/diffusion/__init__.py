@@ -1,0 +1,1 @@
+"""The kit for denoisers: noise levels, objectives, samplers, inpainting, and the model that plugins compose."""

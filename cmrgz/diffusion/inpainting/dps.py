@@ -1,0 +1,34 @@
+"""Diffusion posterior sampling (Chung et al. 2023, arXiv 2209.14687, alg. 1) for known latents."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from cmrgz.diffusion.inpainting.problem import Problem, Settings
+from cmrgz.diffusion.levels import Level
+from cmrgz.diffusion.samplers import step
+
+
+def dps(problem: Problem, settings: Settings) -> Tensor:
+    """Take a stochastic step, then walk down the gradient of the distance of the expected data to the known part.
+
+    A call costs a backward pass as well, about three times as much.
+    """
+    eta = 1.0 if settings.eta is None else settings.eta
+    z = problem.noise()
+    for here, there in pairwise(problem.levels):
+        x0, gradient = _residual_gradient(problem, z, here)
+        z = step(z, x0, here, there, eta, problem.noise) - settings.strength * gradient
+        problem.tick()
+    return problem.paste(z)
+
+
+def _residual_gradient(problem: Problem, z: Tensor, level: Level) -> tuple[Tensor, Tensor]:
+    """Return the expected data, and the gradient with respect to z of each item's distance to its known part."""
+    with torch.inference_mode(False), torch.enable_grad():
+        state, y, known = z.clone().requires_grad_(), problem.y.clone(), problem.known.clone()
+        x0 = problem.denoise(state, level)
+        distance = torch.where(known, x0 - y, 0.0).square().flatten(1).sum(1).add(1e-12).sqrt()
+        (gradient,) = torch.autograd.grad(distance.sum(), state)
+    return x0.detach(), gradient

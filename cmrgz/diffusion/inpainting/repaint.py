@@ -1,0 +1,24 @@
+"""RePaint (Lugmayr et al. 2022, arXiv 2201.09865, alg. 1), with jumps of one level."""
+
+import math
+from itertools import pairwise
+
+from torch import Tensor
+
+from cmrgz.diffusion.inpainting.problem import Problem, Settings
+from cmrgz.diffusion.samplers import step
+
+
+def repaint(problem: Problem, settings: Settings) -> Tensor:
+    """Do every level `rounds` times: after a step with injection, noise is put back, so that the parts can agree."""
+    z = problem.noise()
+    for here, there in pairwise(problem.levels):
+        rounds = settings.rounds if there.ab < 1 else 1
+        for round_ in range(rounds):
+            z = problem.inject(z, here)
+            z = step(z, problem.denoise(z, here), here, there, 1.0, problem.noise)
+            if round_ < rounds - 1:
+                back = here.ab / there.ab
+                z = math.sqrt(back) * z + math.sqrt(1 - back) * problem.noise()
+        problem.tick()
+    return problem.paste(z)

@@ -1,0 +1,56 @@
+"""Layers that transformer denoisers are made of: patches of latents, 2-D positions, attention."""
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def to_tokens(x: Tensor, patch: int) -> Tensor:
+    """Return tokens (b, n, c * patch**2) of maps (b, c, h, w), row by row."""
+    return F.pixel_unshuffle(x, patch).flatten(2).transpose(1, 2)
+
+
+def to_maps(tokens: Tensor, patch: int, rows: int, columns: int) -> Tensor:
+    """Return maps (b, c, rows * patch, columns * patch) of tokens (b, rows * columns, c * patch**2)."""
+    return F.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, (rows, columns)), patch)
+
+
+@lru_cache(maxsize=16)
+def _waves(n: int, width: int) -> Tensor:
+    """Return sines and cosines (n, width) of the places 0 .. n - 1."""
+    rates = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
+    angle = torch.arange(n)[:, None] * rates
+    return torch.cat([angle.sin(), angle.cos()], 1)
+
+
+def grid_positions(rows: int, columns: int, width: int, like: Tensor) -> Tensor:
+    """Return fixed 2-D embeddings (rows * columns, width), half for the row and half for the column; any shape."""
+    row, column = _waves(rows, width // 2), _waves(columns, width // 2)
+    both = torch.cat([row[:, None].expand(-1, columns, -1), column[None].expand(rows, -1, -1)], -1)
+    return both.flatten(0, 1).to(like)
+
+
+class Attention(nn.Module):
+    """Self-attention over all tokens, queries and keys normalised (Henry et al. 2020, arXiv 2010.04245)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.enter, self.leave = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.query_norm, self.key_norm = nn.RMSNorm(width // heads), nn.RMSNorm(width // heads)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (b, n, width)."""
+        q, k, v = self.enter(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(self.query_norm(q), self.key_norm(k), v)
+        return self.leave(y.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Sequential):
+    """Two linear layers with a GELU between, four times as wide inside."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(nn.Linear(width, 4 * width), nn.GELU("tanh"), nn.Linear(4 * width, width))

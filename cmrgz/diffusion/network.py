@@ -1,0 +1,55 @@
+"""What a diffusion plugin supplies: a network that predicts from a noisy state, and how it is told the noise level."""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cmrgz.conditions import ConditionEmbedding
+from cmrgz.model import Condition
+
+
+def input_channels(channels: int) -> int:
+    """Return the channels of a network's input: state, context and which positions are known."""
+    return 2 * channels + 1
+
+
+class DenoisingNetwork(nn.Module, ABC):
+    """Predicts what its objective asks for.
+
+    Attributes:
+        multiple: Rows and columns of the latents must be multiples of it.
+    """
+
+    multiple: int = 1
+
+    @abstractmethod
+    def forward(self, inputs: Tensor, time: Tensor, condition: Condition | None) -> Tensor:
+        """Return the prediction (b, c, h, w).
+
+        Args:
+            inputs: (b, 2 c + 1, h, w): the noisy state, what is known with its smooth continuation, and which
+                positions are known; the last two are 0 where the network is used without a known part.
+            time: (b,) noise level from 0 (data) to 1000 (noise).
+            condition: What is known beside the pixels.
+        """
+
+
+class LevelEmbedding(nn.Module):
+    """The embedding of a noise level, sinusoidal as in Vaswani et al. 2017 (arXiv 1706.03762), plus the conditions."""
+
+    def __init__(self, names: tuple[str, ...], width: int, frequencies: int = 64) -> None:
+        super().__init__()
+        self.frequencies = frequencies
+        self.enter, self.leave = nn.Linear(2 * frequencies, width), nn.Linear(width, width)
+        self.condition = ConditionEmbedding(names, width)
+
+    def forward(self, time: Tensor, condition: Condition | None) -> Tensor:
+        """Return (b, width) of levels (b,)."""
+        rates = torch.exp(torch.arange(self.frequencies, device=time.device) * (-math.log(10000) / self.frequencies))
+        angle = time[:, None].float() * rates
+        waves = torch.cat([angle.cos(), angle.sin()], 1)
+        level = self.leave(F.silu(self.enter(waves.to(self.enter.weight))))
+        return level + self.condition(condition, len(time))
