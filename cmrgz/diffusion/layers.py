@@ -45,7 +45,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (b, n, width)."""
         q, k, v = self.enter(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(self.query_norm(q), self.key_norm(k), v)
+        q, k = self.query_norm(q.float()).to(v), self.key_norm(k.float()).to(v)  # in full precision under autocast
+        y = F.scaled_dot_product_attention(q, k, v)
         return self.leave(y.transpose(1, 2).flatten(2))
 
 

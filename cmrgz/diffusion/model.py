@@ -154,7 +154,7 @@ class LatentDiffusion(Model):
         rng: Streams,
         progress: Progress | None = None,
         algorithm: Annotated[Algorithm, "how to inpaint; nothing known is solved by `sampler` instead"] = "lanpaint",
-        steps: Annotated[int, "noise levels; 0 is the default of the algorithm", Range(0, TIMES)] = 0,
+        steps: Annotated[int | None, "noise levels; none is the default of the algorithm", Range(1, TIMES)] = None,
         sampler: Annotated[SamplerName, "solver where nothing is known, and of `cond`"] = "dpm",
         eta: Annotated[float | None, "fresh noise in a step, 0 .. 1; none is the algorithm's own", Range(0, 1)] = None,
         moves: Annotated[int, "lanpaint: Langevin moves per level", Range(0, 1000)] = 9,

@@ -59,14 +59,15 @@ def read_clip(case: Case) -> Clip:
 class Frames:
     """The frames of one or more data sets, each data set an equal share of the items.
 
-    Hearts have a side, so nothing is ever mirrored; items are shifted, and half of them turned, scaled and brightened a
-    little.
+    Hearts have a side, so nothing is ever mirrored; items are shifted, and half of them turned, scaled, and changed in
+    brightness and contrast a little.
 
     Args:
         sources: The cases of each data set.
         item: Shape (h, w) of an item.
         shares: Weight of each data set; equal if empty.
         quiet: No progress bar.
+        augment: How strongly, 1 being the usual amount.
 
     Raises:
         DataError: `empty-dataset`.
@@ -78,12 +79,13 @@ class Frames:
         item: tuple[int, int],
         shares: Sequence[float] = (),
         quiet: bool = True,
+        augment: float = 1.0,
     ) -> None:
         if not sources or not all(sources):
             raise DataError("empty-dataset", "data", "no scans to train on", hint="check with: cmrgz data check DIR")
         if shares and (len(shares) != len(sources) or min(shares) < 0 or sum(shares) <= 0):
             raise UsageError("range", "option --share", "expected one positive number a data set", f"got {shares}")
-        self.item = item
+        self.item, self.augment = item, augment
         weights = np.array(shares or [1.0] * len(sources))
         self.shares = weights / weights.sum()
         total = sum(map(len, sources))
@@ -140,9 +142,10 @@ class Frames:
         """Return the item (1, h, w) at `corner`; half of them exact pixels, half resampled."""
         if rng.random() < 0.5:
             return exact_crop(frame, corner, self.item)
-        angle, zoom = rng.normal(0, math.radians(5)), math.exp(rng.uniform(-0.15, 0.15))
-        x = turned_crop(frame, corner, self.item, angle, zoom)
-        return ((x + 1) * rng.uniform(0.85, 1.15) - 1).clamp(-1, 1)
+        angle, zoom, gain, gamma = rng.uniform(-1, 1, 4) * self.augment
+        x = turned_crop(frame, corner, self.item, math.radians(9 * angle), math.exp(0.15 * zoom))
+        shade = ((x + 1) / 2).clamp(min=0) ** math.exp(0.15 * gamma)
+        return (2 * shade * math.exp(0.15 * gain) - 1).clamp(-1, 1)
 
 
 def place(clip: Clip, t: int, z: int, corner: tuple[float, float], item: tuple[int, int]) -> dict[str, float]:

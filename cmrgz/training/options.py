@@ -21,6 +21,7 @@ class TrainOptions:
     precision: Annotated[Literal["fp32", "bf16"], "arithmetic of the forward pass"] = "fp32"
     save_every: Annotated[int, "steps between resumable states", Range(1)] = 200
     validate_every: Annotated[int, "steps between validations", Range(1)] = 500
+    augment: Annotated[float, "strength of turning, scaling and shading of half of the items", Range(0, 5)] = 1.0
     early: Annotated[int, "step whose averaged weights are kept in OUTPUT/early, as a guide; 0 is none", Range(0)] = 0
     workers: Annotated[int, "threads that prepare items beside the training; results do not depend on it", Range(0)] = 0
     validation_items: Annotated[int, "items per held-out patient", Range(1)] = 16

@@ -58,7 +58,7 @@ def train(plan: Plan, quiet: bool = True) -> Path:
     with _locked(plan.output), torch.random.fork_rng(devices=[]), stop_on_signals() as stop:
         torch.manual_seed(derive(plan.seed, "init"))
         module = _build(spec, tokenizer, plan).to(plan.device)
-        frames = Frames(sources, _item(spec), plan.shares, quiet)
+        frames = Frames(sources, _item(spec), plan.shares, quiet, plan.train.augment)
         state = State.start(module, plan.train)
         if not resume(state, plan.output, key):
             if start is not None:

@@ -96,6 +96,17 @@ def test_a_crop_that_is_not_turned_is_exact() -> None:
     torch.testing.assert_close(turned_crop(frame, (5.0, 7.0), ITEM, 0.0, 1.0), exact, atol=1e-5, rtol=0)
 
 
+def test_augmentation_has_a_strength(folder: Path) -> None:
+    """0 leaves the pixels of the scan; more moves items further from them."""
+    found = [cases.find(folder)]
+    plain, usual, strong = (Frames(found, ITEM, augment=strength).batch(0, 0, 64).x for strength in (0.0, 1.0, 2.0))
+    away = [float((x - plain).abs().mean()) for x in (usual, strong)]
+    assert 0 < away[0] < away[1]
+    rows = torch.cat([torch.from_numpy(clip.frames).float().flatten() for clip in Frames(found, ITEM).sources[0]])
+    near = (plain.flatten()[:200, None] - rows).abs().amin(1)
+    assert float(near.max()) < 1e-4
+
+
 def test_a_turned_crop_turns_about_its_centre() -> None:
     frame = torch.rand(61, 61) * 2 - 1
     quarter = turned_crop(frame, (14.0, 14.0), (33, 33), math.pi / 2, 1.0)[0]

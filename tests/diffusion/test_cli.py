@@ -1,0 +1,108 @@
+"""Diffusion from the command line: what is refused, before any weights, and what the sidecar tells."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cmrgz import checkpoint, registry
+from cmrgz.cli import main
+from cmrgz.data.scan import Scan, save
+from cmrgz.rng import Streams
+
+LINE = re.compile(r"cmrgz: error\[([a-z-]+)\]: .+: .+\n")
+KL = {"channels": 4, "hidden": 8, "width": 8, "fine_width": 8, "blocks": 1}
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of tiny, untrained checkpoints by name, `ldm-dit-2` with other weights."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    tokenizer = registry.build_tokenizer(registry.get_tokenizer("kl"), KL)
+    tokenizer.fit(torch.rand(8, 1, 64, 64), rng=Streams(0, [("fit",)]))
+    inner = checkpoint.describe(registry.get_tokenizer("kl"), KL, item=(64, 64), spacing=1.4)
+    for number, name in enumerate(("ldm-dit", "flow-dit", "ldm-unet", "ldm-dit")):
+        spec = registry.get_model(name)
+        model = registry.build_model(spec, tokenizer, {"size": "tiny"})
+        for parameter in model.network.parameters():  # type: ignore[union-attr]
+            parameter.data += 0.05 * torch.randn_like(parameter)
+        meta = checkpoint.describe(spec, {"size": "tiny"}, item=(64, 64), spacing=1.4)
+        checkpoint.save(folder / (f"{name}-2" if number == 3 else name), model, meta, tokenizer=(tokenizer, inner))
+    return folder
+
+
+@pytest.fixture
+def scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    image = Scan.blank((1, 1, 64, 64), (10.0, 1.4, 1.4), 0.05)
+    save(tmp_path / "a.nii", image, np.random.default_rng(0).integers(0, 500, image.shape).astype(np.int16))
+    return tmp_path / "a.nii"
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "what"),
+    [
+        ("ldm-dit", ["--set", "algorithm=lanpiant"], "did you mean.*lanpaint"),
+        ("ldm-dit", ["--set", "steps=0"], "'steps' must be 1 .. 1000"),
+        ("ldm-dit", ["--set", "stepps=4"], "did you mean.*steps"),
+        ("ldm-dit", ["--set", "move_size=2"], "'move_size' must be"),
+        ("ldm-dit", ["--set", "particles=1"], "'particles' must be"),
+        ("ldm-dit", ["--set", "algorithm=pnpflow"], "needs a flow, this model has the objective 'v'"),
+        ("ldm-dit", ["--set", "sampler=dpm2"], "no choice 'dpm2'"),
+        ("ldm-dit", ["--guide", "{}/ldm-unet"], "must be a checkpoint of the same model"),
+        ("ldm-dit", ["--guide", "{}/nothing"], "neither a registered model"),
+        ("ldm-dit", ["--set", "guidance=0.5"], "'guidance' must be"),
+    ],
+)
+@pytest.mark.parametrize("command", ["inpaint", "generate"])
+def test_what_is_refused_is_one_line_before_any_weights(
+    command: str,
+    model: str,
+    options: list[str],
+    what: str,
+    checkpoints: Path,
+    scan: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("the weights were loaded")
+
+    monkeypatch.setattr(checkpoint, "load", refuse)
+    start = [command, str(scan), "--mask", "0.5"] if command == "inpaint" else [command]
+    given = [option.format(checkpoints) for option in options]
+    assert main([*start, "--model", str(checkpoints / model), "--device", "cpu", *given]) == 2
+    told = capfd.readouterr()
+    assert told.out == "" and LINE.fullmatch(told.err) and re.search(what, told.err), told.err
+    assert [path.name for path in scan.parent.iterdir()] == ["a.nii"]
+
+
+def test_a_model_that_takes_no_guide_says_so(
+    tiny_checkpoint: Path, scan: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = str(tiny_checkpoint)
+    assert main(["inpaint", str(scan), "--mask", "0.5", "--model", model, "--guide", model, "--device", "cpu"]) == 2
+    assert "'ar-vq' takes no guide" in capfd.readouterr().err
+
+
+def test_a_guided_run_counts_both_networks_and_names_the_guide(checkpoints: Path, scan: Path) -> None:
+    args = ["inpaint", str(scan), "--mask", "0.5", "--model", str(checkpoints / "ldm-dit"), "--device", "cpu"]
+    args += ["--set", "steps=2", "--set", "moves=1", "--overwrite"]
+    guide = ["--guide", str(checkpoints / "ldm-dit-2"), "--set", "guidance=2"]
+    facts = []
+    for more in ([], guide):
+        assert main([*args, *more]) == 0
+        facts.append(json.loads(Path("a_inpainted.json").read_text()))
+    assert [f["network_calls"] for f in facts] == [4, 8]
+    stored = json.loads((checkpoints / "ldm-dit-2" / "meta.json").read_text())["sha256"]
+    assert [f["guide_sha256"] for f in facts] == [None, stored]
+
+
+def test_pnpflow_runs_on_a_flow(checkpoints: Path, scan: Path) -> None:
+    args = ["inpaint", str(scan), "--mask", "0.5", "--model", str(checkpoints / "flow-dit"), "--device", "cpu"]
+    assert main([*args, "--set", "algorithm=pnpflow", "--set", "steps=3", "--set", "rounds=2"]) == 0
+    assert json.loads(Path("a_inpainted.json").read_text())["network_calls"] == 6
