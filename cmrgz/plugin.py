@@ -6,7 +6,9 @@ A distribution registers a spec under the entry-point group `cmrgz.models` or `c
     ar-vq = "cmrgz_ar_vq:SPEC"
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 PROTOCOL = 1
 
@@ -22,6 +24,7 @@ class TokenizerSpec:
         cite: The source, as `Author et al. year, arXiv id`.
         protocol: Version of the protocol that it was written for.
         checkpoint: Folder of bundled reference weights as `package:folder`, or None.
+        tiny: Options of a build that is small enough for `cmrgz plugins check`, for items of 64 x 64.
     """
 
     name: str
@@ -30,6 +33,7 @@ class TokenizerSpec:
     cite: str = ""
     protocol: int = PROTOCOL
     checkpoint: str | None = None
+    tiny: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,7 @@ class ModelSpec:
         conditions: Names of the conditions that it takes.
         protocol: Version of the protocol that it was written for.
         checkpoint: Folder of bundled reference weights as `package:folder`, or None.
+        tiny: Options of a build that is small enough for `cmrgz plugins check`, for items of 64 x 64.
     """
 
     name: str
@@ -62,3 +67,4 @@ class ModelSpec:
     conditions: tuple[str, ...] = ()
     protocol: int = PROTOCOL
     checkpoint: str | None = None
+    tiny: Mapping[str, Any] = field(default_factory=dict)

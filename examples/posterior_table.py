@@ -15,8 +15,8 @@ from cmrgz.testing.mixtures import Mixture, hole, mixture_model, score
 HOLES = (("scattered", 0.25), ("scattered", 0.75), ("box", 0.25), ("box", 0.5), ("bottom", 0.5), ("top", 0.5))
 ROWS: dict[str, dict[str, Any]] = {
     "lanpaint (default)": {},
-    "lanpaint, fast": {"steps": 10, "moves": 4},
-    "lanpaint, thorough": {"steps": 20, "moves": 19},
+    "lanpaint, steps=15, moves=9": {"steps": 15, "moves": 9},
+    "lanpaint, steps=20, moves=19": {"steps": 20, "moves": 19},
     "replace": {"algorithm": "replace"},
     "replace, steps=250": {"algorithm": "replace", "steps": 250},
     "replace, eta=0": {"algorithm": "replace", "eta": 0.0},
@@ -24,7 +24,6 @@ ROWS: dict[str, dict[str, Any]] = {
     "repaint": {"algorithm": "repaint"},
     "dps": {"algorithm": "dps"},
     "smc, 8 particles": {"algorithm": "smc"},
-    "smc, 32 particles": {"algorithm": "smc", "particles": 32},
 }
 FLOW_ROWS: dict[str, dict[str, Any]] = {"pnpflow": {"algorithm": "pnpflow"}}
 

@@ -17,6 +17,7 @@ TINY = {
     "vq": "steps=2 batch_size=2 fit_items=4 vocab=16 levels=2 width=8 fine_width=8 blocks=1 lloyd=2 validation_items=2",
     "ar-vq": "steps=2 batch_size=2 fit_items=4 width=16 heads=2 inner=16 content_layers=1 target_layers=1 free=2 "
     "validation_items=2",
+    "ldm-unet": "steps=2 batch_size=2 fit_items=4 validation_items=2",
 }
 
 

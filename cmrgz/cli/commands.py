@@ -10,7 +10,7 @@ import typer
 import typer.core
 
 from cmrgz import __version__, errors
-from cmrgz.cli import data, env, generate, inpaint, models, train
+from cmrgz.cli import data, env, generate, inpaint, models, plugins, train
 
 GLOBAL = ("--debug", "--quiet", "-q", "--verbose", "-v")
 
@@ -47,6 +47,7 @@ app = typer.Typer(
 )
 
 app.add_typer(data.app, name="data", cls=Commands, no_args_is_help=False)
+app.add_typer(plugins.app, name="plugins", cls=Commands, no_args_is_help=False)
 app.command("inpaint")(inpaint.command)
 app.command("generate")(generate.command)
 app.command("train")(train.command)

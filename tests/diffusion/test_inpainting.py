@@ -25,7 +25,7 @@ def measured(objective: Any, kind: str, share: float, **options: Any) -> Score:
 def test_the_default_samples_the_posterior_of_scattered_holes(objective: str, share: float) -> None:
     found = measured(objective, "scattered", share, items=16)
     assert found.energy < 1.08 and abs(found.bias) < 0.05 and 0.75 < found.variance < 1.15
-    assert found.calls == 150
+    assert found.calls == 72
 
 
 @pytest.mark.parametrize(("kind", "share"), [("box", 0.25), ("box", 0.5), ("bottom", 0.5), ("top", 0.5)])

@@ -300,3 +300,11 @@ def test_a_start_of_another_shape_or_kind_is_refused(plan: Plan, unbroken: Path)
     with pytest.raises(UsageError, match="got those of 'vq'"):
         train(dataclasses.replace(plan, name="fsq", build={}, start=start))
     assert not plan.output.exists()
+
+
+def test_an_early_checkpoint_is_kept_as_a_guide(plan: Plan) -> None:
+    """Its weights are the averaged ones of its step, other than the last; a run that dies writes it again."""
+    train(dataclasses.replace(plan, train=dataclasses.replace(OPTIONS, early=3)))
+    early, last = (load_file(plan.output / name / "weights.safetensors") for name in ("early", "checkpoint"))
+    assert early.keys() == last.keys() and any(not torch.equal(early[name], last[name]) for name in early)
+    assert checkpoint.load(plan.output / "early")[1].training["train"]["early"] == 3

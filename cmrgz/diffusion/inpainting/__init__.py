@@ -24,5 +24,5 @@ ALGORITHMS: dict[str, Callable[[Problem, Settings], Tensor]] = {
     "pnpflow": pnpflow,
     "smc": smc,
 }
-DEFAULT_STEPS = {"lanpaint": 15, "cond": 20, "replace": 50, "repaint": 50, "dps": 100, "pnpflow": 50, "smc": 50}
+DEFAULT_STEPS = {"lanpaint": 12, "cond": 20, "replace": 50, "repaint": 50, "dps": 100, "pnpflow": 50, "smc": 50}
 """Noise levels where the user names no number of steps."""

@@ -29,8 +29,8 @@ class Settings:
 
     sampler: str = "dpm"
     eta: float | None = None
-    moves: int = 9
-    move_size: float = 1.0
+    moves: int = 5
+    move_size: float = 1.2
     pull: float = 8.0
     rounds: int = 5
     strength: float = 1.0

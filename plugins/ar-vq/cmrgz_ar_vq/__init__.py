@@ -11,4 +11,5 @@ SPEC = ModelSpec(
     tokenizer="vq",
     conditions=("phase", "slice", "row", "column"),
     checkpoint="cmrgz_ar_vq:weights/ar-vq",
+    tiny={"grid": (8, 8), "width": 32, "heads": 2, "inner": 32, "content_layers": 1, "target_layers": 1, "free": 4},
 )

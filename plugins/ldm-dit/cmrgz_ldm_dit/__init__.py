@@ -12,6 +12,8 @@ LDM = ModelSpec(
     cite="Peebles and Xie 2023, arXiv 2212.09748; Chen et al. 2024, arXiv 2310.00426 (shared modulation)",
     tokenizer="kl",
     conditions=CONDITIONS,
+    checkpoint="cmrgz_ldm_dit:weights/ldm-dit",
+    tiny={"size": "tiny"},
 )
 FLOW = ModelSpec(
     name="flow-dit",
@@ -21,4 +23,6 @@ FLOW = ModelSpec(
     cite="Ma et al. 2024, arXiv 2401.08740; Lipman et al. 2023, arXiv 2210.02747",
     tokenizer="kl",
     conditions=CONDITIONS,
+    checkpoint="cmrgz_ldm_dit:weights/flow-dit",
+    tiny={"size": "tiny"},
 )

@@ -10,4 +10,6 @@ SPEC = ModelSpec(
     cite="Rombach et al. 2022, arXiv 2112.10752; Ho et al. 2020, arXiv 2006.11239",
     tokenizer="kl",
     conditions=("phase", "slice", "row", "column"),
+    checkpoint="cmrgz_ldm_unet:weights/ldm-unet",
+    tiny={"size": "tiny"},
 )

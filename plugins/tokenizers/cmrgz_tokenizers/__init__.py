@@ -8,12 +8,14 @@ VQ = TokenizerSpec(
     build="cmrgz_tokenizers.vq:build",
     cite="Lee et al. 2022, arXiv 2203.01941 (residual codes); Liu et al. 2022, arXiv 2205.05076 (patch-local encoder)",
     checkpoint="cmrgz_tokenizers:weights/vq",
+    tiny={"vocab": 32, "levels": 2, "width": 16, "fine_width": 8, "blocks": 1, "lloyd": 3},
 )
 FSQ = TokenizerSpec(
     name="fsq",
     summary="product FSQ codes of 8x8 patches, trained end to end",
     build="cmrgz_tokenizers.fsq:build",
     cite="Mentzer et al. 2023, arXiv 2309.15505",
+    tiny={"groups": 2, "hidden": 16, "width": 16, "fine_width": 8, "blocks": 1},
 )
 KL = TokenizerSpec(
     name="kl",
@@ -21,4 +23,5 @@ KL = TokenizerSpec(
     build="cmrgz_tokenizers.kl:build",
     cite="Kingma and Welling 2014, arXiv 1312.6114; Rombach et al. 2022, arXiv 2112.10752",
     checkpoint="cmrgz_tokenizers:weights/kl",
+    tiny={"channels": 4, "hidden": 16, "width": 16, "fine_width": 8, "blocks": 1},
 )

@@ -1,0 +1,98 @@
+"""`cmrgz plugins`: what is installed, whether it loads, whether it keeps its promises, and a new one."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cmrgz.errors import PluginError, UsageError
+
+app = typer.Typer(rich_markup_mode=None, help="List, diagnose, check and write plugins.")
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback(invoke_without_command=True)
+def shared(context: typer.Context) -> None:
+    """List, diagnose, check and write plugins."""
+    if context.invoked_subcommand is None:
+        raise UsageError("unknown-command", "cmrgz plugins", "expected a command", hint="see cmrgz plugins --help")
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """List registered names from metadata alone: works whatever a plugin does when it is imported."""
+    from cmrgz.testing.doctor import listed
+
+    found = listed()
+    if as_json:
+        typer.echo(json.dumps([asdict(plugin) for plugin in found], indent=1))
+        return
+    for plugin in found:
+        left_out = "" if plugin.allowed else "  left out by CMRGZ_PLUGINS"
+        typer.echo(f"{plugin.kind:<9}  {plugin.name:<14}  {plugin.distribution} {plugin.version}{left_out}")
+
+
+@app.command("info")
+def info(name: Annotated[str, typer.Argument(help="A registered name.")], as_json: Json = False) -> None:
+    """Show what a model or tokenizer says of itself, with its options."""
+    from cmrgz.cli import models
+
+    models.command(name, as_json)
+
+
+@app.command("doctor")
+def doctor(
+    name: Annotated[list[str] | None, typer.Argument(help="Registered names [all].", show_default=False)] = None,
+    time_limit: Annotated[float, typer.Option(help="Seconds that each may take.")] = 60.0,
+    as_json: Json = False,
+) -> None:
+    """Load and build each plugin in a process of its own. Exit code 5 if one is not well."""
+    from cmrgz.errors import did_you_mean
+    from cmrgz.testing.doctor import diagnose, listed
+
+    names = {plugin.name for plugin in listed()}
+    for unknown in set(name or ()) - names:
+        raise UsageError("unknown-plugin", unknown, "is not registered", hint=did_you_mean(unknown, names))
+    found = []
+    for diagnosis in diagnose(dict.fromkeys(name) if name else None, time_limit):
+        found.append(diagnosis)
+        if not as_json:
+            plugin = diagnosis.plugin
+            reason = f"  {diagnosis.reason}" if diagnosis.reason else ""
+            typer.echo(f"{diagnosis.status:<7}  {plugin.name}  [{plugin.distribution} {plugin.version}]{reason}")
+    if as_json:
+        typer.echo(json.dumps([diagnosis.facts for diagnosis in found], indent=1))
+    ill = [diagnosis.plugin.name for diagnosis in found if diagnosis.status != "ok"]
+    if ill:
+        raise PluginError("plugin-broken", ", ".join(ill), f"{len(ill)} of {len(found)} plugins are not well")
+
+
+@app.command("check")
+def check(name: Annotated[str, typer.Argument(help="A registered name.")], as_json: Json = False) -> None:
+    """Check that a model or tokenizer keeps the promises of the protocol. Exit code 5 if it breaks one."""
+    from cmrgz.testing.conformance import run_checks
+
+    results = []
+    for result in run_checks(name):
+        results.append(result)
+        if not as_json:
+            reason = f"  {result.reason}" if result.reason else ""
+            typer.echo(f"{result.status:<7}  {result.name}{reason}")
+    if as_json:
+        typer.echo(json.dumps([asdict(result) for result in results], indent=1))
+    failed = [result.name for result in results if result.status == "failed"]
+    if failed:
+        raise PluginError("plugin-check", name, f"{len(failed)} of {len(results)} checks failed", ", ".join(failed[:4]))
+
+
+@app.command("new")
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the model, like my-model.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write [./NAME].")] = None,
+) -> None:
+    """Write a package with a small model that passes every check: a start for your own."""
+    from cmrgz.testing.template import write
+
+    typer.echo(str(write(name, output or Path(name))))

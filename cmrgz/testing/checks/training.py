@@ -1,0 +1,89 @@
+"""Checks of a model's loss."""
+
+import torch
+from torch import Tensor, nn
+
+from cmrgz.model import Condition, Model
+from cmrgz.testing.subject import Subject, items, streams
+
+STEPS = 80
+
+
+class Skipped(Exception):
+    """The check cannot be made here."""
+
+
+def _loss(model: Model, x: Tensor, seed: int = 0, condition: Condition | None = None) -> Tensor:
+    return model.loss(x, condition=condition, rng=streams(len(x), seed))
+
+
+def loss_is_a_function_of_its_streams(subject: Subject) -> None:
+    """A finite scalar, the same for the same streams, another for others; so a run can be resumed to the bit."""
+    x, state = items(), torch.get_rng_state()
+    with torch.no_grad():
+        first, again, other = (_loss(subject.model, x, seed) for seed in (0, 0, 1))
+    assert first.ndim == 0 and bool(first.isfinite()), f"{tuple(first.shape)} {first}"
+    assert torch.equal(first, again), "the same streams gave another loss"
+    assert not torch.equal(first, other), "other streams gave the same loss"
+    assert torch.equal(torch.get_rng_state(), state), "global random numbers were used"
+
+
+def gradients_reach_every_weight(subject: Subject) -> None:
+    """Each trained weight gets a finite gradient; the tokenizer's are frozen."""
+    model = subject.fresh().train()
+    condition = _conditions(subject, 8)
+    for seed in range(3):
+        _loss(model, items(), seed, condition).backward()
+    frozen = set(subject.tokenizer.parameters()) if subject.tokenizer is not None else set()
+    for name, parameter in model.named_parameters():
+        if parameter in frozen:
+            assert parameter.grad is None, f"{name} belongs to the tokenizer and is trained"
+        elif parameter.requires_grad:
+            assert parameter.grad is not None, f"{name} has no gradient"
+            assert bool(parameter.grad.isfinite().all()), f"the gradient of {name} is not finite"
+
+
+def _conditions(subject: Subject, n: int) -> dict[str, Tensor]:
+    """Return values of every declared condition, unknown for the first item."""
+    value = torch.linspace(0.0, 0.9, n)
+    value[0] = torch.nan
+    return dict.fromkeys(subject.spec.conditions, value)
+
+
+def learns_one_batch(subject: Subject) -> None:
+    """The loss of two items falls by a tenth in eighty steps."""
+    model, x = subject.fresh().train(), items(2)
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=3e-3)
+    losses = []
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        loss = _loss(model, x, step % 4)
+        loss.backward()
+        nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    start, end = sum(losses[:4]) / 4, sum(losses[-4:]) / 4
+    assert end < start - 0.1 * abs(start), f"from {start:.4f} to {end:.4f}"
+
+
+def bf16_is_close(subject: Subject) -> None:
+    """The loss in bfloat16 is that in float32 within five percent."""
+    x = items()
+    with torch.no_grad():
+        exact = float(_loss(subject.model, x))
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = float(_loss(subject.model, x))
+    assert abs(rough - exact) < 0.05 * abs(exact), f"{rough:.4f}, {exact:.4f} in float32"
+
+
+def cuda_is_close(subject: Subject) -> None:
+    """The loss on a GPU is that on the CPU within one percent."""
+    if not torch.cuda.is_available():
+        raise Skipped("no GPU")
+    x = items()
+    with torch.no_grad():
+        exact = float(_loss(subject.model, x))
+        there = float(_loss(subject.model.to("cuda"), x.to("cuda")))
+        subject.model.to("cpu")
+    assert abs(there - exact) < 0.01 * abs(exact), f"{there:.4f}, {exact:.4f} on the CPU"

@@ -1,0 +1,129 @@
+"""Load every plugin in a process of its own, so that one that hangs or kills its process harms no other.
+
+Run as a program it loads and builds one plugin, and prints what it found as one line of JSON.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+GROUPS = {"cmrgz.models": "model", "cmrgz.tokenizers": "tokenizer"}
+TIME_LIMIT = 60.0
+"""Seconds that a plugin may take to be loaded and built."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A registered name, from the metadata of its distribution alone; nothing of it is imported."""
+
+    name: str
+    kind: str
+    distribution: str
+    version: str
+    target: str
+    allowed: bool
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What came of loading a plugin.
+
+    Attributes:
+        plugin: Which.
+        status: `ok`, `broken` (it raised or breaks the protocol), `crashed` (it ended its process) or `hangs`.
+        reason: In one line.
+        seconds: How long it took.
+    """
+
+    plugin: Found
+    status: str
+    reason: str
+    seconds: float
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All of it in JSON's types."""
+        return {**asdict(self.plugin), "status": self.status, "reason": self.reason, "seconds": self.seconds}
+
+
+def listed() -> list[Found]:
+    """Return all registered names, sorted; those that `CMRGZ_PLUGINS` leaves out as not allowed."""
+    allow = os.environ.get("CMRGZ_PLUGINS")
+    names = None if allow is None else {part.strip() for part in allow.split(",")}
+    found = [_found(point, kind, names) for group, kind in GROUPS.items() for point in entry_points(group=group)]
+    return sorted(found, key=lambda plugin: (plugin.kind, plugin.name, plugin.distribution))
+
+
+def _found(point: EntryPoint, kind: str, names: set[str] | None) -> Found:
+    owner = (point.dist.name, point.dist.version) if point.dist else ("unknown", "0")
+    allowed = names is None or bool(names & {point.name, owner[0]})
+    return Found(point.name, kind, *owner, point.value, allowed)
+
+
+def diagnose(names: Mapping[str, Any] | None = None, limit: float = TIME_LIMIT) -> Iterator[Diagnosis]:
+    """Yield the diagnosis of every allowed plugin, or of those in `names`."""
+    for plugin in listed():
+        if plugin.allowed and (names is None or plugin.name in names):
+            yield _diagnosed(plugin, limit)
+
+
+def _diagnosed(plugin: Found, limit: float) -> Diagnosis:
+    command = [sys.executable, "-m", "cmrgz.testing.doctor", plugin.kind, plugin.name]
+    environment = {**os.environ, "CMRGZ_PLUGINS": plugin.name}
+    start = time.perf_counter()
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=limit, check=False)
+    except subprocess.TimeoutExpired:
+        return Diagnosis(plugin, "hangs", f"did not load within {limit:.0f} s", round(time.perf_counter() - start, 2))
+    seconds = round(time.perf_counter() - start, 2)
+    answer = _answer(done.stdout)
+    if answer is None:
+        last = (done.stderr.strip().splitlines() or ["no word"])[-1][:120]
+        return Diagnosis(plugin, "crashed", f"ended its process with code {done.returncode}: {last}", seconds)
+    return Diagnosis(plugin, answer["status"], answer["reason"], seconds)
+
+
+def _answer(stdout: str) -> dict[str, str] | None:
+    """Return the program's own last line; a plugin may print before it."""
+    for line in reversed(stdout.splitlines()):
+        if line.startswith('{"doctor"'):
+            answer: dict[str, str] = json.loads(line)["doctor"]
+            return answer
+    return None
+
+
+def _examine(kind: str, name: str) -> None:
+    """Load and build one plugin, with the tokenizer that it names."""
+    from cmrgz import registry
+    from cmrgz.testing.subject import Subject, build_tokenizer
+
+    if kind == "tokenizer":
+        build_tokenizer(registry.get_tokenizer(name))
+        return
+    spec = registry.get_model(name)
+    os.environ["CMRGZ_PLUGINS"] = f"{name},{spec.tokenizer}"
+    Subject.of(name).fresh()
+
+
+def main(kind: str, name: str) -> None:
+    """Print the diagnosis of one plugin."""
+    from cmrgz.errors import CmrgzError
+
+    answer = {"status": "ok", "reason": ""}
+    try:
+        _examine(kind, name)
+    except CmrgzError as error:
+        answer = {"status": "broken", "reason": f"{error.code}: {error.what}"}
+    except BaseException as error:  # whatever a plugin raises is its diagnosis
+        answer = {"status": "broken", "reason": f"{type(error).__name__}: {error}"[:200]}
+    print(json.dumps({"doctor": answer}), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

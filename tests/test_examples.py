@@ -1,0 +1,35 @@
+"""Every example runs, on small input."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cmrgz.data.scan import Scan, save
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py"))
+ARGUMENTS = {
+    "inpaint_api.py": ["a.nii.gz"],
+    "phantom_volumes.py": [],
+    "posterior_table.py": ["--items", "2", "--draws", "2", "--rows", "1"],
+    "sampling_speed.py": ["--models", "ldm-dit", "--batch", "1", "--steps", "2", "--repeats", "1"],
+    "inpainting_table.py": ["a.nii.gz", "--bank", "a.nii.gz", "--models", "ar-vq", "ldm-unet:steps=2,moves=1"]
+    + ["--samples", "2", "--frames", "1", "--masks", "patch:0.5"],
+}
+
+
+def test_all_are_run() -> None:
+    assert set(SCRIPTS) == set(ARGUMENTS)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_an_example_runs(script: str, tmp_path: Path) -> None:
+    image = Scan.blank((1, 1, 128, 128), (10.0, 1.4, 1.4), 0.05)
+    save(tmp_path / "a.nii.gz", image, np.random.default_rng(0).integers(0, 500, image.shape).astype(np.int16))
+    command = [sys.executable, str(EXAMPLES / script), *ARGUMENTS[script]]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len(done.stdout.splitlines()) >= 1
