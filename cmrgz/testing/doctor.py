@@ -75,7 +75,8 @@ def diagnose(names: Mapping[str, Any] | None = None, limit: float = TIME_LIMIT) 
 
 def _diagnosed(plugin: Found, limit: float) -> Diagnosis:
     command = [sys.executable, "-m", "cmrgz.testing.doctor", plugin.kind, plugin.name]
-    environment = {**os.environ, "CMRGZ_PLUGINS": plugin.name}
+    paths = os.pathsep.join(filter(None, sys.path))
+    environment = {**os.environ, "PYTHONPATH": paths, "CMRGZ_PLUGINS": plugin.name}
     start = time.perf_counter()
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=limit, check=False)

@@ -115,25 +115,6 @@ def test_calls_are_told_exactly(model: LatentDiffusion) -> None:
 
 
 @every
-def test_it_learns_one_batch(name: str, tokenizer: Tokenizer, items: Tensor) -> None:
-    model = build(name, tokenizer, shaken=False).train()
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=3e-3)
-    losses = []
-    some = torch.tensor([torch.nan, *[0.1 * i for i in range(7)]])  # each condition is unknown for an item
-    condition = dict.fromkeys(("phase", "slice", "row", "column"), some)
-    for step in range(150):
-        optimizer.zero_grad()
-        loss = model.loss(items, condition=condition, rng=streams(8, step % 3))
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
-    assert np.mean(losses[-9:]) < 0.75 * np.mean(losses[:3])
-    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in parameters)
-    assert not any(p.requires_grad for p in model.tokenizer.parameters())
-
-
-@every
 @torch.no_grad()
 def test_any_grid_that_patches_tile(name: str, tokenizer: Tokenizer) -> None:
     model = build(name, tokenizer)
@@ -157,17 +138,6 @@ def test_level_condition_and_context_matter(name: str, tokenizer: Tokenizer) -> 
     torch.testing.assert_close(unknown, network(inputs, time, None))
 
 
-@every
-@torch.no_grad()
-def test_bf16_agrees_within_its_precision(name: str, tokenizer: Tokenizer) -> None:
-    network = build(name, tokenizer).network
-    inputs, time = torch.randn(4, 9, 8, 8, generator=torch.Generator().manual_seed(0)), torch.full((4,), 500.0)
-    exact = network(inputs, time, None)
-    with torch.autocast("cpu", torch.bfloat16):
-        rough = network(inputs, time, None).float()
-    assert (rough - exact).norm() < 0.03 * exact.norm()
-
-
 @pytest.mark.gpu
 @every
 @torch.no_grad()
@@ -184,21 +154,6 @@ def test_cuda_agrees_with_the_cpu(name: str, tokenizer: Tokenizer) -> None:
         rough = network(inputs, time, None).float()
     assert (rough - exact).norm() < 0.03 * exact.norm()
     model.to("cpu")
-
-
-@every
-@torch.no_grad()
-def test_a_checkpoint_draws_the_same(name: str, tokenizer: Tokenizer, items: Tensor, tmp_path: Path) -> None:
-    options = {"channels": 4, "hidden": 8, "width": 8, "fine_width": 8, "blocks": 1}
-    model = build(name, tokenizer)
-    model.fit(items, rng=streams(8))
-    inner = checkpoint.describe(registry.get_tokenizer("kl"), options, item=(64, 64), spacing=1.4)
-    meta = checkpoint.describe(registry.get_model(name), {"size": "tiny"}, item=(64, 64), spacing=1.4)
-    checkpoint.save(tmp_path / "saved", model, meta, tokenizer=(tokenizer, inner))
-    loaded, _ = checkpoint.open_model(tmp_path / "saved")
-    assert isinstance(loaded, LatentDiffusion) and torch.equal(loaded.weight, model.weight)
-    x, known = items[:2], torch.zeros(2, 1, 64, 64, dtype=torch.bool)
-    assert torch.equal(*(m.sample(x * 0, known, rng=streams(2), **FAST) for m in (model, loaded)))  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------------- what is shipped

@@ -24,7 +24,8 @@ def spec_needs_no_torch(subject: Subject) -> None:
     target = registry.models()[subject.spec.name].target
     module = target.partition(":")[0]
     code = f"import sys, {module}; print(*({{'torch', 'numpy', 'diffusers'}} & sys.modules.keys()))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", code], env=paths, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and not done.stdout.strip(), f"{module} imports {done.stdout.strip() or done.stderr}"
     assert 10 <= len(subject.spec.summary) <= 100, "the summary is one line"
 
