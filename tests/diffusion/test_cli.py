@@ -7,31 +7,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from cmrgz import checkpoint, registry
+from cmrgz import checkpoint
 from cmrgz.cli import main
 from cmrgz.data.scan import Scan, save
-from cmrgz.rng import Streams
+from cmrgz.testing.subject import Subject, shaken
 
 LINE = re.compile(r"cmrgz: error\[([a-z-]+)\]: .+: .+\n")
-KL = {"channels": 4, "hidden": 8, "width": 8, "fine_width": 8, "blocks": 1}
 
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of tiny, untrained checkpoints by name, `ldm-dit-2` with other weights."""
+    """Return a folder of tiny checkpoints by name, `ldm-dit-2` with other weights."""
     folder = tmp_path_factory.mktemp("checkpoints")
-    tokenizer = registry.build_tokenizer(registry.get_tokenizer("kl"), KL)
-    tokenizer.fit(torch.rand(8, 1, 64, 64), rng=Streams(0, [("fit",)]))
-    inner = checkpoint.describe(registry.get_tokenizer("kl"), KL, item=(64, 64), spacing=1.4)
-    for number, name in enumerate(("ldm-dit", "flow-dit", "ldm-unet", "ldm-dit")):
-        spec = registry.get_model(name)
-        model = registry.build_model(spec, tokenizer, {"size": "tiny"})
-        for parameter in model.network.parameters():  # type: ignore[union-attr]
-            parameter.data += 0.05 * torch.randn_like(parameter)
-        meta = checkpoint.describe(spec, {"size": "tiny"}, item=(64, 64), spacing=1.4)
-        checkpoint.save(folder / (f"{name}-2" if number == 3 else name), model, meta, tokenizer=(tokenizer, inner))
+    for name in ("ldm-dit", "flow-dit", "ldm-unet"):
+        Subject.of(name).save(folder / name)
+    weaker = Subject.of("ldm-dit")
+    shaken(weaker.model)
+    weaker.save(folder / "ldm-dit-2")
     return folder
 
 
