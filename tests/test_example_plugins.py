@@ -24,7 +24,7 @@ def test_an_example_plugin_conforms(name: str, tmp_path: Path) -> None:
             pytest.skip(f"{module} is not installed")
     source = shutil.copytree(EXAMPLES / name, tmp_path / name)
     pip = ["pip", "install", "-q", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), *filter(None, sys.path)])}
     for words in ([*pip, "--target", str(tmp_path / "site"), str(source)], ["pytest", "-q", "--rootdir", ".", "tests"]):
         done = subprocess.run(
             [sys.executable, "-m", *words], cwd=source, env=environment, capture_output=True, text=True, timeout=300

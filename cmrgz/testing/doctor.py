@@ -123,7 +123,7 @@ def main(kind: str, name: str) -> None:
         answer = {"status": "broken", "reason": f"{error.code}: {error.what}"}
     except BaseException as error:  # whatever a plugin raises is its diagnosis
         answer = {"status": "broken", "reason": f"{type(error).__name__}: {error}"[:200]}
-    print(json.dumps({"doctor": answer}), flush=True)
+    sys.stdout.write(json.dumps({"doctor": answer}) + "\n")
 
 
 if __name__ == "__main__":
