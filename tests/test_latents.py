@@ -1,8 +1,10 @@
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmrgz.latents import known_positions, patches, unpatch
+from cmrgz.latents import known_positions, patches, position_pixels, smooth_fill, training_known, unpatch
+from cmrgz.rng import Streams
 
 sizes = st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5), st.sampled_from([1, 2, 4, 8]))
 
@@ -55,3 +57,32 @@ def test_one_hidden_pixel_hides_one_position() -> None:
         known = torch.ones(1, 1, 24, 24, dtype=torch.bool)
         known[0, 0, 8 + pixel // 8, 16 + pixel % 8] = False
         assert (~known_positions(known, 8)).nonzero().tolist() == [[0, 1, 2]]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6)), st.integers(1, 8), st.integers(0, 99))
+def test_pixels_of_positions_are_their_inverse(size: tuple[int, int, int], patch: int, seed: int) -> None:
+    positions = torch.rand(size, generator=torch.Generator().manual_seed(seed)) < 0.5
+    pixels = position_pixels(positions, patch)
+    assert pixels.shape == (size[0], 1, size[1] * patch, size[2] * patch)
+    assert torch.equal(known_positions(pixels, patch), positions)
+    assert int(pixels.sum()) == int(positions.sum()) * patch**2
+
+
+def test_training_knows_any_share() -> None:
+    known = training_known((8, 6), Streams(0, [(i,) for i in range(2000)]))
+    share = known.float().mean((1, 2))
+    assert known.shape == (2000, 8, 6) and 0.45 < share.mean() < 0.55
+    assert share.min() < 0.03 and share.max() > 0.95
+
+
+@pytest.mark.parametrize("fill", [torch.nan, 7.0])
+def test_a_smooth_fill_continues_what_is_known_and_reads_nothing_else(fill: float) -> None:
+    x = torch.linspace(0, 1, 32).expand(1, 1, 32, 32).clone()
+    known = torch.ones_like(x, dtype=torch.bool)
+    known[..., 10:20, 12:22] = False
+    filled = smooth_fill(torch.where(known, x, fill), known)
+    assert torch.equal(filled[known], x[known])
+    assert float((filled - x).abs().max()) < 0.15
+    nothing = smooth_fill(torch.full_like(x, fill), torch.zeros_like(known))
+    assert not nothing.any()

@@ -100,3 +100,12 @@ def test_numbers_are_pinned() -> None:
     torch.testing.assert_close(streams.uniform(2), torch.tensor(PINNED_UNIFORM), rtol=0, atol=1e-7)
     torch.testing.assert_close(streams.normal(2), torch.tensor(PINNED_NORMAL), rtol=0, atol=1e-6)
     assert streams.permutation(6).tolist() == PINNED_ORDER
+
+
+def test_child_streams_are_their_own_and_leave_the_parent_alone() -> None:
+    parent, other = Streams(0, [("a",), ("b",)]), Streams(0, [("a",), ("b",)])
+    child = parent.child("noise")
+    first = child.normal(3)
+    assert torch.equal(parent.normal(3), other.normal(3))
+    assert torch.equal(first, other.child("noise").normal(3))
+    assert not torch.equal(first, other.child("else").normal(3))

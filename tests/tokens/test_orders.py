@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cmrgz.latents import training_order
 from cmrgz.rng import Streams
-from cmrgz.tokens.orders import ORDERS, any_order, halton, known_first, prefix_length, raster, training_order
+from cmrgz.tokens.orders import ORDERS, any_order, halton, known_first, prefix_length, raster
 
 grids = st.tuples(st.integers(1, 9), st.integers(1, 9))
 
