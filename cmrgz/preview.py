@@ -26,6 +26,8 @@ ROWS, COLUMNS = 4, 8
 """Most slices of a sheet, most planes in a row of a contact sheet."""
 SCANS = 16
 """Most scans of a contact sheet."""
+ROW = 4
+"""Scans of a single plane in a row of it."""
 STRIP = 18
 """Height of a line of text."""
 MARK = "synthetic, not a medical device"
@@ -117,6 +119,8 @@ def cine(scan: Scan, known: Bools, result: Floats, scale: Scale) -> bytes:
 def contact_sheet(scan: Scan, samples: Iterable[Floats], scale: Scale) -> bytes:
     """Return a PNG of generated scans, one a row: the frames of the middle slice, or the slices of a single frame.
 
+    Scans of a single plane are four a row.
+
     Args:
         scan: Whose grid they have.
         samples: The scans, (t, z, y, x) each; the first 16 are shown.
@@ -129,6 +133,9 @@ def contact_sheet(scan: Scan, samples: Iterable[Floats], scale: Scale) -> bytes:
     chosen = [values for values, _ in zip(samples, range(SCANS), strict=False)]
     rows = [[_noted(view.image(view.grey(values[at])), f"{n}" if k == 0 else "") for k, at in enumerate(places)]
             for n, values in enumerate(chosen, 1)]  # fmt: skip
+    if len(places) == 1:
+        planes = [row[0] for row in rows]
+        rows, titles = [planes[i : i + ROW] for i in range(0, len(planes), ROW)], [""] * min(ROW, len(planes))
     return _png(_table(rows, titles))
 
 

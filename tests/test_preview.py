@@ -146,6 +146,14 @@ def test_a_contact_sheet_has_a_row_a_scan() -> None:
     assert split(pixels(many), 16, 4).shape[2] == cells.shape[2]
 
 
+def test_scans_of_a_single_plane_are_four_a_row() -> None:
+    scan = make((1, 1, 32, 48))
+    samples = [np.full(scan.shape, level, np.float32) for level in (100, 300, 500, 700, 900)]
+    cells = split(pixels(contact_sheet(scan, samples, SCALE)), 2, 4)
+    levels = [int(np.median(cells[divmod(n, 4)])) for n in range(5)]
+    assert levels == sorted(levels) and len(set(levels)) == 5
+
+
 def test_heat_runs_from_black_to_white() -> None:
     ramp = heat(np.linspace(0, 2, 7, dtype=np.float32)[None], 1.0)
     total = ramp.astype(int).sum(0)[0]
