@@ -511,7 +511,11 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, tiny_checkpoint: Path) -> None:
     out.mkdir()
     command = [sys.executable, "-m", "cmrgz", "inpaint", str(source), "-m", str(tiny_checkpoint), "--mask", "1"]
     command += ["--samples", "40"]  # long enough to be interrupted, on a fast machine too
-    process = subprocess.Popen(command, cwd=out, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # where tests run in the background it is ignored
+    try:
+        process = subprocess.Popen(command, cwd=out, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert process.stderr is not None
     assert "hidden" in process.stderr.readline()
     time.sleep(0.5)
