@@ -51,7 +51,20 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., None]], 
     return add
 
 
-@pytest.mark.parametrize("args", [["--help"], ["-h"], ["models"], ["models", "--json"], ["--version"], ["env"]])
+LIGHT = (
+    "--help",
+    "-h",
+    "models",
+    "models --json",
+    "--version",
+    "env",
+    "plugins list",
+    "plugins --help",
+    "plugins new -h",
+)
+
+
+@pytest.mark.parametrize("args", [words.split() for words in LIGHT])
 def test_light_commands_import_nothing_heavy(args: list[str]) -> None:
     start = time.perf_counter()
     run = subprocess.run(
