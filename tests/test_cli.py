@@ -61,6 +61,7 @@ LIGHT = (
     "plugins list",
     "plugins --help",
     "plugins new -h",
+    "inpaint -h",
 )
 
 

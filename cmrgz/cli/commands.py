@@ -25,13 +25,14 @@ class Commands(typer.core.TyperGroup):
             raise errors.UsageError("unknown-command", args[0], "no such command", hint=hint)
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None and not hasattr(command, "commands"):
-            _refuse_repeats(command, rest)
+            _refuse_repeats(ctx, command, rest)
         return name, command, rest
 
 
-def _refuse_repeats(command: Any, args: list[str]) -> None:
+def _refuse_repeats(parent: Any, command: Any, args: list[str]) -> None:
     """The parser keeps the last of two values in silence."""
-    _, _, order = command.make_parser(typer.Context(command)).parse_args(list(args))
+    context = typer.Context(command, parent=parent)  # knows that -h is --help
+    _, _, order = command.make_parser(context).parse_args(list(args))
     single = [p for p in order if p.param_type_name == "option" and not p.multiple and not p.count]
     for parameter in single:
         if single.count(parameter) > 1:
