@@ -112,12 +112,21 @@ def collect(points: Iterable[EntryPoint], kind: type[S], allowed: str | None = N
         kind: What their targets must be.
         allowed: Comma-separated names or distributions to take; "" takes none, None takes all.
     """
-    allow = None if allowed is None else {part.strip() for part in allowed.split(",")}
     named: dict[str, list[EntryPoint]] = {}
     for point in points:
-        if allow is None or point.name in allow or _owner(point)[0] in allow:
+        if is_allowed(point, allowed):
             named.setdefault(point.name, []).append(point)
     return {name: _entry(named[name], kind) for name in sorted(named)}
+
+
+def is_allowed(point: EntryPoint, allowed: str | None) -> bool:
+    """Whether a list of names and distributions, as `CMRGZ_PLUGINS` holds it, has an entry point; None has all."""
+    return allowed is None or bool({part.strip() for part in allowed.split(",")} & {point.name, owner(point)[0]})
+
+
+def is_name(name: str) -> bool:
+    """Whether a plugin may register this name."""
+    return len(name) <= 40 and _NAME.fullmatch(name) is not None
 
 
 def resolve(target: str) -> Any:
@@ -236,14 +245,14 @@ def _get(name: str, entries: Mapping[str, Entry[S]], noun: str) -> S:
     return entries[name].require()
 
 
-def _owner(point: EntryPoint) -> tuple[str, str]:
+def owner(point: EntryPoint) -> tuple[str, str]:
     """Return name and version of the distribution that an entry point belongs to."""
     return (point.dist.name, point.dist.version) if point.dist else ("an unknown distribution", "0")
 
 
 def _entry(points: list[EntryPoint], kind: type[S]) -> Entry[S]:
     point = points[0]
-    distribution, version = _owner(point)
+    distribution, version = owner(point)
     try:
         return Entry(point.name, distribution, version, point.value, _load(points, kind))
     except PluginError as error:
@@ -251,8 +260,8 @@ def _entry(points: list[EntryPoint], kind: type[S]) -> Entry[S]:
 
 
 def _load(points: list[EntryPoint], kind: type[S]) -> S:
-    name, owners = points[0].name, [" ".join(_owner(p)) for p in points]
-    if not _NAME.fullmatch(name) or len(name) > 40:
+    name, owners = points[0].name, [" ".join(owner(p)) for p in points]
+    if not is_name(name):
         raise PluginError("plugin-name", name, f"{owners[0]} registers a name that is not like 'ar-vq'")
     if len(points) > 1:
         hint = "uninstall all but one or set CMRGZ_PLUGINS"

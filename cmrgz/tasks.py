@@ -111,7 +111,7 @@ def inpaint(model: Model, scan: Scan, known: Bools, setting: Setting, report: Re
     scale = Scale.fit(voxels, known)
     plan = Plan.of(scan, voxels, known, setting.item, setting.spacing)
     caller = _Caller(model, plan, setting)
-    with _CallCounter(model) as calls:
+    with CallCounter(model) as calls:
         x, items = _fill(caller, *plan.to_model(scale.to_unit(voxels), known), report)
     samples = np.stack([scale.from_unit(plan.to_scan(part)) for part in x])
     return Drawn(np.where(known, voxels, samples), items, calls.count, scale, caller.size)
@@ -269,7 +269,7 @@ def _checked(drawn: object, x: Tensor) -> Floats:
     return drawn.float().clamp(-1, 1).cpu().numpy()
 
 
-class _CallCounter:
+class CallCounter:
     """Counts the calls of a model's networks by hooks: its attributes `network` and `guide`, or else its children."""
 
     def __init__(self, model: Model) -> None:
@@ -281,7 +281,7 @@ class _CallCounter:
     def _hook(self, *_: object) -> None:
         self.count += 1
 
-    def __enter__(self) -> "_CallCounter":
+    def __enter__(self) -> "CallCounter":
         self._hooks = [module.register_forward_pre_hook(self._hook) for module in self._modules]
         return self
 

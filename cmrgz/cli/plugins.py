@@ -56,7 +56,7 @@ def doctor(
     for unknown in set(name or ()) - names:
         raise UsageError("unknown-plugin", unknown, "is not registered", hint=did_you_mean(unknown, names))
     found = []
-    for diagnosis in diagnose(dict.fromkeys(name) if name else None, time_limit):
+    for diagnosis in diagnose(name or None, time_limit):
         found.append(diagnosis)
         if not as_json:
             plugin = diagnosis.plugin

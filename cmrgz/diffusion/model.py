@@ -1,6 +1,6 @@
 """The kit for denoisers: training, and drawing hidden latents given known ones."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import torch
@@ -10,7 +10,7 @@ from cmrgz.diffusion.inpainting import ALGORITHMS, DEFAULT_STEPS, Problem, Setti
 from cmrgz.diffusion.levels import TIMES, Level, Schedule, make_path
 from cmrgz.diffusion.network import DenoisingNetwork
 from cmrgz.diffusion.objectives import OBJECTIVES
-from cmrgz.diffusion.samplers import SAMPLERS, Denoise, Tick
+from cmrgz.diffusion.samplers import SAMPLERS, Tick
 from cmrgz.errors import UsageError
 from cmrgz.latents import known_positions, position_pixels, smooth_fill, training_known
 from cmrgz.model import Condition, Model, Progress, Tokenizer
@@ -264,6 +264,13 @@ class _Run:
 
     def problem(self, levels: tuple[Level, ...], tick: Tick) -> Problem:
         """Return what an algorithm is given."""
-        spread: Callable[[int], Problem] = lambda k: self.spread(k).problem(levels, tick)  # noqa: E731
-        denoise: Denoise = self.denoise
-        return Problem(denoise, self.latents, self.given, levels, self.noise, self.uniform, tick, spread)
+        return Problem(
+            self.denoise,
+            self.latents,
+            self.given,
+            levels,
+            self.noise,
+            self.uniform,
+            tick,
+            lambda k: self.spread(k).problem(levels, tick),
+        )

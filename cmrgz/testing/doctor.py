@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-GROUPS = {"cmrgz.models": "model", "cmrgz.tokenizers": "tokenizer"}
+from cmrgz import registry
+
+GROUPS = {registry.MODELS: "model", registry.TOKENIZERS: "tokenizer"}
 TIME_LIMIT = 60.0
 """Seconds that a plugin may take to be loaded and built."""
 
@@ -54,19 +56,16 @@ class Diagnosis:
 
 def listed() -> list[Found]:
     """Return all registered names, sorted; those that `CMRGZ_PLUGINS` leaves out as not allowed."""
-    allow = os.environ.get("CMRGZ_PLUGINS")
-    names = None if allow is None else {part.strip() for part in allow.split(",")}
-    found = [_found(point, kind, names) for group, kind in GROUPS.items() for point in entry_points(group=group)]
+    found = [_found(point, kind) for group, kind in GROUPS.items() for point in entry_points(group=group)]
     return sorted(found, key=lambda plugin: (plugin.kind, plugin.name, plugin.distribution))
 
 
-def _found(point: EntryPoint, kind: str, names: set[str] | None) -> Found:
-    owner = (point.dist.name, point.dist.version) if point.dist else ("unknown", "0")
-    allowed = names is None or bool(names & {point.name, owner[0]})
-    return Found(point.name, kind, *owner, point.value, allowed)
+def _found(point: EntryPoint, kind: str) -> Found:
+    allowed = registry.is_allowed(point, os.environ.get("CMRGZ_PLUGINS"))
+    return Found(point.name, kind, *registry.owner(point), point.value, allowed)
 
 
-def diagnose(names: Mapping[str, Any] | None = None, limit: float = TIME_LIMIT) -> Iterator[Diagnosis]:
+def diagnose(names: Collection[str] | None = None, limit: float = TIME_LIMIT) -> Iterator[Diagnosis]:
     """Yield the diagnosis of every allowed plugin, or of those in `names`."""
     for plugin in listed():
         if plugin.allowed and (names is None or plugin.name in names):
@@ -101,7 +100,6 @@ def _answer(stdout: str) -> dict[str, str] | None:
 
 def _examine(kind: str, name: str) -> None:
     """Load and build one plugin, with the tokenizer that it names."""
-    from cmrgz import registry
     from cmrgz.testing.subject import Subject, build_tokenizer
 
     if kind == "tokenizer":

@@ -17,6 +17,7 @@ from cmrgz.diffusion.network import DenoisingNetwork
 from cmrgz.diffusion.objectives import OBJECTIVES
 from cmrgz.model import Condition, Tokenizer
 from cmrgz.rng import Streams
+from cmrgz.tasks import CallCounter
 
 Name = Literal["v", "eps", "x0", "flow"]
 RINGS = ((0.22, 0.12, -0.05), (0.30, 0.16, 0.05), (0.36, 0.10, 0.10), (0.26, 0.20, 0.0))
@@ -224,15 +225,15 @@ def score(
     y = truth.float().view(-1, 1, mixture.side, mixture.side).repeat_interleave(draws, 0)
     given = known.expand_as(y)
     rng = Streams(seed, [(i, k) for i in range(items) for k in range(draws)])
-    calls = _Calls(model)
-    drawn = model.sample(torch.where(given, y, 0.0), given, rng=rng, **options)
+    with CallCounter(model) as calls:
+        drawn = model.sample(torch.where(given, y, 0.0), given, rng=rng, **options)
     drawn = drawn.double().flatten(1)[:, hidden].unflatten(0, (items, draws))
     mean, variance = posterior.moments()
     spread = drawn.var(1).mean()
     bias = (drawn.mean(1) - mean).square().mean() - spread / draws
     unit, real = variance.mean(), truth[:, hidden]
     energy = energy_score(drawn, real) / energy_score(exact, real)
-    return Score(float(spread / unit), float(bias / unit), float(energy), calls.stop())
+    return Score(float(spread / unit), float(bias / unit), float(energy), calls.count)
 
 
 def energy_score(drawn: Tensor, truth: Tensor) -> Tensor:
@@ -240,21 +241,6 @@ def energy_score(drawn: Tensor, truth: Tensor) -> Tensor:
     k = drawn.shape[1]
     near = (drawn - truth[:, None]).norm(dim=-1).mean()
     return near - torch.cdist(drawn, drawn).sum((1, 2)).mean() / (2 * k * (k - 1))
-
-
-class _Calls:
-    """Counts the calls of a model's network."""
-
-    def __init__(self, model: LatentDiffusion) -> None:
-        self.count = 0
-        self.handle = model.network.register_forward_pre_hook(self._count)
-
-    def _count(self, *_: object) -> None:
-        self.count += 1
-
-    def stop(self) -> int:
-        self.handle.remove()
-        return self.count
 
 
 def hole(kind: str, share: float, side: int = 16) -> Tensor:

@@ -1,13 +1,11 @@
 """The package that `cmrgz plugins new` writes."""
 
-import re
 from pathlib import Path
 from string import Template
 
 from cmrgz.durable import write_directory
 from cmrgz.errors import UsageError
-
-NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+from cmrgz.registry import is_name
 
 PYPROJECT = """[build-system]
 requires = ["setuptools>=77"]
@@ -148,7 +146,7 @@ def write(name: str, folder: Path) -> Path:
     Raises:
         UsageError: `range` for a name that no model may have, `exists`.
     """
-    if not NAME.fullmatch(name) or len(name) > 40 or name[0].isdigit():
+    if not is_name(name) or name[0].isdigit():  # its class has the name, too
         raise UsageError("range", "NAME", "must be like my-model: letters, digits, hyphens", f"got '{name}'")
     if folder.exists():
         raise UsageError("exists", str(folder), "is already there", hint="choose another --output")

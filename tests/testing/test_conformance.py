@@ -59,7 +59,10 @@ HOSTILE: dict[str, tuple[tuple[str, str], str]] = {
     "no tensor": (drawing("        out = out.tolist()\n"), "output_is_an_item"),
     "its input": (drawing("        out = x\n"), "inputs_are_left_alone"),
     "a changed input": (drawing("        x[known] = 0.5\n"), "inputs_are_left_alone"),
-    "one draw for all": ((START, START.replace("noise", "noise0 = 0\n        noise")), "seeds_repeat_and_differ"),
+    "one draw for all": (
+        ("rng.normal(*x.shape[1:])", "Streams(0, [(0,)]).normal(*x.shape[1:])"),
+        "seeds_repeat_and_differ",
+    ),
     "global numbers": (drawing("        out = out + 0 * torch.randn(1)\n"), "global_state_is_untouched"),
     "a seed of its own": (drawing("        torch.manual_seed(0)\n"), "global_state_is_untouched"),
     "its neighbours": (drawing("        out = out - out.mean(0)\n"), "batch_invariance"),
@@ -112,12 +115,8 @@ HOSTILE: dict[str, tuple[tuple[str, str], str]] = {
 @pytest.mark.parametrize("fault", list(HOSTILE))
 def test_a_hostile_model_is_caught(fault: str, install: Callable[..., Any]) -> None:
     (old, new), check = HOSTILE[fault]
-    source = GOOD
-    if fault == "one draw for all":
-        source = source.replace("rng.normal(*x.shape[1:])", "Streams(0, [(0,)]).normal(*x.shape[1:])")
-    else:
-        assert old in source
-        source = source.replace(old, new)
+    assert old in GOOD
+    source = GOOD.replace(old, new)
     install(
         "hostile",
         {"hostile": "hostile_spec:SPEC"},
