@@ -1,0 +1,95 @@
+"""What a metric sees of one evaluated frame, and what it says of itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+Bools = NDArray[np.bool_]
+Labels = NDArray[np.uint8]
+"""0 background, 1 right ventricle, 2 myocardium, 3 left ventricle."""
+
+Better = Literal["higher", "lower", "one", "zero", "none"]
+"""Which values are good: more, less, near 1, near 0, or neither (a description)."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One frame with what a method drew for it.
+
+    Attributes:
+        truth: (h, w) in [0, 1], scaled once per scan, never per image: the data range is 1.
+        known: (h, w) bool, True = given.
+        drawn: (k, h, w) in [0, 1], as the method gave it: known pixels are not yet pasted.
+        spacing: Pixel size, mm.
+        label: (h, w) the annotated heart, or None.
+        truth_segment: (h, w) what the segmenter says of the truth, or None without a segmenter.
+        segments: (k, h, w) what it says of `samples`, or None.
+    """
+
+    truth: Floats
+    known: Bools
+    drawn: Floats
+    spacing: float = 1.4
+    label: Labels | None = None
+    truth_segment: Labels | None = None
+    segments: Labels | None = None
+
+    @cached_property
+    def samples(self) -> Floats:
+        """(k, h, w) the results: known pixels as given. Every metric but those of `drawn` itself is of these."""
+        return np.where(self.known, self.truth, self.drawn)
+
+    @cached_property
+    def mean(self) -> Floats:
+        """(h, w) the mean of the samples."""
+        return self.samples.mean(0)
+
+    @property
+    def hidden(self) -> Bools:
+        """(h, w) the hole."""
+        return ~self.known
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number for one frame.
+
+    Attributes:
+        name: For example `psnr-hole`; the region stands at the end.
+        of: From a frame to the number; NaN where it is not defined (an empty region, no label).
+        better: Which values are good.
+        unit: For example `dB`, or "".
+        least: Samples that it needs; with fewer it is not computed.
+        cite: The source.
+    """
+
+    name: str
+    of: Callable[[Sampled], float]
+    better: Better
+    unit: str = ""
+    least: int = 1
+    cite: str = ""
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A number that is a ratio of the means of two metrics over frames, never a mean of ratios.
+
+    Attributes:
+        name: For example `kappa`.
+        over: Name of the metric in the numerator.
+        under: Name of the metric in the denominator.
+        better: Which values are good.
+        cite: The source.
+    """
+
+    name: str
+    over: str
+    under: str
+    better: Better
+    cite: str = ""
