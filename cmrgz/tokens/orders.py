@@ -43,15 +43,24 @@ def known_first(order: Tensor, known: Tensor) -> Tensor:
     return order.gather(1, rank.long().argsort(dim=1, stable=True))
 
 
+def halton_walk(known: Tensor, grid: tuple[int, int], rng: Streams) -> Tensor:
+    """A Halton sequence that starts at a random place, whatever is known."""
+    base = halton(grid)
+    shift = (rng.uniform(1) * len(base)).long()
+    return base[(torch.arange(len(base)) + shift) % len(base)].to(known.device)
+
+
+def random_walk(known: Tensor, grid: tuple[int, int], rng: Streams) -> Tensor:
+    """Any order with equal chance, whatever is known."""
+    return rng.permutation(grid[0] * grid[1]).to(known.device)
+
+
 def any_order(known: Tensor, grid: tuple[int, int], rng: Streams) -> Tensor:
     """Known positions first, then the hidden ones along a Halton sequence that starts at a random place.
 
     Every hidden position sees all the evidence: exact for a model that is trained in any order.
     """
-    base = halton(grid)
-    shift = (rng.uniform(1) * len(base)).long()
-    order = base[(torch.arange(len(base)) + shift) % len(base)].to(known.device)
-    return known_first(order, known)
+    return known_first(halton_walk(known, grid, rng), known)
 
 
 def raster(known: Tensor, grid: tuple[int, int], rng: Streams) -> Tensor:
@@ -62,6 +71,8 @@ def raster(known: Tensor, grid: tuple[int, int], rng: Streams) -> Tensor:
 
 Order = Callable[[Tensor, tuple[int, int], Streams], Tensor]
 ORDERS: dict[str, Order] = {"any": any_order, "raster": raster}
+WALKS: dict[str, Order] = {"halton": halton_walk, "random": random_walk}
+"""Orders of masked decoding, which takes the hidden positions of each as they come: see `schedule.turns`."""
 
 
 def prefix_length(order: Tensor, known: Tensor) -> Tensor:

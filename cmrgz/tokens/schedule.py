@@ -1,0 +1,76 @@
+"""When hidden positions are revealed in masked decoding: how many a step, and which.
+
+The schedule runs over the hidden positions of each item, not over the grid: one over the grid reveals a position a step
+and then nearly all at once where little is hidden. Counts are per item, so no item waits for a neighbour.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Schedule = Literal["arccos", "cosine", "linear", "square"]
+SCHEDULES: dict[str, Callable[[Tensor], Tensor]] = {
+    "arccos": lambda r: 1 - r.acos() / (math.pi / 2),
+    "cosine": lambda r: 1 - (r * math.pi / 2).cos(),
+    "linear": lambda r: r,
+    "square": lambda r: r.square(),
+}
+"""Share of the hidden positions that is revealed after a share of the steps: 0 at 0, 1 at 1, growing.
+
+`cosine` and `square`: Chang et al. 2022 (arXiv 2202.04200); `arccos`: Besnier et al. 2025 (arXiv 2503.17076).
+"""
+STEPS_OF_A_GRID, GRID = 16, 256
+"""Steps that suffice for a grid of so many positions of which all are hidden."""
+
+
+def automatic_steps(hidden: Tensor) -> Tensor:
+    """Return how many steps (b,) suffice for `hidden` (b,) positions: 16 of 256, growing with the square root."""
+    return (STEPS_OF_A_GRID * (hidden.double() / GRID).sqrt()).ceil().long()
+
+
+def reveal_counts(hidden: Tensor, schedule: Schedule = "arccos", steps: int = 0) -> Tensor:
+    """Return how many positions of each item are revealed before the first step and after each: (steps + 1, b) int64.
+
+    An item takes its own number of steps, at most one per hidden position; every one of them reveals at least one.
+
+    Args:
+        hidden: (b,) int64 how many positions are hidden.
+        schedule: A name of `SCHEDULES`.
+        steps: For each item; 0 is `automatic_steps`.
+    """
+    own = (torch.full_like(hidden, steps) if steps else automatic_steps(hidden)).minimum(hidden).clamp(min=1)
+    done = torch.arange(int(own.max()) + 1, device=hidden.device)[:, None]
+    share = SCHEDULES[schedule]((done / own.double()).clamp(max=1))
+    count = hidden - (hidden * (1 - share) + 1e-9).floor().long()
+    floor = done.minimum(hidden)  # one a step; and never so many that a later step is left without
+    return count.maximum(floor).minimum((hidden - (own - done)).maximum(floor)).clamp(min=0)
+
+
+def turns(order: Tensor, known: Tensor) -> Tensor:
+    """Return the place (b, n) of each position among the hidden ones of its item; n for a known one.
+
+    Args:
+        order: (b, n) a permutation of the positions.
+        known: (b, n) bool, by position.
+    """
+    n = order.shape[1]
+    hidden = known.gather(1, order).logical_not()
+    place = torch.where(hidden, hidden.long().cumsum(1) - 1, n)
+    return torch.empty_like(place).scatter(1, order, place)
+
+
+def between(turn: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Return which positions (b, n) bool have a turn (b, n) in [start, end), each (b,): what a step reveals."""
+    return (turn >= start[:, None]) & (turn < end[:, None])
+
+
+def best(score: Tensor, hidden: Tensor, count: Tensor) -> Tensor:
+    """Return the `count` (b,) hidden positions of the highest score (b, n), as (b, n) bool; all if there are fewer."""
+    ranked = score.masked_fill(~hidden, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    rank = torch.empty_like(ranked).scatter(
+        1, ranked, torch.arange(score.shape[1], device=score.device).expand_as(ranked)
+    )
+    return hidden & (rank < count[:, None])
