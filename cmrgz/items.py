@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from cmrgz.data.orientation import Orientation
 from cmrgz.data.scan import Scan
@@ -98,8 +96,10 @@ class Plan:
         h, w = self.window.item
         return slice(tile[0], tile[0] + h), slice(tile[1], tile[1] + w)
 
-    def condition(self, frames: Sequence[int], tile: Tile, given: Mapping[str, float]) -> dict[str, Tensor]:
-        """Return what is known of the items of a tile beside their pixels, one tensor (b,) a name.
+    def condition(
+        self, frames: Sequence[int], tile: Tile, given: Mapping[str, float]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return what is known of the items of a tile beside their pixels, one array (b,) a name.
 
         Args:
             frames: The frame of each item.
@@ -115,7 +115,7 @@ class Plan:
             "column": [column] * len(places),
         }
         values |= {name: [value] * len(places) for name, value in given.items()}
-        return {name: torch.tensor(value) for name, value in values.items()}
+        return {name: np.array(value, dtype=np.float32) for name, value in values.items()}
 
     def _turned(self, voxels: NDArray[Any], fill: bool | float = 0) -> NDArray[Any]:
         """Return the planes (t * z, y', x') of voxels (t, z, y, x), padded with `fill` and turned."""

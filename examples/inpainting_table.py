@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from cmrgz import checkpoint, options, registry
 from cmrgz.data import cases, masks
+from cmrgz.data.clips import read_clip
 from cmrgz.evaluation import baselines, regions
 from cmrgz.model import CodeTokenizer, Model, Tokenizer
 from cmrgz.rng import Streams
-from cmrgz.training.frames import Batch, held_out, read_clip
+from cmrgz.training.frames import Batch, held_out
 
 Floats = NDArray[np.float32]
 BATCH = 16

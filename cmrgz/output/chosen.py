@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from cmrgz import checkpoint, options, registry
+from cmrgz.drawing import Setting
 from cmrgz.errors import CheckpointError, UsageError
 from cmrgz.meta import Meta
 from cmrgz.model import Model
 from cmrgz.options import Option, Range
-from cmrgz.tasks import Setting
 
 SHARES = {"phase": Range(0, 1), "slice": Range(0, 1)}
 """Conditions that are shares: of the cardiac cycle, and of the way from base to apex."""

@@ -15,9 +15,9 @@ from cmrgz.diffusion.levels import Path, Schedule, make_path
 from cmrgz.diffusion.model import LatentDiffusion
 from cmrgz.diffusion.network import DenoisingNetwork
 from cmrgz.diffusion.objectives import OBJECTIVES
+from cmrgz.drawing import CallCounter
 from cmrgz.model import Condition, Tokenizer
 from cmrgz.rng import Streams
-from cmrgz.tasks import CallCounter
 
 Name = Literal["v", "eps", "x0", "flow"]
 RINGS = ((0.22, 0.12, -0.05), (0.30, 0.16, 0.05), (0.36, 0.10, 0.10), (0.26, 0.20, 0.0))

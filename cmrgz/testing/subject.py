@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 from cmrgz import checkpoint, registry
 from cmrgz.data.scan import Scan
+from cmrgz.drawing import Setting
 from cmrgz.meta import Meta
 from cmrgz.model import Model, Tokenizer
 from cmrgz.plugin import ModelSpec, TokenizerSpec
 from cmrgz.rng import Streams
-from cmrgz.tasks import Setting
 
 ITEM = (64, 64)
 SPACING = 1.4

@@ -16,27 +16,12 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from cmrgz.data.cases import Case
-from cmrgz.data.intensity import Scale
-from cmrgz.data.orientation import Orientation
-from cmrgz.data.scan import load
-from cmrgz.data.window import heart_centre
+from cmrgz.data.clips import Clip, crop, read_clip
 from cmrgz.errors import DataError, UsageError
 from cmrgz.rng import derive
 
-CONDITIONS = ("phase", "slice", "row", "column")
 DROP = 0.15
 """Share of the items that miss a condition, drawn for each: every model also works without."""
-
-
-@dataclass(frozen=True)
-class Clip:
-    """The frames of one case: values (t, z, y, x) float16 in [-1, 1], and what places them."""
-
-    subject: str
-    frames: np.ndarray
-    phases: np.ndarray
-    slices: np.ndarray
-    centre: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -45,15 +30,6 @@ class Batch:
 
     x: Tensor
     condition: dict[str, Tensor]
-
-
-def read_clip(case: Case) -> Clip:
-    """Read a case, scaled by its own 0 to 99.5th percentile."""
-    scan = load(case.image)
-    voxels = np.ascontiguousarray(Orientation.of_geometry(scan.geometry).apply(scan.voxels))
-    known = np.ones(voxels.shape, dtype=bool)
-    unit = Scale.fit(voxels, known).to_unit(voxels).astype(np.float16)
-    return Clip(case.subject, unit, scan.phases, scan.slice_positions, heart_centre(voxels, known))
 
 
 class Frames:
@@ -122,7 +98,7 @@ class Frames:
         t, z = (int(rng.integers(n)) for n in clip.frames.shape[:2])
         corner = self._corner(clip, rng)
         x = self._crop(torch.from_numpy(clip.frames[t, z]).float(), corner, rng)
-        condition = place(clip, t, z, corner, self.item)
+        condition = clip.place(t, z, corner, self.item)
         jitter = rng.normal(0, 0.03, 2)  # at inference the heart is found in what is known, a few pixels off
         condition["row"] += jitter[0]
         condition["column"] += jitter[1]
@@ -148,17 +124,9 @@ class Frames:
         return (2 * shade * math.exp(0.15 * gain) - 1).clamp(-1, 1)
 
 
-def place(clip: Clip, t: int, z: int, corner: tuple[float, float], item: tuple[int, int]) -> dict[str, float]:
-    """Return the conditions of the item at `corner` of frame t, slice z; row and column are in items from the heart."""
-    row, column = ((c + m / 2 - h) / m for c, m, h in zip(corner, item, clip.centre, strict=True))
-    return {"phase": float(clip.phases[t]), "slice": float(clip.slices[z]), "row": row, "column": column}
-
-
 def exact_crop(frame: Tensor, corner: tuple[float, float], item: tuple[int, int]) -> Tensor:
     """Return (1, h, w) pixels of a frame (H, W) as they are, padded with -1 where the frame is too small."""
-    top, left = int(corner[0]), int(corner[1])
-    x = frame[top : top + item[0], left : left + item[1]]
-    return F.pad(x, (0, item[1] - x.shape[1], 0, item[0] - x.shape[0]), value=-1.0)[None]
+    return torch.from_numpy(crop(frame.numpy(), corner, item, -1.0))[None]
 
 
 def turned_crop(frame: Tensor, corner: tuple[float, float], item: tuple[int, int], angle: float, zoom: float) -> Tensor:
@@ -185,9 +153,7 @@ def held_out(clip: Clip, item: tuple[int, int], most: int) -> Batch:
     """Return up to `most` heart-centred items of a clip, evenly spread over frames and slices, never changed."""
     t, z = clip.frames.shape[:2]
     picks = np.unique(np.linspace(0, t * z - 1, min(most, t * z)).round().astype(int))
-    room = [max(n - m, 0) for n, m in zip(clip.frames.shape[2:], item, strict=True)]
-    at = [float(np.clip(round(c - m / 2), 0, r)) for c, m, r in zip(clip.centre, item, room, strict=True)]
-    corner = (at[0], at[1])
+    corner = clip.corner(item)
     frames = [(divmod(int(p), z)) for p in picks]
     crops = [exact_crop(torch.from_numpy(clip.frames[i, j]).float(), corner, item) for i, j in frames]
-    return collate([(x, place(clip, i, j, corner, item)) for x, (i, j) in zip(crops, frames, strict=True)])
+    return collate([(x, clip.place(i, j, corner, item)) for x, (i, j) in zip(crops, frames, strict=True)])

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from cmrgz import __version__, checkpoint, registry
 from cmrgz.data import cases
 from cmrgz.data.cases import Case
+from cmrgz.data.clips import read_clip
 from cmrgz.durable import atomic_write
 from cmrgz.durable.files import lock
 from cmrgz.errors import CheckpointError, ResourceError, UsageError, warn
@@ -23,7 +24,7 @@ from cmrgz.meta import Meta
 from cmrgz.model import Tokenizer, Trainable
 from cmrgz.plugin import ModelSpec, TokenizerSpec
 from cmrgz.rng import Streams, derive
-from cmrgz.training.frames import Batch, Frames, held_out, read_clip
+from cmrgz.training.frames import Batch, Frames, held_out
 from cmrgz.training.loop import run
 from cmrgz.training.plan import Plan, Spec, Start, find_spec, starting_from
 from cmrgz.training.signals import stop_on_signals

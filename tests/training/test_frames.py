@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from cmrgz.data import cases
+from cmrgz.data.clips import Clip, read_clip
 from cmrgz.data.scan import Scan, save
 from cmrgz.errors import DataError, UsageError
-from cmrgz.training.frames import Clip, Frames, exact_crop, held_out, place, read_clip, turned_crop
+from cmrgz.training.frames import Frames, exact_crop, held_out, turned_crop
 
 ITEM = (32, 32)
 
@@ -123,7 +124,7 @@ def test_a_small_plane_is_padded_with_air() -> None:
 def test_place_counts_items_from_the_heart() -> None:
     frames = np.zeros((2, 3, 64, 64), np.float16)
     clip = Clip("s", frames, np.array([0.0, 0.5]), np.array([0.0, 0.5, 1.0]), (32.0, 20.0))
-    there = place(clip, 1, 2, (16.0, 20.0), ITEM)
+    there = clip.place(1, 2, (16.0, 20.0), ITEM)
     assert there == {"phase": 0.5, "slice": 1.0, "row": 0.0, "column": 0.5}
 
 

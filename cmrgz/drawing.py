@@ -1,0 +1,189 @@
+"""The only caller of `Model.sample`: items in, items out, on batches of one fixed size."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cmrgz.errors import CmrgzError, PluginError, ResourceError, warn
+from cmrgz.model import Model
+from cmrgz.rng import Key, Streams
+
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+
+Report = Callable[[int, int], None]
+"""Called with (done, total) items; may raise to cancel."""
+
+COMPUTE_BATCH = {"cpu": 16, "cuda": 128}
+"""Items per model call by device type. A call always sees this many (short ones are padded), so that an item's bits do
+not depend on how many others there are. Only where memory runs out are there fewer."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How to draw.
+
+    Attributes:
+        seed: What is drawn is a function of it, of the sample's number and of the place in the scan alone.
+        samples: Draws from p(x | known).
+        options: Keywords of the model's `sample`.
+        condition: Values that replace those that a scan has, by name.
+        item: Shape (h, w) of the model's items.
+        spacing: Pixel size in mm that the model was trained on.
+        batch_size: Items in flight; None picks what suits the device. Does not change the result.
+        first: Number of the first sample: samples 0 .. 4 are those of 0 .. 1 and of 2 .. 4.
+    """
+
+    seed: int = 0
+    samples: int = 1
+    options: Mapping[str, Any] | None = None
+    condition: Mapping[str, float] | None = None
+    item: tuple[int, int] = (128, 128)
+    spacing: float = 1.4
+    batch_size: int | None = None
+    first: int = 0
+
+
+@dataclass(frozen=True)
+class Items:
+    """Items that a model is asked for.
+
+    Attributes:
+        x: (n, h, w) in [-1, 1]; values outside of `known` are not used.
+        known: (n, h, w) bool, True = given.
+        keys: The random stream of each.
+        condition: What is known of each beside its pixels, one (n,) array a name, NaN where unknown.
+    """
+
+    x: Floats
+    known: Bools
+    keys: Sequence[Key]
+    condition: Mapping[str, NDArray[np.float32]]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, index: NDArray[np.integer[Any]]) -> "Items":
+        """Return those at an index (m,)."""
+        condition = {name: values[index] for name, values in self.condition.items()}
+        return Items(self.x[index], self.known[index], [self.keys[i] for i in index], condition)
+
+
+class Caller:
+    """Calls the model on batches of one fixed size.
+
+    Attributes:
+        size: Items per call; halved where the memory does not hold them.
+    """
+
+    def __init__(self, model: Model, setting: Setting) -> None:
+        self.model, self.setting = model, setting
+        self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self.size = COMPUTE_BATCH.get(self.device.type, COMPUTE_BATCH["cpu"])
+
+    @property
+    def batch(self) -> int:
+        """Items in flight."""
+        return min(self.setting.batch_size or self.size, self.size)
+
+    def draw(self, items: Items) -> Floats:
+        """Draw one item each (n, h, w) in [-1, 1], at most `size` of them; fewer a call where the memory asks for it.
+
+        Raises:
+            PluginError: `plugin-output` for a result of wrong shape or type, or that is not finite; `plugin-broken`
+                where the model fails.
+            ResourceError: `too-large`: the memory does not hold one item.
+        """
+        try:
+            return self._call(items)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            self._halve()
+        return self.draw_all(items)
+
+    def draw_all(self, items: Items) -> Floats:
+        """Draw one item each (n, h, w), however many they are; raises as `draw`."""
+        result, start = [np.empty((0, *items.x.shape[1:]), dtype=np.float32)], 0
+        while start < len(items):
+            part = items.take(np.arange(start, min(start + self.size, len(items))))
+            result.append(self.draw(part))
+            start += len(part)
+        return np.concatenate(result)
+
+    def _halve(self) -> None:
+        if self.size == 1:
+            hint = "use --device cpu" if self.device.type != "cpu" else "free some memory"
+            raise ResourceError("too-large", "model", f"one item does not fit the memory of {self.device}", "", hint)
+        self.size //= 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        warn("memory", "model", f"out of memory on {self.device}", f"goes on with {self.size} items a call")
+
+    def _call(self, items: Items) -> Floats:
+        """Draw the items of one model call, padded to its size by repeating the last."""
+        full = items.take(np.minimum(np.arange(self.size), len(items) - 1))
+        x = torch.from_numpy(np.where(full.known, full.x, np.float32(0))[:, None]).to(self.device)
+        known = torch.from_numpy(full.known[:, None]).to(self.device)
+        condition = {name: torch.from_numpy(values).to(self.device) for name, values in full.condition.items()}
+        drawn = self._sample(x, known, condition, Streams(self.setting.seed, full.keys))
+        return _checked(drawn, x)[: len(items), 0]
+
+    def _sample(self, x: Tensor, known: Tensor, condition: Mapping[str, Tensor], rng: Streams) -> Any:
+        """Call the model; what it raises is told as its fault."""
+        try:
+            with torch.inference_mode():
+                return self.model.sample(x, known, condition=condition, rng=rng, **(self.setting.options or {}))
+        except CmrgzError:
+            raise
+        except Exception as error:
+            if _is_out_of_memory(error):
+                raise
+            raise PluginError("plugin-broken", "model", f"sample failed: {type(error).__name__}: {error}") from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether a device or the host is out of memory; on the CPU torch says so in words alone."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def _checked(drawn: object, x: Tensor) -> Floats:
+    """Return a model's result as an array, clipped to [-1, 1].
+
+    Raises:
+        PluginError: `plugin-output`.
+    """
+    if not isinstance(drawn, Tensor):
+        raise PluginError("plugin-output", "model", f"sample returned no tensor but {type(drawn).__name__}")
+    if drawn.shape != x.shape or not drawn.is_floating_point():
+        facts = f"{tuple(drawn.shape)} {drawn.dtype}, expected {tuple(x.shape)} float32"
+        raise PluginError("plugin-output", "model", "sample returned a wrong shape or type", facts)
+    if not bool(drawn.isfinite().all()):
+        raise PluginError("plugin-output", "model", "sample returned values that are not finite")
+    return drawn.float().clamp(-1, 1).cpu().numpy()
+
+
+class CallCounter:
+    """Counts the calls of a model's networks by hooks: its attributes `network` and `guide`, or else its children."""
+
+    def __init__(self, model: Model) -> None:
+        named = [getattr(model, name, None) for name in ("network", "guide")]
+        networks = [network for network in named if isinstance(network, torch.nn.Module)]
+        self.count, self._modules = 0, networks or list(model.children())
+        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+
+    def _hook(self, *_: object) -> None:
+        self.count += 1
+
+    def __enter__(self) -> "CallCounter":
+        self._hooks = [module.register_forward_pre_hook(self._hook) for module in self._modules]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
