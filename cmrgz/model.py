@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from cmrgz.errors import UsageError
@@ -63,6 +64,10 @@ class Tokenizer(Trainable):
     def decode(self, vectors: Tensor) -> Tensor:
         """Return items (b, 1, *item) of vectors (b, channels, *grid)."""
 
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Return items (b, 1, *item) there and back: the best that a model on this tokenizer can do."""
+        return self.decode(self.encode(x))
+
 
 class CodeTokenizer(Tokenizer):
     """A tokenizer with a discrete code: `levels` residual codes of `vocab` values at each position."""
@@ -77,6 +82,12 @@ class CodeTokenizer(Tokenizer):
     @abstractmethod
     def embed(self, codes: Tensor, level: int) -> Tensor:
         """Return what the codes (...) of one level add to the vector: (..., channels)."""
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Return items (b, 1, *item) there and back, by way of the codes."""
+        codes = self.quantise(self.encode(x))
+        vectors = torch.stack([self.embed(codes[..., level], level) for level in range(self.levels)]).sum(0)
+        return self.decode(vectors.movedim(-1, 1))
 
 
 class Model(Trainable):

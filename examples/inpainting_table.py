@@ -20,7 +20,7 @@ from cmrgz import checkpoint, options, registry
 from cmrgz.data import cases, masks
 from cmrgz.data.clips import read_clip
 from cmrgz.evaluation import baselines, regions
-from cmrgz.model import CodeTokenizer, Model, Tokenizer
+from cmrgz.model import Model, Tokenizer
 from cmrgz.rng import Streams
 from cmrgz.training.frames import Batch, held_out
 
@@ -62,12 +62,7 @@ def draws(model: Model, batch: Batch, known: torch.Tensor, samples: int, given: 
 def round_trip(tokenizer: Tokenizer, x: torch.Tensor) -> Floats:
     """Return the tokenizer's reconstruction of items."""
     with torch.inference_mode():
-        vectors = tokenizer.encode(x)
-        if isinstance(tokenizer, CodeTokenizer):
-            codes = tokenizer.quantise(vectors)
-            parts = [tokenizer.embed(codes[..., i], i) for i in range(tokenizer.levels)]
-            vectors = torch.stack(parts).sum(0).movedim(-1, 1)
-        return unit(tokenizer.decode(vectors))
+        return unit(tokenizer.reconstruct(x))
 
 
 def report(name: str, filled: NDArray[Any], truth: Floats, known: NDArray[np.bool_], more: str = "") -> None:
