@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cmrgz.model import Tokenizer
 from cmrgz.rng import Streams
 
 
@@ -59,6 +60,42 @@ def training_known(grid: tuple[int, int], rng: Streams) -> Tensor:
     order, known = training_order(grid, 0.0, rng)
     first = torch.arange(order.shape[1]) < known[:, None]
     return torch.zeros_like(first).scatter(1, order, first).unflatten(1, grid)
+
+
+@torch.no_grad()
+def channel_weights(tokenizer: Tokenizer, x: Tensor) -> Tensor:
+    """Return weights (c,) of the channels by what they do to the picture, mean 1, from items (n, 1, *item).
+
+    All channels have unit variance, but the mean of a patch moves its pixels far more than its last component does. The
+    square root of that effect keeps the weak ones in a loss.
+    """
+    vectors = tokenizer.encode(x[:32])
+    base, effect = tokenizer.decode(vectors), []
+    for channel in range(vectors.shape[1]):
+        moved = vectors.clone()
+        moved[:, channel] += 0.5
+        effect.append((tokenizer.decode(moved) - base).square().mean().sqrt())
+    weight = torch.stack(effect).sqrt()
+    return weight / weight.mean()
+
+
+@torch.no_grad()
+def position_hints(tokenizer: Tokenizer, x: Tensor, known: Tensor) -> Tensor:
+    """Return what the known pixels alone say of each position: (b, channels + 4, h, w).
+
+    The vector of a smooth continuation of what is known, and the share that is known around the position. Static, and
+    free of hidden values: a target starts from what interpolation knows, and need not learn it.
+
+    Args:
+        tokenizer: The first stage.
+        x: Items (b, 1, *item); hidden pixels are not used.
+        known: (b, 1, *item) bool.
+    """
+    vectors = tokenizer.encode(smooth_fill(x, known))
+    share = known_positions(known, tokenizer.patch)[:, None].to(x.dtype)
+    near = [F.avg_pool2d(share, k, 1, k // 2, count_include_pad=False) for k in (3, 5, 9)]
+    everywhere = share.mean((2, 3), keepdim=True).expand_as(share)
+    return torch.cat([vectors, *near, everywhere], 1)
 
 
 def smooth_fill(x: Tensor, known: Tensor, sweeps: int = 8) -> Tensor:

@@ -12,7 +12,7 @@ from cmrgz.diffusion.network import DenoisingNetwork
 from cmrgz.diffusion.objectives import OBJECTIVES
 from cmrgz.diffusion.samplers import SAMPLERS, Tick
 from cmrgz.errors import UsageError
-from cmrgz.latents import known_positions, position_pixels, smooth_fill, training_known
+from cmrgz.latents import channel_weights, known_positions, position_pixels, smooth_fill, training_known
 from cmrgz.model import Condition, Model, Progress, Tokenizer
 from cmrgz.options import Range
 from cmrgz.rng import Streams
@@ -89,20 +89,9 @@ class LatentDiffusion(Model):
 
     @torch.no_grad()
     def fit(self, x: Tensor, *, rng: Streams) -> None:
-        """Weigh the channels by what they do to the picture, from items (n, 1, *item).
-
-        All channels have unit variance, but the mean of a patch moves its pixels far more than its last component
-        does. The square root of that effect keeps the weak ones in the loss.
-        """
+        """Weigh the channels by what they do to the picture, see `channel_weights`, from items (n, 1, *item)."""
         del rng
-        vectors = self.tokenizer.encode(x[:32])
-        base, effect = self.tokenizer.decode(vectors), []
-        for channel in range(vectors.shape[1]):
-            moved = vectors.clone()
-            moved[:, channel] += 0.5
-            effect.append((self.tokenizer.decode(moved) - base).square().mean().sqrt())
-        weight = torch.stack(effect).sqrt()
-        self.weight.copy_(weight / weight.mean())
+        self.weight.copy_(channel_weights(self.tokenizer, x))
 
     def loss(self, x: Tensor, *, condition: Condition | None = None, rng: Streams) -> Tensor:
         """Weighted squared error of the prediction at a random level, over hidden positions.

@@ -37,6 +37,13 @@ class DenoisingNetwork(nn.Module, ABC):
         """
 
 
+def level_waves(time: Tensor, frequencies: int = 64) -> Tensor:
+    """Return sines and cosines (..., 2 * frequencies) of noise levels (...), as of positions in Vaswani et al. 2017."""
+    rates = torch.exp(torch.arange(frequencies, device=time.device) * (-math.log(10000) / frequencies))
+    angle = time[..., None].float() * rates
+    return torch.cat([angle.cos(), angle.sin()], -1)
+
+
 class LevelEmbedding(nn.Module):
     """The embedding of a noise level, sinusoidal as in Vaswani et al. 2017 (arXiv 1706.03762), plus the conditions."""
 
@@ -48,8 +55,6 @@ class LevelEmbedding(nn.Module):
 
     def forward(self, time: Tensor, condition: Condition | None) -> Tensor:
         """Return (b, width) of levels (b,)."""
-        rates = torch.exp(torch.arange(self.frequencies, device=time.device) * (-math.log(10000) / self.frequencies))
-        angle = time[:, None].float() * rates
-        waves = torch.cat([angle.cos(), angle.sin()], 1)
+        waves = level_waves(time, self.frequencies)
         level = self.leave(F.silu(self.enter(waves.to(self.enter.weight))))
         return level + self.condition(condition, len(time))
