@@ -33,8 +33,12 @@ def psnr_frames(x: NDArray[Any], y: NDArray[Any], region: Bools) -> Floats:
         DataError: `shape-mismatch`.
     """
     _check(x, y, region)
-    error = _mean_in((x.astype(np.float64) - y) ** 2, region)
-    return -10 * np.log10(np.maximum(error, 10 ** (-CAP / 10)))
+    return decibels(mean_in((x.astype(np.float64) - y) ** 2, region))
+
+
+def decibels(error: NDArray[Any]) -> Floats:
+    """Return the PSNR in dB of mean squared errors, at most 80; data range 1."""
+    return np.asarray(-10 * np.log10(np.maximum(error, 10 ** (-CAP / 10))), dtype=np.float64)
 
 
 def psnr(x: NDArray[Any], y: NDArray[Any], region: Bools) -> float:
@@ -44,6 +48,13 @@ def psnr(x: NDArray[Any], y: NDArray[Any], region: Bools) -> float:
         DataError: `shape-mismatch`, or `mask-empty` when no frame has one.
     """
     return _mean_over(psnr_frames(x, y, region))
+
+
+def mean_in(values: Floats, region: Bools) -> Floats:
+    """Return the mean of each frame (n, h, w) in its region, NaN where that is empty: (n,)."""
+    count = region.sum(axis=(1, 2))
+    total = np.where(region, values, 0).sum(axis=(1, 2))
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def ssim_map(x: NDArray[Any], y: NDArray[Any]) -> Floats:
@@ -56,13 +67,24 @@ def ssim_map(x: NDArray[Any], y: NDArray[Any]) -> Floats:
         x: Results (n, h, w) in [0, 1].
         y: The truth (n, h, w) in [0, 1].
     """
+    light, contrast = similarity(x, y)
+    return light * contrast
+
+
+def similarity(x: NDArray[Any], y: NDArray[Any]) -> tuple[Floats, Floats]:
+    """Return the factors of `ssim_map`: of luminance, and of contrast and structure, (n, h, w) both.
+
+    Args:
+        x: Results (n, h, w) in [0, 1].
+        y: The truth (n, h, w) in [0, 1], or (1, h, w) for results of one frame.
+    """
     x, y = x.astype(np.float64), y.astype(np.float64)
     mean_x, mean_y = _smooth(x), _smooth(y)
     # rounding can leave a variance a little below 0
     var_x, var_y = (np.maximum(_smooth(v * v) - m * m, 0) for v, m in ((x, mean_x), (y, mean_y)))
     covariance = _smooth(x * y) - mean_x * mean_y
     light = (2 * mean_x * mean_y + K1**2) / (mean_x**2 + mean_y**2 + K1**2)
-    return np.asarray(light * (2 * covariance + K2**2) / (var_x + var_y + K2**2))
+    return np.asarray(light), np.asarray((2 * covariance + K2**2) / (var_x + var_y + K2**2))
 
 
 def ssim_frames(x: NDArray[Any], y: NDArray[Any], region: Bools) -> Floats:
@@ -77,7 +99,7 @@ def ssim_frames(x: NDArray[Any], y: NDArray[Any], region: Bools) -> Floats:
         DataError: `shape-mismatch`.
     """
     _check(x, y, region)
-    return _mean_in(ssim_map(x, y), region)
+    return mean_in(ssim_map(x, y), region)
 
 
 def ssim(x: NDArray[Any], y: NDArray[Any], region: Bools) -> float:
@@ -146,16 +168,9 @@ def _smooth(x: Floats) -> Floats:
     return np.asarray(gaussian_filter(x, SIGMA, mode="mirror", radius=RADIUS, axes=(1, 2)))
 
 
-def _mean_in(values: Floats, region: Bools) -> Floats:
-    """Return the mean of each frame in its region, NaN where that is empty."""
-    count = region.sum(axis=(1, 2))
-    total = np.where(region, values, 0).sum(axis=(1, 2))
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
 def _distance(x: NDArray[Any], y: NDArray[Any], region: Bools) -> Floats:
     """Return the norm of the difference in the region over the root of its number of pixels."""
-    return np.sqrt(_mean_in((x.astype(np.float64) - y) ** 2, region))
+    return np.sqrt(mean_in((x.astype(np.float64) - y) ** 2, region))
 
 
 def _mean_over(scores: Floats) -> float:

@@ -1,1 +1,45 @@
-"""Metrics: one file each, or one family of closely related ones."""
+"""Metrics: one file each, or one family of closely related ones; `FRAME_METRICS` is the table of those of a frame."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from cmrgz.errors import DataError
+from cmrgz.evaluation.metrics import errors, structure
+from cmrgz.evaluation.metrics.base import Metric, Ratio, Sampled
+
+FAMILIES = (errors, structure)
+
+FRAME_METRICS: dict[str, Metric] = {m.name: m for family in FAMILIES for m in family.METRICS}
+"""The metrics of one frame, by name."""
+
+RATIOS: dict[str, Ratio] = {}
+"""Ratios of the means of two of them over frames, by name."""
+
+
+def measure(frame: Sampled) -> dict[str, float]:
+    """Return the metrics of a frame by name, NaN where one is not defined.
+
+    Those that need more samples than there are are left out. Everything is computed in float64, whatever comes in.
+
+    Args:
+        frame: A frame with one sample or more.
+
+    Raises:
+        DataError: `shape-mismatch`.
+    """
+    _check(frame)
+    exact = replace(frame, truth=frame.truth.astype(np.float64), drawn=frame.drawn.astype(np.float64))
+    with np.errstate(divide="raise", invalid="raise"):  # an undefined metric says NaN itself
+        return {m.name: float(m.of(exact)) for m in FRAME_METRICS.values() if len(frame.drawn) >= m.least}
+
+
+def _check(frame: Sampled) -> None:
+    shape = frame.truth.shape
+    planes = [frame.known, *(p for p in (frame.label, frame.truth_segment) if p is not None)]
+    stacks = [frame.drawn, *([] if frame.segments is None else [frame.segments])]
+    fits = len(shape) == 2 and len(frame.drawn) > 0 and all(p.shape == shape for p in planes)
+    if not (fits and all(s.shape == (len(frame.drawn), *shape) for s in stacks) and frame.known.dtype == np.bool_):
+        facts = ", ".join(str(a.shape) for a in [frame.truth, *planes, *stacks])
+        what = "truth, known and labels must be (h, w), known bool, samples and their segments (k, h, w)"
+        raise DataError("shape-mismatch", "metrics", what, facts)

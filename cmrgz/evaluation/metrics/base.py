@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal
+from functools import cached_property, wraps
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,23 @@ class Sampled:
     def hidden(self) -> Bools:
         """(h, w) the hole."""
         return ~self.known
+
+
+T = TypeVar("T")
+
+
+def once(compute: Callable[[Sampled], T]) -> Callable[[Sampled], T]:
+    """Return `compute`, done once a frame: what several metrics share is kept on the frame, like its `samples`."""
+    key = f"{compute.__module__}.{compute.__qualname__}"
+
+    @wraps(compute)
+    def kept(frame: Sampled) -> T:
+        values = vars(frame)
+        if key not in values:
+            values[key] = compute(frame)
+        return values[key]
+
+    return kept
 
 
 @dataclass(frozen=True)

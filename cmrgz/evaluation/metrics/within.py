@@ -1,0 +1,48 @@
+"""The regions of a frame in which metrics are taken, by the name that ends the metric's."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from cmrgz.evaluation.metrics.base import Bools, Floats, Sampled, once
+from cmrgz.evaluation.regions import seam as both_sides
+
+
+def hole(frame: Sampled) -> Bools:
+    """Return the hidden pixels, the headline region: (h, w)."""
+    return frame.hidden
+
+
+def whole(frame: Sampled) -> Bools:
+    """Return all pixels; scores of them rise with the known share by construction: (h, w)."""
+    return np.ones_like(frame.known)
+
+
+def heart(frame: Sampled) -> Bools:
+    """Return the hidden pixels of the heart: (h, w), none of them without a label or a segmenter.
+
+    The heart is what is annotated, else what the segmenter finds in the truth, and not a pixel more: a margin would
+    add lung, which is dark and easy.
+    """
+    label = frame.truth_segment if frame.label is None else frame.label
+    return np.zeros_like(frame.known) if label is None else frame.hidden & (label > 0)
+
+
+@once
+def seam(frame: Sampled) -> Bools:
+    """Return the hidden pixels within 4 pixels of a known one: (h, w). Those on the other side are equal anyway."""
+    return frame.hidden & both_sides(frame.known[None])[0]
+
+
+REGIONS: dict[str, Callable[[Sampled], Bools]] = {
+    "hole": hole,
+    "whole": whole,
+    "heart": heart,
+    "seam": seam,
+}
+
+
+def means(values: Floats, region: Bools) -> Floats:
+    """Return the mean in the region (h, w) of values (..., h, w): (...), NaN where it is empty."""
+    inside = values[..., region]
+    return inside.mean(-1) if region.any() else np.full(values.shape[:-2], np.nan)
