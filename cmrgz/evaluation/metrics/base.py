@@ -1,6 +1,6 @@
 """What a metric sees of one evaluated frame, and what it says of itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from typing import Any, Literal, TypeVar
@@ -110,3 +110,8 @@ class Ratio:
     under: str
     better: Better
     cite: str = ""
+
+    def of(self, means: Mapping[str, float]) -> float:
+        """Return the ratio from the means of metrics by name; NaN over nothing, or over less (estimates can be)."""
+        under = means[self.under]
+        return means[self.over] / under if under > 0 else float("nan")
