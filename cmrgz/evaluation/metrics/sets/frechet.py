@@ -1,0 +1,74 @@
+"""The Frechet distance between Gaussians fitted to two sets, and its extrapolation to sets without end.
+
+The distance is biased upwards by about c / n, with a c that depends on the model: two equal Gaussians of 64 dimensions
+and trace 19 are 0.52 apart at 1,000 samples each. So it is of at most 64 principal components, and is read only beside
+what reals give against reals at the same n; `fd_infinity` takes the bias out.
+"""
+
+import math
+
+import numpy as np
+
+from cmrgz.evaluation.metrics.base import Floats
+
+SIZES = 10
+"""Sample sizes in the extrapolation."""
+DRAWS = 4
+"""Subsets of each size, averaged."""
+
+
+def gaussian_frechet(mean_x: Floats, covariance_x: Floats, mean_y: Floats, covariance_y: Floats) -> float:
+    """Return `|m1 - m2|^2 + Tr(S1 + S2 - 2 (S1^.5 S2 S1^.5)^.5)`, in float64 with symmetric eigenvalues.
+
+    Dowson and Landau 1982, doi:10.1016/0047-259X(82)90077-X; Heusel et al. 2017, arXiv:1706.08500.
+
+    Args:
+        mean_x: (d,).
+        covariance_x: (d, d), may be singular.
+        mean_y: (d,).
+        covariance_y: (d, d), may be singular.
+    """
+    values, vectors = np.linalg.eigh(covariance_x)
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ covariance_y @ root), 0)).sum()
+    return float(((mean_x - mean_y) ** 2).sum() + np.trace(covariance_x) + np.trace(covariance_y) - 2 * cross)
+
+
+def fd(generated: Floats, real: Floats) -> float:
+    """Return the Frechet distance of two feature sets (n, d) and (m, d); NaN for d or fewer items in a set."""
+    if min(len(generated), len(real)) <= generated.shape[1]:
+        return math.nan
+    x, y = np.asarray(generated, np.float64), np.asarray(real, np.float64)
+    return gaussian_frechet(x.mean(0), _covariance(x), y.mean(0), _covariance(y))
+
+
+def fd_infinity(generated: Floats, real: Floats, seed: int = 0) -> float:
+    """Return the Frechet distance extrapolated to sets without end; under the null it is about 0, of either sign.
+
+    The intercept of a regression on 1/n at 10 sizes, equally spaced in 1/n, from a fifth of the set to all of it. Chong
+    and Forsyth 2020, arXiv:1911.07023. They shrink the generated set alone against 50,000 reals; here reals are few, so
+    both sets shrink together and the bias from the reals goes too.
+
+    Args:
+        generated: Features (n, d).
+        real: Features (m, d).
+        seed: Of the subsets.
+
+    Returns:
+        NaN where a fifth of the smaller set is not more than d.
+    """
+    n, rng = min(len(generated), len(real)), np.random.default_rng(seed)
+    if n // 5 <= generated.shape[1]:
+        return math.nan
+    sizes = np.round(1 / np.linspace(5 / n, 1 / n, SIZES)).astype(int)
+    values = [np.mean([_of_subsets(generated, real, size, rng) for _ in range(DRAWS)]) for size in sizes]
+    return float(np.polynomial.Polynomial.fit(1 / sizes, values, 1)(0.0))
+
+
+def _of_subsets(generated: Floats, real: Floats, size: int, rng: np.random.Generator) -> float:
+    x, y = (items[rng.choice(len(items), size, replace=False)] for items in (generated, real))
+    return fd(x, y)
+
+
+def _covariance(x: Floats) -> Floats:
+    return np.atleast_2d(np.cov(x, rowvar=False))
