@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 
 from cmrgz.errors import DataError
-from cmrgz.evaluation.metrics import calibration, errors, perceptual, proper, structure
+from cmrgz.evaluation.metrics import calibration, errors, perceptual, proper, seam, sharpness, structure
 from cmrgz.evaluation.metrics.base import Metric, Ratio, Sampled
 
-FAMILIES = (errors, structure, perceptual, proper, calibration)
+FAMILIES = (errors, structure, perceptual, seam, sharpness, proper, calibration)
 
 FRAME_METRICS: dict[str, Metric] = {m.name: m for family in FAMILIES for m in family.METRICS}
 """The metrics of one frame, by name."""
 
-RATIOS: dict[str, Ratio] = {r.name: r for r in calibration.RATIOS}
+RATIOS: dict[str, Ratio] = {r.name: r for family in (seam, sharpness, calibration) for r in family.RATIOS}
 """Ratios of the means of two of them over frames, by name."""
 
 

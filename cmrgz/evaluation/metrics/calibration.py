@@ -36,6 +36,7 @@ def error(frame: Sampled) -> float:
     return _mean(miss**2 - spread**2 / len(frame.drawn))
 
 
+@once
 def rank_histogram(frame: Sampled) -> Floats:
     """Return the share of hidden pixels at which r samples lie below the truth, r = 0 .. K: (k + 1,).
 
@@ -56,7 +57,8 @@ def coverage(frame: Sampled) -> float:
     """Return the share of hidden pixels whose truth lies in the central 80 % of the samples.
 
     The interval leaves out a tenth of the K + 1 ranks at either end. That is seldom a whole number of them, so the last
-    rank counts in part: draws from the posterior are covered at exactly 0.8 for any K.
+    rank counts in part: draws from the posterior are covered at exactly 0.8 for any K. With few samples it can fall
+    little: to 0.7 for K = 2, 0.5 for 4, 0.1 for 8.
     """
     ranks = np.arange(len(frame.drawn) + 1)
     left_out = (1 - CENTRAL) / 2 * len(ranks)
