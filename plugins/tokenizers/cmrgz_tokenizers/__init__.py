@@ -25,3 +25,18 @@ KL = TokenizerSpec(
     checkpoint="cmrgz_tokenizers:weights/kl",
     tiny={"channels": 4, "hidden": 16, "width": 16, "fine_width": 8, "blocks": 1},
 )
+VQ_MS = TokenizerSpec(
+    name="vq-ms",
+    summary="residual k-means codes of a picture pyramid, coarse to fine, frozen; contextual decoder",
+    build="cmrgz_tokenizers.vq_ms:build",
+    cite="Tian et al. 2024, arXiv 2404.02905 (residual codes over scales); Liu et al. 2022, arXiv 2205.05076",
+    tiny={
+        "strides": (8, 2, 1),
+        "levels": (1, 2, 2),
+        "vocab": (8, 16, 32),
+        "width": 16,
+        "fine_width": 8,
+        "blocks": 1,
+        "lloyd": 3,
+    },
+)

@@ -20,7 +20,8 @@ def _update(x: Tensor, index: Tensor, codebook: Tensor, generator: torch.Generat
     empty = (count == 0).nonzero()[:, 0]
     if len(empty):
         error = (x - codebook[index]).square().sum(1)
-        worst = torch.multinomial(error + 1e-12, len(empty), generator=generator)
+        few = len(empty) > len(x)
+        worst = torch.multinomial(error + 1e-12, len(empty), replacement=few, generator=generator)
         new[empty] = x[worst]
     return new
 
