@@ -14,9 +14,9 @@ from cmrgz.durable import Journal, read_journal
 from cmrgz.errors import CheckpointError, DivergedError, Stopped
 from cmrgz.model import Trainable
 from cmrgz.rng import Streams, derive
+from cmrgz.signals import StopFlag
 from cmrgz.training.frames import Batch, Frames
 from cmrgz.training.options import TrainOptions
-from cmrgz.training.signals import StopFlag
 from cmrgz.training.state import State, save, trainable
 
 BAD_STEPS = 3

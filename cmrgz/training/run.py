@@ -24,10 +24,10 @@ from cmrgz.meta import Meta
 from cmrgz.model import Tokenizer, Trainable
 from cmrgz.plugin import ModelSpec, TokenizerSpec
 from cmrgz.rng import Streams, derive
+from cmrgz.signals import stop_on_signals
 from cmrgz.training.frames import Batch, Frames, held_out
 from cmrgz.training.loop import run
 from cmrgz.training.plan import Plan, Spec, Start, find_spec, starting_from
-from cmrgz.training.signals import stop_on_signals
 from cmrgz.training.state import State, resume
 
 PHANTOMS = 24

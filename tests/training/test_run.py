@@ -24,7 +24,7 @@ from cmrgz.training import loop
 from cmrgz.training.options import TrainOptions
 from cmrgz.training.plan import Plan
 from cmrgz.training.run import train
-from cmrgz.training.signals import StopFlag
+from cmrgz.signals import StopFlag
 
 BUILD = {"vocab": 8, "levels": 2, "width": 8, "fine_width": 4, "blocks": 1, "lloyd": 2}
 OPTIONS = TrainOptions(

@@ -1,0 +1,178 @@
+"""Who takes part in a sweep: frames, training frames, and the methods that the options name."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmrgz.data import cases
+from cmrgz.data.cases import Case
+from cmrgz.errors import DataError, UsageError
+from cmrgz.evaluation.baselines import FILLS, RETRIEVALS
+from cmrgz.evaluation.frames import Frame, check_disjoint, digest, read_frames, stacked
+from cmrgz.evaluation.gaussian import Gaussian
+from cmrgz.evaluation.methods import (
+    BlurredTruth,
+    Fill,
+    GaussianSample,
+    Method,
+    ModelMethod,
+    OtherPatient,
+    RoundTrip,
+    TemporalCopy,
+)
+from cmrgz.evaluation.options import SweepOptions
+from cmrgz.output.chosen import Chosen
+
+TEST_SEED, BANK_SEED = 5000, 1000
+"""Seeds of the built-in phantoms: those of the test set were in no training of the bundled weights, the others were."""
+SIZE = 176
+"""Pixels along a side of a built-in phantom."""
+BANK_FRAMES = "6"
+"""Frames of each training case."""
+
+Report = Callable[[int, int], None]
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """What a sweep runs on.
+
+    Attributes:
+        frames: To evaluate on.
+        bank: Training frames, perhaps none.
+        methods: In the order of tables.
+    """
+
+    frames: Sequence[Frame]
+    bank: Sequence[Frame]
+    methods: Sequence[Method]
+
+
+def choose_models(sweep: SweepOptions, device: str = "cpu", batch_size: int | None = None) -> list[ModelMethod]:
+    """Return the models of a sweep, checked but not loaded.
+
+    Raises:
+        UsageError: A model is unknown, or an option of it is; two have one name; none is installed.
+    """
+    from cmrgz import registry
+
+    named = list(sweep.models)
+    if not named:
+        named = [e.name for e in registry.models().values() if e.spec is not None and e.spec.checkpoint is not None]
+    if not named and not sweep.baselines:
+        raise UsageError("usage", "option --model", "there is nothing to evaluate", hint="see cmrgz models")
+    return [_model(text, device, batch_size) for text in named]
+
+
+def _model(text: str, device: str, batch_size: int | None) -> ModelMethod:
+    """Return the model that NAME or NAME:option=value,... names."""
+    target, assignments = text, ""
+    if not Path(text).exists():
+        target, _, assignments = text.partition(":")
+    chosen = Chosen.of(target, [a for a in assignments.split(",") if a], device=device, batch_size=batch_size)
+    label = chosen.meta.name if target == chosen.meta.name else target
+    return ModelMethod(f"{label}:{assignments}" if assignments else label, chosen)
+
+
+def common_item(models: Sequence[ModelMethod]) -> tuple[int, int]:
+    """Return the shape of the frames that all models take.
+
+    Raises:
+        UsageError: `usage`: they differ.
+    """
+    shapes = {tuple(method.chosen.meta.item) for method in models} or {(128, 128)}
+    if len(shapes) > 1:
+        facts = ", ".join("x".join(map(str, shape)) for shape in sorted(shapes))
+        raise UsageError("usage", "models", "take frames of different shapes, which cannot be compared", facts)
+    height, width = shapes.pop()
+    return height, width
+
+
+def find_cases(sweep: SweepOptions, advance: Advance | None = None) -> tuple[list[Case], list[Case]]:
+    """Return the cases to evaluate on, and those to learn from.
+
+    Raises:
+        DataError: There is no scan, or a patient is in both.
+    """
+    test = _cases(sweep.data, sweep.subjects, TEST_SEED, advance)
+    bank = _cases(sweep.bank, sweep.bank_subjects, BANK_SEED, advance) if sweep.bank_subjects and _banked(sweep) else []
+    check_disjoint(test, bank)
+    return test, bank
+
+
+def _banked(sweep: SweepOptions) -> bool:
+    """Whether there is training data: named, or built-in phantoms for built-in phantoms."""
+    return bool(sweep.bank) or not sweep.data
+
+
+def _cases(paths: Sequence[str], subjects: int, seed: int, advance: Advance | None) -> list[Case]:
+    """Return the cases of at most `subjects` patients, the first by hash, or built-in ones."""
+    if not paths:
+        return cases.builtin(subjects, seed, size=SIZE, progress=advance)
+    found = [case for path in paths for case in cases.find(path)]
+    if len({case.id for case in found}) < len(found):
+        raise DataError("duplicate", "data", "a scan is named more than once")
+    chosen = set(sorted({case.subject_id for case in found})[:subjects])
+    return [case for case in found if case.subject_id in chosen]
+
+
+def assemble(
+    sweep: SweepOptions, models: Sequence[ModelMethod], advance: Advance | None = None, quiet: bool = True
+) -> Lineup:
+    """Read the data and make the methods.
+
+    Args:
+        sweep: What to run.
+        models: From `choose_models`.
+        advance: Told the built-in subjects rendered.
+        quiet: No progress while scans are read.
+
+    Raises:
+        DataError: A scan is missing or damaged; a patient is in test and training data.
+        UsageError: The models take different frames.
+    """
+    item = common_item(models)
+    test, bank = find_cases(sweep, advance)
+    frames = read_frames(test, item, sweep.frames)
+    known = read_frames(bank, item, BANK_FRAMES)
+    others = references(models, known) if sweep.baselines else []
+    _check_names([*models, *others])
+    return Lineup(frames, known, [*models, *others])
+
+
+def _check_names(methods: Sequence[Method]) -> None:
+    names = [method.name for method in methods]
+    if len(set(names)) < len(names):
+        raise UsageError("usage", "models", "a model with the same options is named twice")
+
+
+def references(models: Sequence[ModelMethod], bank: Sequence[Frame]) -> list[Method]:
+    """Return baselines, bounds and controls; what needs training frames is left out without them."""
+    found: list[Method] = [Fill(name, fill) for name, fill in FILLS.items()]
+    if bank:
+        found += _learned((stacked(bank) + 1) / 2, digest([frame.id for frame in bank]))
+    found.append(TemporalCopy())
+    seen: dict[str, Method] = {}
+    for method in models:
+        link = method.chosen.meta.tokenizer
+        if link is not None:
+            seen.setdefault(link.sha256, RoundTrip(method.chosen))
+    return [*found, *seen.values(), BlurredTruth()]
+
+
+def _learned(frames: NDArray[Any], key: str) -> list[Method]:
+    """Return the baselines that learn from training frames (m, h, w) in [0, 1]."""
+
+    def fill(function: Callable[..., NDArray[np.float64]]) -> Callable[..., NDArray[np.float64]]:
+        return lambda given, known: function(given, known, frames)
+
+    found: list[Method] = [Fill(name, fill(function), key) for name, function in RETRIEVALS.items()]
+    if len(frames) >= 6:
+        gaussian = Gaussian(frames)
+        found += [Fill("gaussian-mean", gaussian.posterior_mean, key), GaussianSample(gaussian, key)]
+    return [*found, OtherPatient(frames, key)]

@@ -1,0 +1,126 @@
+"""What a sweep is made of: the keys of its file, typed, with presets."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cmrgz import config as configs
+from cmrgz import options
+from cmrgz.data.masks import Mask, parse
+from cmrgz.errors import UsageError, did_you_mean
+from cmrgz.evaluation.frames import check_choice
+from cmrgz.options import Range
+
+RATIOS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+Preset = Literal["smoke", "standard", "paper"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions:
+    """The keys of a sweep file; the command line and the presets use the same ones.
+
+    Cells are the product of frames, patterns x ratios, models, seeds; each draws `samples` samples.
+    """
+
+    data: Annotated[tuple[str, ...], "data sets to evaluate on; none is built-in phantoms"] = ()
+    bank: Annotated[tuple[str, ...], "training data, for retrieval and memorisation; none is built-in phantoms"] = ()
+    subjects: Annotated[int, "most patients of the data; how many built-in ones", Range(1, 100_000)] = 8
+    bank_subjects: Annotated[int, "the same of the training data; 0 is no bank", Range(0, 100_000)] = 8
+    frames: Annotated[str, "frames a case: a number, 'stack' (all slices, ED and ES) or 'cine'"] = "2"
+    patterns: Annotated[tuple[str, ...], "mask patterns; each is combined with each ratio"] = ("patch",)
+    ratios: Annotated[tuple[float, ...], "shares hidden", Range(0, 1)] = (0.25, 0.75)
+    models: Annotated[tuple[str, ...], "NAME or NAME:option=value,...; none is all with bundled weights"] = ()
+    baselines: Annotated[bool, "fills without a model, round trips and controls"] = True
+    seeds: Annotated[tuple[int, ...], "seeds of masks and draws", Range(0, 2**63 - 1)] = (0,)
+    samples: Annotated[int, "draws of each hidden frame", Range(1, 64)] = 2
+
+    def masks(self) -> list[Mask]:
+        """Return the masks: every pattern at every ratio; a pattern that takes no ratio stands alone.
+
+        Raises:
+            UsageError: A pattern is unknown or a word of it is.
+        """
+        inner = [ratio for ratio in self.ratios if 0 < ratio < 1]  # nothing or all hidden: the same for every pattern
+        texts = [text for pattern in self.patterns[:1] for text in _with_ratios(pattern, self.ratios)]
+        texts += [text for pattern in self.patterns[1:] for text in _with_ratios(pattern, inner)]
+        return list(dict.fromkeys(map(parse, texts)))
+
+
+PRESETS: dict[Preset, SweepOptions] = {
+    "smoke": SweepOptions(),
+    "standard": SweepOptions(
+        subjects=50,
+        bank_subjects=50,
+        frames="4",
+        patterns=("patch", "box", "half:bottom", "half:top", "heart"),
+        ratios=RATIOS,
+        samples=4,
+    ),
+    "paper": SweepOptions(
+        subjects=100,
+        bank_subjects=100,
+        frames="4",
+        patterns=("patch", "box", "irregular", "half:bottom", "half:top", "heart"),
+        ratios=RATIOS,
+        seeds=(0, 1, 2),
+        samples=8,
+    ),
+}
+"""`smoke` runs in minutes on two cores; `standard` and `paper` ask for a GPU."""
+
+
+def read(preset: str, file: Path | None, given: Mapping[str, Any]) -> SweepOptions:
+    """Return the options of a sweep: the preset's, then those of the file, then those of the command line.
+
+    Args:
+        preset: A name in `PRESETS`.
+        file: A YAML file with keys of `SweepOptions`, or None.
+        given: Options of the command line; None where one was not given.
+
+    Raises:
+        UsageError: A key is unknown, of a wrong type or out of range; the file is not plain YAML.
+    """
+    if preset not in PRESETS:
+        raise UsageError("range", "option --preset", f"no preset '{preset}'", hint=did_you_mean(preset, PRESETS))
+    known = options.schema(SweepOptions)
+    values: dict[str, Any] = {}
+    if file is not None:
+        loaded = configs.load(file)
+        values |= options.parse(loaded.values, known, loaded.where)
+    values |= {name: value for name, value in given.items() if value is not None}
+    result = dataclasses.replace(PRESETS[preset], **values)
+    check(result)
+    return result
+
+
+def check(sweep: SweepOptions) -> None:
+    """Refuse options that make no sweep.
+
+    Raises:
+        UsageError: A choice of frames or a mask that is none; an empty or repeated list.
+    """
+    check_choice(sweep.frames)
+    for name in ("patterns", "ratios", "seeds"):
+        _check_list(name, getattr(sweep, name))
+    for name in ("data", "bank", "models"):
+        _check_list(name, getattr(sweep, name), empty=True)
+    sweep.masks()
+
+
+def _check_list(name: str, values: Sequence[Any], empty: bool = False) -> None:
+    if not values and not empty:
+        raise UsageError("range", name, "is an empty list")
+    if len(set(values)) < len(values):
+        raise UsageError("range", name, "lists a value twice", f"got {', '.join(map(str, values))}")
+
+
+def _with_ratios(pattern: str, ratios: Sequence[float]) -> list[str]:
+    """Return a pattern with each ratio, or as it is if it has one or takes none."""
+    try:
+        parse(pattern)
+    except UsageError:
+        name, _, rest = pattern.partition(":")
+        return [f"{name}:{ratio!r}" + (f",{rest}" if rest else "") for ratio in ratios]
+    return [pattern]

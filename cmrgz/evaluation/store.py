@@ -1,0 +1,162 @@
+"""Where a sweep lies: a journal with one line a unit, and one file of arrays a unit.
+
+    RUN/cells.jsonl        which cells are done, in which file, with its hash; checksummed lines, append only
+    RUN/results/ab/ab..npz the numbers of the cells of one unit
+
+A cell is done when its line is in the journal; the file was written before. Killed anywhere, a run loses the unit in
+hand and nothing else.
+"""
+
+import io
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmrgz.durable import Journal, atomic_write, read_journal, remove_stale
+from cmrgz.errors import CheckpointError
+
+JOURNAL, RESULTS = "cells.jsonl", "results"
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Line:
+    """What the journal says of a unit.
+
+    Attributes:
+        unit: Its id, from which the name of its file follows.
+        cells: The addresses of its cells, in the order of the rows of its arrays; none for a unit that failed.
+        sha256: Of its file; "" for a unit that failed.
+        facts: What else is told: method, mask, seed, seconds, calls.
+    """
+
+    unit: str
+    cells: tuple[str, ...]
+    sha256: str
+    facts: Mapping[str, Any]
+
+
+class Store:
+    """The journal and the files of a sweep; one writer. Use it as a context manager.
+
+    Args:
+        root: Folder of the run; made if it is not there.
+
+    Raises:
+        CheckpointError: `log-corrupt`: a line of the journal is damaged.
+        ResourceError: The folder cannot be written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / RESULTS).mkdir(parents=True, exist_ok=True)
+        for folder in (root / RESULTS).iterdir():
+            remove_stale(folder)
+        self._journal = Journal(root / JOURNAL)
+        self.lines = read_lines(root)
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._journal.close()
+
+    def done(self) -> set[str]:
+        """Return the cells that are done: in the journal, and their file is there."""
+        return {cell for line in self.lines if line.cells and self._path(line).exists() for cell in line.cells}
+
+    def failures(self) -> dict[str, int]:
+        """Return how often each unit failed."""
+        count: dict[str, int] = {}
+        for line in self.lines:
+            if not line.cells:
+                count[line.unit] = count.get(line.unit, 0) + 1
+        return count
+
+    def put(self, unit: str, cells: tuple[str, ...], data: bytes, facts: Mapping[str, Any]) -> None:
+        """Store a unit: its file first, then its line.
+
+        Raises:
+            ResourceError: `disk-full`, `permission` or `io`; the unit is not done.
+        """
+        line = Line(unit, cells, sha256(data).hexdigest(), facts)
+        path = self._path(line)
+        path.parent.mkdir(exist_ok=True)
+        atomic_write(path, data, overwrite=True)
+        self._append(line)
+
+    def fail(self, unit: str, facts: Mapping[str, Any]) -> None:
+        """Note that a unit failed, and why."""
+        self._append(Line(unit, (), "", facts))
+
+    def _append(self, line: Line) -> None:
+        record = {"unit": line.unit, "cells": list(line.cells), "sha256": line.sha256, "facts": dict(line.facts)}
+        self._journal.append(record)
+        self.lines.append(line)
+
+    def _path(self, line: Line) -> Path:
+        return result_path(self.root, line.unit)
+
+
+def result_path(root: Path, unit: str) -> Path:
+    """Return the file of a unit."""
+    return root / RESULTS / unit[:2] / f"{unit}.npz"
+
+
+def read_lines(root: Path) -> list[Line]:
+    """Return the journal of a run that another process may be writing.
+
+    Raises:
+        CheckpointError: `log-corrupt`; where is `path:line`.
+    """
+    path = root / JOURNAL
+    try:
+        records = read_journal(path)
+    except CheckpointError as error:
+        hint = f"run: cmrgz evaluate repair {os.fspath(root)}"
+        raise CheckpointError(error.code, error.where, error.what, error.facts, hint) from error
+    return [Line(r["unit"], tuple(r["cells"]), r["sha256"], r["facts"]) for r in records]
+
+
+def read_results(root: Path, line: Line) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a unit.
+
+    Raises:
+        CheckpointError: `not-found`, or `hash` where the file is not what was written.
+    """
+    path = result_path(root, line.unit)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise CheckpointError("not-found", str(path), "results are missing", hint="run the sweep again") from None
+    if sha256(data).hexdigest() != line.sha256:
+        hint = "delete it and run the sweep again"
+        raise CheckpointError("hash", str(path), "results differ from what was written", hint=hint)
+    return from_bytes(data)
+
+
+def to_bytes(arrays: Arrays) -> bytes:
+    """Return arrays as the bytes of an .npz file; equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **dict(arrays))
+    return buffer.getvalue()
+
+
+def from_bytes(data: bytes) -> dict[str, NDArray[Any]]:
+    """Return the arrays of the bytes of an .npz file."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def results(root: Path, lines: list[Line]) -> Iterator[tuple[Line, dict[str, NDArray[Any]]]]:
+    """Yield the units that are done with their arrays, one at a time; raises as `read_results`."""
+    for line in lines:
+        if line.cells:
+            yield line, read_results(root, line)

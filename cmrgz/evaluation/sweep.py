@@ -1,0 +1,196 @@
+"""The sweep: cells that are not done are computed and stored, one unit after another."""
+
+import itertools
+import json
+import platform
+import resource
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cmrgz import __version__
+from cmrgz.durable import atomic_write
+from cmrgz.errors import CmrgzError, PartialError, ResourceError, Stopped
+from cmrgz.evaluation.cells import Grid, Unit
+from cmrgz.evaluation.judge import Judge
+from cmrgz.evaluation.lineup import Lineup
+from cmrgz.evaluation.methods import Method, Real
+from cmrgz.evaluation.options import SweepOptions
+from cmrgz.evaluation.store import Store, to_bytes
+from cmrgz.signals import stop_on_signals
+
+SETTINGS = "sweep.json"
+ATTEMPTS = 3
+"""A unit that failed this often is left alone."""
+SHOWN = 4
+"""Frames whose pictures are kept: the first in the order of their ids, never chosen by hand."""
+WHOLE = "patch:0"
+"""The mask of real frames: nothing is hidden."""
+
+Report = Callable[[int, int], None]
+Computed = tuple[dict[str, Any], dict[str, float]]
+Compute = Callable[[Iterable[Unit]], Iterator[tuple[Unit, Computed | CmrgzError]]]
+"""From units to what came of each, in any order."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A sweep that is ready to run.
+
+    Attributes:
+        options: What was asked for.
+        lineup: Frames and methods.
+        judge: What measures.
+        batch: Items a network call takes on the device.
+        device: Where it runs.
+    """
+
+    options: SweepOptions
+    lineup: Lineup
+    judge: Judge
+    batch: int = 16
+    device: str = "cpu"
+
+    @property
+    def grid(self) -> Grid:
+        """The cells of the methods."""
+        masks = [mask.spec for mask in self.options.masks()]
+        options, lineup = self.options, self.lineup
+        revision = self.judge.revision
+        return Grid(revision, lineup.frames, lineup.methods, masks, options.seeds, options.samples, self.batch)
+
+    @property
+    def reals(self) -> list[Grid]:
+        """The cells of the real frames, those to evaluate on and those to learn from."""
+        sets = (("real", self.lineup.frames), ("bank", self.lineup.bank))
+        return [Grid(self.judge.revision, frames, [Real(name)], [WHOLE], [0], 1) for name, frames in sets if frames]
+
+    def __len__(self) -> int:
+        """Return the number of cells."""
+        return sum(map(len, [*self.reals, self.grid]))
+
+    def units(self, done: set[str]) -> Iterator[Unit]:
+        """Yield what is to do."""
+        return itertools.chain.from_iterable(grid.units(done) for grid in [*self.reals, self.grid])
+
+
+def shown(lineup: Lineup, cine: bool) -> frozenset[str]:
+    """Return the ids of the frames whose pictures are kept: all of a cine, for its motion."""
+    ids = sorted(frame.id for frame in lineup.frames)
+    return frozenset(ids if cine else ids[:SHOWN])
+
+
+def run(order: Order, root: Path, compute: Compute | None = None, report: Report | None = None) -> int:
+    """Compute the cells that are not done.
+
+    Args:
+        order: What to run.
+        root: Folder of the run; one that is there is continued or extended.
+        compute: Computes units elsewhere; here and one after another by default.
+        report: Told the cells done.
+
+    Returns:
+        How many cells were computed.
+
+    Raises:
+        PartialError: Some units failed; the others are done.
+        Stopped: On request; what is done is stored.
+        CheckpointError: The journal is damaged.
+        ResourceError: The disk is full or may not be written.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with Store(root) as store, stop_on_signals() as stop:
+        atomic_write(root / SETTINGS, json.dumps(settings(order), indent=1).encode(), overwrite=True)
+        pending = list(order.units(store.done()))
+        failures, total, failed = store.failures(), len(order), 0
+        todo = [unit for unit in pending if failures.get(unit.id, 0) < ATTEMPTS]
+        before = made = total - sum(len(unit.cells) for unit in pending)
+        if report is not None:
+            report(made, total)
+        for unit, result in (compute or local(order.judge))(todo):
+            if isinstance(result, ResourceError):
+                raise result
+            if isinstance(result, CmrgzError):
+                store.fail(unit.id, {"reason": result.line, **_facts(unit)})
+                failed += len(unit.cells)
+            else:
+                arrays, cost = result
+                store.put(unit.id, tuple(unit.cells), to_bytes(arrays), {**_facts(unit), **cost})
+                made += len(unit.cells)
+            if report is not None:
+                report(made + failed, total)
+            if stop.asked:
+                hint = "the same command goes on"
+                raise Stopped("stopped", str(root), f"{made} of {total} cells are done", hint=hint)
+        if made < total:
+            what = f"{total - made} of {total} cells failed"
+            raise PartialError("partial", str(root), what, hint="the reasons are in the report")
+    return made - before
+
+
+def local(judge: Judge) -> Compute:
+    """Return what computes units in this process, one after another, one model in memory at a time."""
+
+    def compute(units: Iterable[Unit]) -> Iterator[tuple[Unit, Computed | CmrgzError]]:
+        method: Method | None = None
+        for unit in units:
+            fresh = unit.method is not method
+            if fresh and method is not None:
+                method.close()
+            method = unit.method
+            yield unit, attempt(judge, unit, leak=fresh)
+
+    return compute
+
+
+def attempt(judge: Judge, unit: Unit, leak: bool) -> Computed | CmrgzError:
+    """Compute a unit, or say why it failed."""
+    try:
+        arrays, cost = judge.run(unit, leak)
+    except CmrgzError as error:
+        return error
+    return arrays, {**cost, "memory_mb": memory_mb(), "leak_tested": float(leak)}
+
+
+def memory_mb() -> float:
+    """Return the most memory that this process has held, on the GPU if it has used one."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return float(torch.cuda.max_memory_allocated() / 2**20)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / 2**20 if sys.platform == "darwin" else most / 2**10
+
+
+def _facts(unit: Unit) -> dict[str, Any]:
+    """Return what the journal says of a unit beside its cells."""
+    method = unit.method
+    return {
+        "method": method.name,
+        "kind": method.kind,
+        "family": method.family,
+        "fingerprint": method.key,
+        "mask": unit.mask,
+        "seed": unit.seed,
+        "samples": unit.samples,
+    }
+
+
+def settings(order: Order) -> dict[str, Any]:
+    """Return what `sweep.json` says: all that it takes to run the sweep again."""
+    import torch
+
+    methods = [{"name": m.name, "kind": m.kind, "family": m.family, **m.fingerprint} for m in order.lineup.methods]
+    return {
+        "options": asdict(order.options),
+        "cmrgz": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": order.device,
+        "revision": order.judge.revision,
+        "frames": len(order.lineup.frames),
+        "subjects": len({frame.subject for frame in order.lineup.frames}),
+        "bank": len(order.lineup.bank),
+        "methods": methods,
+    }

@@ -1,0 +1,224 @@
+"""The table: all cells of a run, read from its journal and files alone; no model, no data."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmrgz.data.masks import parse
+from cmrgz.errors import CheckpointError
+from cmrgz.evaluation.metrics import FRAME_METRICS, RATIOS
+from cmrgz.evaluation.store import Line, read_lines, read_results, results
+
+PLACES = ("frame", "subject", "scan", "role", "t", "z", "spacing", "step", "hidden", "known_sha1")
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """What the journal says of a method.
+
+    Attributes:
+        name: As it stands in tables.
+        kind: `model`, `baseline`, `bound`, `control` or `real`.
+        family: Of a model: `ar`, `ldm`, ...
+        samples: Draws of each frame.
+    """
+
+    name: str
+    kind: str
+    family: str
+    samples: int
+
+
+@dataclass(frozen=True)
+class MaskInfo:
+    """What a mask is called in figures.
+
+    Attributes:
+        spec: Its canonical text.
+        pattern: The pattern with its options, without the ratio.
+        ratio: Share hidden; NaN for a pattern that has none.
+    """
+
+    spec: str
+    pattern: str
+    ratio: float
+
+    @classmethod
+    def of(cls, spec: str) -> "MaskInfo":
+        """Return what a mask's text says."""
+        mask = parse(spec)
+        options = ",".join(f"{name}={value}" for name, value in mask.options)
+        ratio = math.nan if mask.ratio is None else mask.ratio
+        return cls(spec, f"{mask.pattern}:{options}" if options else mask.pattern, ratio)
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """All cells of a run, a row each.
+
+    Attributes:
+        root: Folder of the run.
+        methods: By name, in the order of the journal.
+        masks: By their texts, by pattern and then by ratio; not that of the real frames.
+        columns: Text and number columns (n,): `method`, `mask`, `seed` and `PLACES`.
+        metrics: (n,) each, NaN where not defined, by name.
+        lines: Units that are done.
+        failures: Facts of units that failed and were not done later.
+        where: Place (unit, row) of each row (n, 2).
+    """
+
+    root: Path
+    methods: Mapping[str, MethodInfo]
+    masks: Mapping[str, MaskInfo]
+    columns: Mapping[str, NDArray[Any]]
+    metrics: Mapping[str, Floats]
+    lines: tuple[Line, ...]
+    failures: tuple[Mapping[str, Any], ...]
+    where: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return the number of cells."""
+        return len(self.where)
+
+    @classmethod
+    def read(cls, root: Path) -> "Table":
+        """Read a run that may still be going on.
+
+        Raises:
+            CheckpointError: `log-corrupt`, `hash` or `not-found`; `nondeterministic`: a cell was done twice, and
+                differently; `empty`: no cell is done.
+        """
+        every = read_lines(root)
+        kept = _once(root, every)
+        if not kept:
+            raise CheckpointError("empty", str(root), "holds no finished cell", hint="run: cmrgz evaluate -o RUN")
+        columns: dict[str, list[Any]] = {name: [] for name in ("method", "mask", "seed", *PLACES)}
+        metrics: dict[str, Floats] = {}
+        where: list[NDArray[np.int64]] = []
+        total = sum(len(line.cells) for line in kept)
+        for unit, (line, arrays) in enumerate(results(root, kept)):
+            n, before = len(line.cells), sum(map(len, where))
+            for name in ("method", "mask", "seed"):
+                columns[name].append(np.repeat(line.facts[name], n))
+            for name in PLACES:
+                columns[name].append(arrays[name])
+            for name, values in zip(arrays["names"].tolist(), arrays["metrics"].T, strict=True):
+                metrics.setdefault(name, np.full(total, math.nan))[before : before + n] = values
+            where.append(np.stack([np.full(n, unit), np.arange(n)], axis=1))
+        joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+        return cls(
+            root, _methods(kept), _masks(kept), joined, metrics, tuple(kept), _failures(every), np.concatenate(where)
+        )  # type: ignore[arg-type]
+
+    def rows(self, method: str, mask: str | None = None, seed: int | None = None) -> NDArray[np.int64]:
+        """Return the rows of a method, all its masks and seeds unless one is named."""
+        chosen = self.columns["method"] == method
+        if mask is not None:
+            chosen &= self.columns["mask"] == mask
+        if seed is not None:
+            chosen &= self.columns["seed"] == seed
+        return np.flatnonzero(chosen)
+
+    def by_subject(self, metric: str, method: str, mask: str) -> dict[str, float]:
+        """Return a metric of each patient: frames first, then seeds, are averaged; those without a value are left out.
+
+        A ratio (`RATIOS`) is that of the patient's means.
+        """
+        if metric in RATIOS:
+            over, under = (self.by_subject(name, method, mask) for name in (RATIOS[metric].over, RATIOS[metric].under))
+            return {subject: over[subject] / under[subject] for subject in over if under.get(subject)}
+        if metric not in self.metrics:
+            return {}
+        rows = self.rows(method, mask)
+        values, subjects = self.metrics[metric][rows], self.columns["subject"][rows]
+        good = ~np.isnan(values)
+        return {str(s): float(values[good & (subjects == s)].mean()) for s in np.unique(subjects[good])}
+
+    def arrays(self, rows: NDArray[np.int64], name: str) -> NDArray[Any]:
+        """Return an array of the result files, a row each; read from the files, which may take a while.
+
+        Raises:
+            CheckpointError: As `read_results`.
+            KeyError: The files have no such array.
+        """
+        parts: dict[int, NDArray[Any]] = {}
+        for unit in np.unique(self.where[rows, 0]):
+            parts[int(unit)] = read_results(self.root, self.lines[unit])[name]
+        return np.stack([parts[int(unit)][row] for unit, row in self.where[rows]])
+
+    def cost(self, method: str, mask: str | None = None) -> dict[str, float]:
+        """Return `seconds` and network `calls` a draw (means over units) and the most `memory_mb`."""
+        facts = [
+            line.facts for line in self.lines if line.facts["method"] == method and mask in (None, line.facts["mask"])
+        ]
+        means = {name: float(np.mean([f.get(name, math.nan) for f in facts])) for name in ("seconds", "calls")}
+        return means | {"memory_mb": float(np.max([f.get("memory_mb", math.nan) for f in facts]))}
+
+    def pictures(self, method: str, mask: str) -> dict[str, NDArray[np.uint8]]:
+        """Return the pictures (6, h, w) of a method by frame id; see `judge.PICTURES`."""
+        found: dict[str, NDArray[np.uint8]] = {}
+        for unit in np.unique(self.where[self.rows(method, mask), 0]):
+            arrays = read_results(self.root, self.lines[unit])
+            for picture, row in zip(arrays["pictures"], arrays["picture_rows"], strict=True):
+                found.setdefault(str(arrays["frame"][row]), picture)
+        return found
+
+    @cached_property
+    def subjects(self) -> list[str]:
+        """The patients that were evaluated on."""
+        tested = self.columns["mask"] != ""
+        tested &= ~np.isin(self.columns["method"], ["bank"])
+        return sorted(np.unique(self.columns["subject"][tested]).tolist())
+
+    @property
+    def metric_names(self) -> list[str]:
+        """Metrics of frames that some cell has, then ratios of them."""
+        own = [name for name in FRAME_METRICS if name in self.metrics]
+        return [*own, *(name for name, ratio in RATIOS.items() if {ratio.over, ratio.under} <= set(own))]
+
+
+def _once(root: Path, lines: list[Line]) -> list[Line]:
+    """Return the units that are done, each once.
+
+    Raises:
+        CheckpointError: `nondeterministic`.
+    """
+    kept: dict[str, Line] = {}
+    for line in lines:
+        if not line.cells:
+            continue
+        twin = kept.setdefault(line.unit, line)
+        if twin.sha256 != line.sha256:
+            facts = f"{line.facts['method']}, {line.facts['mask']}"
+            raise CheckpointError("nondeterministic", str(root), f"unit {line.unit} was done twice, differently", facts)
+    return list(kept.values())
+
+
+def _methods(lines: list[Line]) -> dict[str, MethodInfo]:
+    found: dict[str, MethodInfo] = {}
+    for line in lines:
+        f = line.facts
+        found.setdefault(f["method"], MethodInfo(f["method"], f["kind"], f["family"], f["samples"]))
+    return found
+
+
+def _masks(lines: list[Line]) -> dict[str, MaskInfo]:
+    specs = {line.facts["mask"] for line in lines if line.facts["kind"] != "real"}
+    infos = [MaskInfo.of(spec) for spec in specs]
+    return {info.spec: info for info in sorted(infos, key=lambda info: (info.pattern, info.ratio))}
+
+
+def _failures(lines: list[Line]) -> tuple[Mapping[str, Any], ...]:
+    """Return what failed and was not done later, each once."""
+    done = {line.unit for line in lines if line.cells}
+    last = {line.unit: line.facts for line in lines if not line.cells and line.unit not in done}
+    return tuple(last.values())
