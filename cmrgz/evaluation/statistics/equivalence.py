@@ -1,0 +1,80 @@
+"""Equivalence: that an effect is inside a margin has to be shown; a large p-value of "no difference" does not show it.
+
+Two one-sided tests: Schuirmann 1987, doi:10.1007/BF01068419.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from cmrgz.errors import UsageError
+from cmrgz.evaluation.statistics.bootstrap import Bootstrap, Interval
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """The outcome of two one-sided tests.
+
+    Attributes:
+        interval: Of the effect at level 1 - 2 alpha.
+        margin: Half width of what counts as equivalent.
+        p: The larger one-sided p-value; NaN where the effect has no interval.
+        alpha: Of each test.
+    """
+
+    interval: Interval
+    margin: float
+    p: float
+    alpha: float = 0.05
+
+    @property
+    def equivalent(self) -> bool:
+        """Whether the effect is shown to lie inside the margin."""
+        return bool(self.p <= self.alpha)
+
+    @property
+    def beyond(self) -> bool:
+        """Whether the effect is shown to lie outside the margin."""
+        return self.interval.side(self.margin) > 0 or self.interval.side(-self.margin) < 0
+
+
+def tost(effect: Bootstrap, margin: float, alpha: float = 0.05) -> Equivalence:
+    """Test an effect for equivalence by its bootstrap.
+
+    Args:
+        effect: The effect with its resamples.
+        margin: Above 0, decided before looking.
+        alpha: Of each test.
+
+    Raises:
+        UsageError: `range` for a margin that is not above 0.
+    """
+    _check(margin)
+    below, above = effect.confidence(-margin), 1 - effect.confidence(margin)
+    p = max(below, above, 2.0**-effect.n, 1 / (len(effect.replicates) + 1)) if below >= 0 else np.nan
+    return Equivalence(effect.interval(1 - 2 * alpha), margin, p, alpha)
+
+
+def tost_t(values: Floats, margin: float, alpha: float = 0.05) -> Equivalence:
+    """Test the mean of (n,) paired differences for equivalence by Student's t.
+
+    Raises:
+        UsageError: `range` for a margin that is not above 0.
+    """
+    _check(margin)
+    n, point = len(values), float(np.mean(values)) if len(values) else np.nan
+    if n < 2:
+        return Equivalence(Interval(point, np.nan, np.nan, n, 1 - 2 * alpha, "fewer than two"), margin, np.nan, alpha)
+    error = max(float(np.std(values, ddof=1)) / n**0.5, np.finfo(np.float64).tiny)
+    half = float(student.ppf(1 - alpha, n - 1)) * error
+    p = float(student.sf((margin - abs(point)) / error, n - 1))
+    return Equivalence(Interval(point, point - half, point + half, n, 1 - 2 * alpha), margin, p, alpha)
+
+
+def _check(margin: float) -> None:
+    if not margin > 0:
+        raise UsageError("range", "equivalence", "the margin must be above 0", f"is {margin:g}")
