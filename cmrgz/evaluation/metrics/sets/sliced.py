@@ -1,10 +1,13 @@
 """The sliced Wasserstein distance between local patches of images, one spatial scale at a time. It needs no network."""
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
 
 from cmrgz.evaluation.metrics.base import Floats
 from cmrgz.evaluation.metrics.sets.base import subset
+
+Indices = NDArray[np.int64]
 
 LEVELS, PATCH, PROJECTIONS = 3, 7, 512
 DESCRIPTORS = 16_384
@@ -36,7 +39,7 @@ def swd_levels(generated: Floats, real: Floats, seed: int = 0) -> Floats:
     """
     n = min(len(generated), len(real))
     pyramids = [laplacian_pyramid(subset(items, n, seed)) for items in (generated, real)]
-    values = [_distance(x, y, np.random.default_rng((seed, i))) for i, (x, y) in enumerate(zip(*pyramids, strict=True))]
+    values = [_distance(x, y, (seed, i)) for i, (x, y) in enumerate(zip(*pyramids, strict=True))]
     return SCALE * np.array(values)
 
 
@@ -71,10 +74,11 @@ def _expand(x: Floats, shape: tuple[int, ...]) -> Floats:
     return _smooth(spread)
 
 
-def _distance(x: Floats, y: Floats, rng: np.random.Generator) -> float:
-    """Return the mean Wasserstein distance over directions between patches of two bands (n, h, w)."""
-    each = max(1, min(EACH, DESCRIPTORS // len(x)))
-    patches = [_patches(band, each, rng) for band in (x, y)]
+def _distance(x: Floats, y: Floats, seed: tuple[int, int]) -> float:
+    """Return the mean Wasserstein distance over directions between patches, at equal places, of bands (n, h, w)."""
+    each, rng = max(1, min(EACH, DESCRIPTORS // len(x))), np.random.default_rng(seed)
+    corners = [rng.integers(side - PATCH + 1, size=(len(x), each)) for side in x.shape[1:]]
+    patches = [_patches(band, *corners) for band in (x, y)]
     mean, scale = patches[1].mean(), patches[1].std() or 1.0
     directions = rng.standard_normal((PATCH * PATCH, PROJECTIONS))
     directions = (directions / np.linalg.norm(directions, axis=0)).astype(np.float32)
@@ -88,10 +92,7 @@ def _wasserstein(a: Floats, b: Floats) -> float:
     return float(np.abs(np.sort(a.T) - np.sort(b.T)).mean(dtype=np.float64))
 
 
-def _patches(band: Floats, each: int, rng: np.random.Generator) -> Floats:
-    """Return `each` random patches of every image, flat, at most DESCRIPTORS: (p, 49)."""
-    n, h, w = band.shape
+def _patches(band: Floats, rows: Indices, columns: Indices) -> Floats:
+    """Return the patches of image i whose corners are (rows[i], columns[i]), flat, at most DESCRIPTORS: (p, 49)."""
     windows = np.lib.stride_tricks.sliding_window_view(band, (PATCH, PATCH), axis=(1, 2))
-    rows = rng.integers(h - PATCH + 1, size=(n, each))
-    columns = rng.integers(w - PATCH + 1, size=(n, each))
-    return windows[np.arange(n)[:, None], rows, columns].reshape(-1, PATCH * PATCH)[:DESCRIPTORS]
+    return windows[np.arange(len(band))[:, None], rows, columns].reshape(-1, PATCH * PATCH)[:DESCRIPTORS]
