@@ -104,9 +104,9 @@ class Table:
         columns: dict[str, list[Any]] = {name: [] for name in ("method", "mask", "seed", *PLACES)}
         metrics: dict[str, Floats] = {}
         where: list[NDArray[np.int64]] = []
-        total = sum(len(line.cells) for line in kept)
+        total, before = sum(len(line.cells) for line in kept), 0
         for unit, (line, arrays) in enumerate(results(root, kept)):
-            n, before = len(line.cells), sum(map(len, where))
+            n = len(line.cells)
             for name in ("method", "mask", "seed"):
                 columns[name].append(np.repeat(line.facts[name], n))
             for name in PLACES:
@@ -114,10 +114,10 @@ class Table:
             for name, values in zip(arrays["names"].tolist(), arrays["metrics"].T, strict=True):
                 metrics.setdefault(name, np.full(total, math.nan))[before : before + n] = values
             where.append(np.stack([np.full(n, unit), np.arange(n)], axis=1))
+            before += n
         joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-        return cls(
-            root, _methods(kept), _masks(kept), joined, metrics, tuple(kept), _failures(every), np.concatenate(where)
-        )  # type: ignore[arg-type]
+        done, failed = tuple(kept), _failures(every)
+        return cls(root, _methods(kept), _masks(kept), joined, metrics, done, failed, np.concatenate(where))
 
     def rows(self, method: str, mask: str | None = None, seed: int | None = None) -> NDArray[np.int64]:
         """Return the rows of a method, all its masks and seeds unless one is named."""
