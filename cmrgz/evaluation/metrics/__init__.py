@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 
 from cmrgz.errors import DataError
-from cmrgz.evaluation.metrics import calibration, errors, perceptual, proper, seam, sharpness, structure
+from cmrgz.evaluation.metrics import calibration, edges, errors, perceptual, proper, seam, sfrc, sharpness, structure
 from cmrgz.evaluation.metrics.base import Metric, Ratio, Sampled
 
-FAMILIES = (errors, structure, perceptual, seam, sharpness, proper, calibration)
+FAMILIES = (errors, structure, perceptual, seam, sharpness, proper, calibration, edges, sfrc)
 
 FRAME_METRICS: dict[str, Metric] = {m.name: m for family in FAMILIES for m in family.METRICS}
 """The metrics of one frame, by name."""
