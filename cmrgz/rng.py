@@ -49,3 +49,10 @@ class Streams:
     def permutation(self, n: int) -> Tensor:
         """Return (b, n) int64: a random order of 0 .. n-1 per item, on the CPU."""
         return torch.stack([torch.randperm(n, generator=g) for g in self._generators])
+
+
+def systematic(weights: Tensor, u: Tensor) -> Tensor:
+    """Return the parents (b, k) of a systematic resampling by weights (b, k), given one uniform number (b, 1) each."""
+    k = weights.shape[1]
+    at = (torch.arange(k, device=u.device) + u) / k
+    return torch.searchsorted(weights.cumsum(1).clamp(max=1.0), at.contiguous(), right=True).clamp(max=k - 1)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from cmrgz.diffusion.inpainting import Problem, Settings
 from cmrgz.diffusion.inpainting.replace import replace
-from cmrgz.diffusion.inpainting.smc import systematic
 from cmrgz.diffusion.levels import DiffusionPath, Level
+from cmrgz.rng import systematic
 from cmrgz.testing.mixtures import Mixture, Score, hole, mixture_model, score
 
 MIXTURE = Mixture.rings()

@@ -9,13 +9,7 @@ from torch import Tensor
 from cmrgz.diffusion.inpainting.problem import Problem, Settings
 from cmrgz.diffusion.levels import Level
 from cmrgz.diffusion.samplers import step
-
-
-def systematic(weights: Tensor, u: Tensor) -> Tensor:
-    """Return the parents (b, k) of a systematic resampling by weights (b, k), given one uniform number (b, 1) each."""
-    k = weights.shape[1]
-    at = (torch.arange(k, device=u.device) + u) / k
-    return torch.searchsorted(weights.cumsum(1).clamp(max=1.0), at.contiguous(), right=True).clamp(max=k - 1)
+from cmrgz.rng import systematic
 
 
 def smc(problem: Problem, settings: Settings) -> Tensor:
