@@ -188,6 +188,10 @@ class OracleNetwork(CausalNetwork[OracleCache]):
         cache.symbols.scatter_(1, slots, torch.where(valid, (hot.argmax(-1) * place).sum(-1), -1))
         cache.positions.scatter_(1, slots, positions)
 
+    def select(self, cache: OracleCache, rows: Tensor) -> None:
+        """Put items of the cache in the place of others; see `CausalNetwork`."""
+        cache.symbols, cache.positions = cache.symbols[rows], cache.positions[rows]
+
     def forward(self, cache: OracleCache, targets: Tensor, length: Tensor) -> Tensor:
         """Return log-probabilities (b, m, symbols) of the targets; see `CausalNetwork`.
 

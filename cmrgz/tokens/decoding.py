@@ -1,6 +1,7 @@
 """The decoding loop: a prefill of what is known, then a few positions a step."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -51,16 +52,53 @@ def prefill(network: CausalNetwork[Cache], cache: Cache, vectors: Tensor, order:
         network.extend(cache, take(vectors, order[:, part]), order[:, part], slots[:, part])
 
 
+@dataclass(frozen=True)
+class Given:
+    """What is to be drawn from.
+
+    Attributes:
+        vectors: (b, n, c), by position; used where known.
+        known: (b, n) bool, by position.
+        order: (b, n) a permutation of the positions. Its known start is prefilled; a known position further on is
+            given its vector when its turn comes, as raster order needs it.
+        condition: As in `Model.sample`.
+        hints: (b, n, h) what the known pixels alone say of each position.
+    """
+
+    vectors: Tensor
+    known: Tensor
+    order: Tensor
+    condition: Condition | None = None
+    hints: Tensor | None = None
+
+    @property
+    def prefix(self) -> Tensor:
+        """How many positions (b,) at the start of the order are known."""
+        return prefix_length(self.order, self.known)
+
+    def start(self, network: CausalNetwork[Cache]) -> Cache:
+        """Return a cache that holds the known start of every item."""
+        b, n = self.order.shape
+        cache = network.start(b, n, self.condition, self.hints)
+        prefill(network, cache, self.vectors, self.order, int(self.prefix.max()))
+        return cache
+
+    def spread(self, k: int) -> "Given":
+        """Return every item k times in a row."""
+        vectors, known, order = (part.repeat_interleave(k, 0) for part in (self.vectors, self.known, self.order))
+        condition = {name: value.repeat_interleave(k, 0) for name, value in (self.condition or {}).items()}
+        hints = None if self.hints is None else self.hints.repeat_interleave(k, 0)
+        return Given(vectors, known, order, condition, hints)
+
+
+def ask(network: CausalNetwork[Any], given: Given, positions: Tensor) -> Tensor:
+    """Return features (b, m, d) of positions (b, m), all of which see the known start of the order and no more."""
+    features: Tensor = network(given.start(network), positions, given.prefix)
+    return features
+
+
 def decode(
-    network: CausalNetwork[Any],
-    vectors: Tensor,
-    known: Tensor,
-    order: Tensor,
-    draw: Draw,
-    condition: Condition | None = None,
-    hints: Tensor | None = None,
-    parallel: int = 1,
-    progress: Progress | None = None,
+    network: CausalNetwork[Any], given: Given, draw: Draw, parallel: int = 1, progress: Progress | None = None
 ) -> Tensor:
     """Draw the hidden positions of each item in its own order.
 
@@ -69,25 +107,20 @@ def decode(
 
     Args:
         network: Gives features of positions from the vectors of others.
-        vectors: (b, n, c), by position; used where known.
-        known: (b, n) bool, by position.
-        order: (b, n) a permutation of the positions. Its known start is prefilled; a known position further on is
-            given its vector when its turn comes, as raster order needs it.
+        given: What is known, and in which order the rest is drawn.
         draw: Turns features into vectors.
-        condition: As in `Model.sample`.
-        hints: (b, n, h) what the known pixels alone say of each position.
         parallel: Most positions drawn in one step.
         progress: Told the steps done.
 
     Returns:
         The vectors (b, n, c), known ones as given.
     """
+    vectors, known, order = given.vectors, given.known, given.order
     b, n, c = vectors.shape
     result = torch.cat([vectors, vectors.new_zeros(b, 1, c)], 1)  # row n takes what inactive places of a step write
-    cursors = reveal(prefix_length(order, known).cpu(), n, parallel)  # known in advance: no step waits for the device
+    cursors = reveal(given.prefix.cpu(), n, parallel)  # known in advance: no step waits for the device
     done = (cursors.sum(1) - cursors[0].sum()).tolist()
-    cache = network.start(b, n, condition, hints)
-    prefill(network, cache, vectors, order, int(cursors[0].max()))
+    cache = given.start(network)
     places = torch.arange(parallel, device=order.device)
     for step, (cursor, end) in enumerate(pairwise(cursors.to(order.device)), 1):
         index = cursor[:, None] + places

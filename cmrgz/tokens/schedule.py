@@ -74,3 +74,33 @@ def best(score: Tensor, hidden: Tensor, count: Tensor) -> Tensor:
         1, ranked, torch.arange(score.shape[1], device=score.device).expand_as(ranked)
     )
     return hidden & (rank < count[:, None])
+
+
+def counts_over_grid(hidden: Tensor, n: int, schedule: Schedule, steps: int) -> Tensor:
+    """Return what a schedule over all n positions of the grid reveals: as `reveal_counts`, but a fault kept on purpose.
+
+    Where little is hidden it reveals one position a step, and in the last step all that is left.
+    """
+    share = SCHEDULES[schedule](torch.arange(1, steps + 1, dtype=torch.float64) / steps)
+    left = [hidden]
+    for wanted in (n * (1 - share) + 1e-9).floor().long()[:-1].tolist():
+        left.append((left[-1] - 1).clamp(min=0, max=wanted))
+    return hidden - torch.stack([*left, torch.zeros_like(hidden)])
+
+
+def within_entropy(key: Tensor, entropy: Tensor, hidden: Tensor, bound: float) -> Tensor:
+    """Return how many of the hidden positions (b,), by falling key, can be drawn as if they were independent.
+
+    The divergence of such a draw from the joint one is at most the sum of the entropies less the largest: as many as
+    keep that within `bound` nats, at least one (Ben-Hamu et al. 2025, arXiv 2505.24857).
+
+    Args:
+        key: (b, n) which come first.
+        entropy: (b, n) in nats.
+        hidden: (b, n) bool.
+        bound: In nats.
+    """
+    ranked = key.masked_fill(~hidden, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    own = torch.where(hidden, entropy, 0.0).gather(1, ranked).double()
+    inside = (own.cumsum(1) - own.cummax(1).values <= bound) & hidden.gather(1, ranked)
+    return inside.sum(1).clamp(min=1)

@@ -22,7 +22,7 @@ from cmrgz.testing.oracles import (
     variation_bound,
 )
 from cmrgz.tokens import decoding
-from cmrgz.tokens.decoding import SEEN_PER_DRAW, decode, reveal
+from cmrgz.tokens.decoding import SEEN_PER_DRAW, Given, decode, reveal
 from cmrgz.tokens.orders import known_first
 from cmrgz.tokens.sampling import draw
 
@@ -72,7 +72,7 @@ def test_any_order_draws_from_the_posterior(name: str, kind: str) -> None:
 
 @every_field
 def test_raster_order_draws_from_the_posterior_of_what_lies_below(name: str) -> None:
-    assert excess(name, "bottom", order="raster") < 1
+    assert excess(name, "bottom", order="forced") < 1
 
 
 @every_field
@@ -81,8 +81,8 @@ def test_raster_order_draws_a_hidden_top_as_if_nothing_were_known(name: str) -> 
     known = mask(field, "top")
     posterior, prior = field.posterior(truth(field), known), field.joint.sum(tuple(np.flatnonzero(known)))
     assert total_variation(prior, posterior) > 0.3
-    assert total_variation(drawn(name, "top", order="raster"), posterior) > 0.3
-    assert excess(name, "top", prior, order="raster") < 1
+    assert total_variation(drawn(name, "top", order="forced"), posterior) > 0.3
+    assert excess(name, "top", prior, order="forced") < 1
 
 
 def raster_law(field: CodeField, symbols: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -101,18 +101,18 @@ def raster_law(field: CodeField, symbols: np.ndarray, known: np.ndarray) -> np.n
 def test_raster_order_forces_what_is_known_where_it_comes(name: str, kind: str) -> None:
     law = raster_law(FIELDS[name], truth(FIELDS[name]), mask(FIELDS[name], kind))
     assert law.sum() == pytest.approx(1)
-    assert excess(name, kind, law, order="raster") < 1
+    assert excess(name, kind, law, order="forced") < 1
 
 
 @every_field
-@pytest.mark.parametrize("options", [{"temperature": 1.3}, {"top_p": 0.9}, {"order": "raster"}], ids=str)
+@pytest.mark.parametrize("options", [{"temperature": 1.3}, {"top_p": 0.9}, {"order": "forced"}], ids=str)
 def test_these_tests_would_notice(name: str, options: dict[str, Any]) -> None:
     assert excess(name, "scattered", **options) > 1.1
 
 
 def test_with_nothing_known_the_joint_is_drawn() -> None:
     field = CodeField.random((2, 2), 3, 1, strength=1.0, seed=2)
-    for order in ("any", "raster"):
+    for order in ("any", "forced"):
         rng = Streams(0, [(i,) for i in range(COUNT)])
         got = draw_hidden(oracle_model(field), truth(field), np.zeros(4, bool), field.grid, rng, order=order)
         bound = variation_bound(field.joint, COUNT, np.random.default_rng(1))
@@ -122,7 +122,7 @@ def test_with_nothing_known_the_joint_is_drawn() -> None:
 def test_temperature_zero_takes_the_best_code_at_each_turn() -> None:
     field, model = FIELDS["3x3"], MODELS["3x3"]
     known = mask(field, "bottom")
-    got = draw_hidden(model, truth(field), known, field.grid, Streams(0, [(0,)]), order="raster", temperature=0.0)
+    got = draw_hidden(model, truth(field), known, field.grid, Streams(0, [(0,)]), order="forced", temperature=0.0)
     symbols = truth(field)
     for place in np.flatnonzero(~known):
         seen = np.arange(field.n) < place
@@ -210,7 +210,7 @@ def run(
         hot = torch.nn.functional.one_hot(draw(features, u.gather(1, positions)), 3).float()
         return torch.where(features.isnan().any(-1, keepdim=True), torch.nan, hot)
 
-    return decode(network, vectors, known, order, draw_vectors, parallel=parallel, **options), given, network
+    return decode(network, Given(vectors, known, order), draw_vectors, parallel, **options), given, network
 
 
 def mixed(count: int = 6) -> Tensor:

@@ -139,7 +139,7 @@ def test_the_loss_is_a_function_of_items_and_streams(training: bool) -> None:
     assert torch.equal(first, model.loss(x, rng=streams(6)))
 
 
-@pytest.mark.parametrize("order", ["any", "raster"])
+@pytest.mark.parametrize("order", ["any", "forced"])
 def test_a_draw_is_a_function_of_its_stream_alone(order: str) -> None:
     model = oracle_model(ONE)
     x = items(model, ONE.sample(7, np.random.default_rng(0)), ONE.grid)
@@ -155,7 +155,7 @@ def test_a_draw_is_a_function_of_its_stream_alone(order: str) -> None:
         assert torch.equal(alone, y[one])
 
 
-@pytest.mark.parametrize("order", ["any", "raster"])
+@pytest.mark.parametrize("order", ["any", "forced"])
 def test_hidden_values_are_not_used_and_known_ones_come_back(order: str) -> None:
     model = oracle_model(ONE)
     x = items(model, ONE.sample(5, np.random.default_rng(0)), ONE.grid)
@@ -178,7 +178,7 @@ def test_the_best_code_alone_is_temperature_zero() -> None:
     x = torch.zeros(6, 1, *TWO.grid)
     known = torch.zeros_like(x, dtype=torch.bool)
     best = [
-        model.sample(x, known, rng=streams(6, seed), order="raster", **options)
+        model.sample(x, known, rng=streams(6, seed), order="forced", **options)
         for seed, options in enumerate([{"temperature": 0.0}, {"top_k": 1}, {"top_p": 1e-6}])
     ]
     assert torch.equal(best[0], best[1]) and torch.equal(best[0], best[2])
@@ -256,7 +256,7 @@ def test_training_sees_the_known_positions_unquantised() -> None:
     assert torch.equal(network.contents[0].amax(-1) == 1.0, torch.arange(6) >= known[:, None])
 
 
-@pytest.mark.parametrize("order", ["any", "raster"])
+@pytest.mark.parametrize("order", ["any", "forced"])
 def test_hints_are_made_of_known_pixels_alone(order: str) -> None:
     model, network = listening(ONE)
     x = items(model, ONE.sample(5, np.random.default_rng(0)), ONE.grid)
@@ -266,7 +266,7 @@ def test_hints_are_made_of_known_pixels_alone(order: str) -> None:
     one, other_hidden, other_known = network.hints
     assert one is not None and other_hidden is not None and other_known is not None
     assert torch.equal(one, other_hidden)
-    assert torch.equal(one, other_known) == (order == "raster")  # which looks at nothing ahead of it
+    assert torch.equal(one, other_known) == (order == "forced")  # which looks at nothing ahead of it
 
 
 def test_hints_of_training_are_made_of_known_pixels_alone() -> None:

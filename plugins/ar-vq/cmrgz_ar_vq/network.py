@@ -10,15 +10,12 @@ from cmrgz.conditions import ConditionEmbedding
 from cmrgz.errors import UsageError
 from cmrgz.model import CodeTokenizer, Condition
 from cmrgz.options import Range
+from cmrgz.tokens.head import DepthHead, FrozenHead
+from cmrgz.tokens.layers import HINT_SHARES, GridRotary, Whitening
 from cmrgz.tokens.model import TokenModel
 from cmrgz.tokens.network import CausalNetwork, Logits
 from cmrgz_ar_vq import SPEC
-from cmrgz_ar_vq.attention import ContentLayer, GridRotary, Store, TargetLayer, visible
-from cmrgz_ar_vq.embedding import Whitening
-from cmrgz_ar_vq.head import DepthHead, FrozenHead
-
-HINT_SHARES = 4
-"""Numbers of a hint beside its vector: known shares around the position."""
+from cmrgz_ar_vq.attention import ContentLayer, Store, TargetLayer, visible
 
 
 @dataclass
@@ -138,6 +135,12 @@ class AnyOrderTransformer(CausalNetwork[StaticCache]):
         for layer, store in zip(self.target_layers, cache.target, strict=True):
             assert isinstance(layer, TargetLayer)
             store.write(*layer.keys_values(x, rotation), rows)
+
+    def select(self, cache: StaticCache, rows: Tensor) -> None:
+        """Put items of the cache in the place of others; see `CausalNetwork`."""
+        for store in (*cache.content, *cache.target):
+            store.select(rows)
+        cache.condition, cache.hints = cache.condition[rows], cache.hints[rows]
 
     def forward(self, cache: StaticCache, targets: Tensor, length: Tensor) -> Tensor:
         """Return features (b, m, d) of targets; see `CausalNetwork`."""

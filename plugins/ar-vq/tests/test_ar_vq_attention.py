@@ -2,7 +2,9 @@
 
 import pytest
 import torch
-from cmrgz_ar_vq.attention import Attention, ContentLayer, GridRotary, Store, rotate, visible
+from cmrgz_ar_vq.attention import ContentLayer, Store, visible
+
+from cmrgz.tokens.layers import Attention, GridRotary, rotate
 
 GRID = (6, 7)
 

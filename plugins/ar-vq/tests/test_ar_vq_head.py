@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from cmrgz_ar_vq.head import DepthHead, FrozenHead
 from cmrgz_ar_vq.network import AnyOrderTransformer
 
+from cmrgz.tokens.head import DepthHead, FrozenHead
 from cmrgz.tokens.model import TokenModel
 
 LEVELS, VOCAB, WIDTH = 3, 12, 32

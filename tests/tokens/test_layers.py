@@ -1,7 +1,8 @@
-"""Whitening."""
+"""Layers of token networks."""
 
 import torch
-from cmrgz_ar_vq.embedding import Whitening
+
+from cmrgz.tokens.layers import Whitening
 
 
 def test_whitening_gives_components_of_about_equal_size() -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from cmrgz_ar_vq.attention import feed_forward
+from cmrgz.tokens.layers import feed_forward
 
 
 class DepthHead(nn.Module):

@@ -1,0 +1,190 @@
+"""What the models of residual codes share: statistics, hints, the loss and the draw of the codes of a position."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cmrgz.latents import known_positions, smooth_fill
+from cmrgz.model import CodeTokenizer, Model
+from cmrgz.rng import Streams, derive
+from cmrgz.tokens.network import CodeNetwork, Logits
+from cmrgz.tokens.sampling import draw
+
+
+def flat(grid: Tensor) -> Tensor:
+    """Return positions in a row (b, n, c) of a grid (b, c, h, w)."""
+    return grid.flatten(2).transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """How codes are drawn from logits: see `sampling.draw`."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+
+class CodeModel(Model):
+    """A model of the codes of a tokenizer, by a network that predicts those of a position level after level.
+
+    Residual codes of a position are drawn one after another (Lee et al. 2022, arXiv 2203.01941).
+
+    Args:
+        network: Gives the logits.
+        tokenizer: Frozen first stage.
+        level_decay: Weight of a level's loss relative to the level before.
+    """
+
+    def __init__(self, network: CodeNetwork, tokenizer: CodeTokenizer, level_decay: float) -> None:
+        super().__init__()
+        self.network = network
+        self.tokenizer = tokenizer.requires_grad_(False)
+        self.level_decay = level_decay
+
+    @torch.no_grad()
+    def fit(self, x: Tensor, *, rng: Streams) -> None:
+        """Give the network the statistics of the vectors and codes of items (n, 1, *item)."""
+        del rng
+        vectors = self.tokenizer.encode(x)
+        codes = self.tokenizer.quantise(vectors).flatten(0, 2)
+        every = torch.arange(self.tokenizer.vocab, device=x.device)
+        features = torch.stack([self.tokenizer.embed(every, level) for level in range(self.tokenizer.levels)])
+        self.network.fit(flat(vectors).flatten(0, 1), codes, features)
+
+    @torch.no_grad()
+    def hints(self, x: Tensor, known: Tensor) -> Tensor:
+        """Return what the known pixels alone say of each position: (b, n, channels + 4).
+
+        The vector of a smooth continuation of what is known, and the share that is known around the position. Static,
+        and free of hidden values: a target starts from what interpolation knows, and need not learn it.
+
+        Args:
+            x: Items (b, 1, *item); hidden pixels are not used.
+            known: (b, 1, *item) bool.
+        """
+        vectors = self.tokenizer.encode(smooth_fill(x, known))
+        share = known_positions(known, self.tokenizer.patch)[:, None].to(x.dtype)
+        near = [F.avg_pool2d(share, k, 1, k // 2, count_include_pad=False) for k in (3, 5, 9)]
+        everywhere = share.mean((2, 3), keepdim=True).expand_as(share)
+        return flat(torch.cat([vectors, *near, everywhere], 1))
+
+    def level_loss(self, states: Tensor, codes: Tensor, rng: Streams) -> Tensor:
+        """Weighted mean over levels of the cross-entropy of codes (n, levels) given states (n, d).
+
+        A level after the second is seen by half of the positions, at twice the weight: fine levels cost as much as
+        coarse ones, but the picture hangs on the coarse.
+        """
+        total, weight = states.new_zeros(()), 0.0
+        generator = torch.Generator().manual_seed(derive(rng.seed, *rng.keys[0], "half"))
+        half = torch.rand(len(codes), generator=generator) < 0.5
+        every = not (self.training and bool(half.any()))  # of one or two positions, half may be none
+        some = (half | every).nonzero()[:, 0].to(codes.device)
+        for level in range(codes.shape[-1]):
+            at, own = (states, codes) if level < 2 else (states[some], codes[some])
+            logits = self.network.logits(at, own, level).float()
+            total = total + self.level_decay**level * F.cross_entropy(logits, own[:, level])
+            weight += self.level_decay**level
+        return total / weight
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the vectors (b, n, c) and codes (b, n, levels) of items."""
+        vectors = self.tokenizer.encode(x)
+        return flat(vectors), self.tokenizer.quantise(vectors).flatten(1, 2)
+
+    def vectors(self, codes: Tensor) -> Tensor:
+        """Return the vectors (..., c) that codes (..., levels) stand for."""
+        parts = [self.tokenizer.embed(codes[..., level], level) for level in range(codes.shape[-1])]
+        return torch.stack(parts).sum(0)
+
+    def grid(self, x: Tensor) -> tuple[int, int]:
+        """Return the rows and columns of positions of items."""
+        return x.shape[-2] // self.tokenizer.patch, x.shape[-1] // self.tokenizer.patch
+
+    def items(self, vectors: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Return the items (b, 1, *item) of vectors (b, n, c)."""
+        return self.tokenizer.decode(vectors.transpose(1, 2).unflatten(2, grid))
+
+    def drawer(self, n: int, levels: int, how: Truncation, rng: Streams, copies: int = 1) -> "Drawer":
+        """Return what draws codes of n positions, with one number of `rng` for each code.
+
+        Args:
+            n: Positions.
+            levels: Drawn are the first ones, 0 being all.
+            how: The codes are drawn.
+            rng: One stream per item.
+            copies: Draws of an item, side by side.
+        """
+        asked = min(levels, self.tokenizer.levels) or self.tokenizer.levels
+        u = rng.uniform(copies * n, asked).to(next(self.network.parameters()).device)
+        return Drawer(self.network.frozen_logits(), self.tokenizer, u.view(-1, n, asked), how)
+
+
+class Proposal(NamedTuple):
+    """What was drawn at positions.
+
+    Attributes:
+        vectors: (b, m, c) of the drawn codes.
+        score: (b, m) log-probability of a drawn code under the model, in nats: the mean over the levels.
+        entropy: (b, m) of the codes that could have been drawn, in nats: of each level given those drawn before it.
+    """
+
+    vectors: Tensor
+    score: Tensor
+    entropy: Tensor
+
+
+class Drawer:
+    """Draws the codes of positions, level after level, with numbers u (b, n, levels): one for each code of an item."""
+
+    def __init__(self, logits: Logits, tokenizer: CodeTokenizer, u: Tensor, how: Truncation) -> None:
+        self.logits, self.tokenizer, self.u, self.how = logits, tokenizer, u, how
+
+    def __call__(self, states: Tensor, positions: Tensor) -> Tensor:
+        """Return the vectors (b, m, c) of codes drawn at positions (b, m) with features (b, m, d)."""
+        parts = [self.tokenizer.embed(code, level) for level, (code, _) in enumerate(self._levels(states, positions))]
+        return torch.stack(parts).sum(0)
+
+    def propose(self, states: Tensor, positions: Tensor) -> Proposal:
+        """Draw as a call does, and say how sure the model is."""
+        parts, score, entropy = [], torch.zeros_like(states[..., 0]), torch.zeros_like(states[..., 0])
+        for level, (code, logits) in enumerate(self._levels(states, positions)):
+            share = logits.float().log_softmax(-1)
+            score = score + share.gather(-1, code[..., None])[..., 0] / self.u.shape[-1]
+            entropy = entropy - (share.exp() * share).sum(-1)
+            parts.append(self.tokenizer.embed(code, level))
+        return Proposal(torch.stack(parts).sum(0), score, entropy)
+
+    def mean(self, states: Tensor, positions: Tensor) -> Tensor:
+        """Return the expected vectors (b, m, c): the mean over each level's codes given those drawn before it.
+
+        Its own mean is that of the model (Rao-Blackwell, level by level).
+        """
+        every = torch.arange(self.tokenizer.vocab, device=states.device)
+        total: Tensor | float = 0.0
+        for level, (_, logits) in enumerate(self._levels(states, positions)):
+            total = total + logits.float().softmax(-1) @ self.tokenizer.embed(every, level)
+        return torch.as_tensor(total)
+
+    def log_prob(self, states: Tensor, codes: Tensor) -> Tensor:
+        """Return the log-probability (b, m) of codes (b, m, levels), whatever temperature and truncation are."""
+        total = torch.zeros_like(states[..., 0])
+        for level in range(self.u.shape[-1]):
+            share = self.logits(states, codes[..., :level], level).float().log_softmax(-1)
+            total = total + share.gather(-1, codes[..., level, None])[..., 0]
+        return total
+
+    def _levels(self, states: Tensor, positions: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Draw level after level; yield the codes (b, m) and the logits (b, m, vocab) they were drawn from."""
+        codes = torch.zeros(*positions.shape, 0, dtype=torch.long, device=states.device)
+        for level in range(self.u.shape[-1]):
+            logits = self.logits(states, codes, level)
+            number = self.u[..., level].gather(1, positions)
+            code = draw(logits, number, self.how.temperature, self.how.top_k, self.how.top_p)
+            codes = torch.cat([codes, code[..., None]], -1)
+            yield code, logits

@@ -1,0 +1,147 @@
+"""The network of `ar-maskgit`: a transformer over squares of positions, local layers around it, and a depth head."""
+
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cmrgz.conditions import ConditionEmbedding
+from cmrgz.errors import UsageError
+from cmrgz.model import CodeTokenizer, Condition
+from cmrgz.options import Range
+from cmrgz.tokens.head import DepthHead, FrozenHead
+from cmrgz.tokens.layers import HINT_SHARES, Attention, GridRotary, Rotation, Whitening, feed_forward, normalised
+from cmrgz.tokens.masked import MaskedTokenModel
+from cmrgz.tokens.network import Logits, MaskedNetwork
+from cmrgz_ar_maskgit import SPEC
+
+
+class Layer(nn.Module):
+    """Self-attention of all tokens, and a feed-forward network."""
+
+    def __init__(self, width: int, heads: int, inner: int) -> None:
+        super().__init__()
+        self.norm, self.attention = nn.RMSNorm(width), Attention(width, heads)
+        self.ff_norm, self.ff = nn.RMSNorm(width), feed_forward(width, inner)
+
+    def forward(self, x: Tensor, rotation: Rotation) -> Tensor:
+        """Return (b, n, width)."""
+        normal = normalised(self.norm, x)
+        x = x + self.attention(normal, rotation, *self.attention.keys_values(normal, rotation), None)
+        return x + self.ff(normalised(self.ff_norm, x))
+
+
+class LocalLayer(nn.Module):
+    """A position and its eight neighbours, channel by channel, and a feed-forward network (Liu et al. 2022)."""
+
+    def __init__(self, width: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.grid, self.near = grid, nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.norm, self.ff = nn.RMSNorm(width), feed_forward(width, 2 * width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (b, n, width)."""
+        near = self.near(x.transpose(1, 2).unflatten(2, self.grid)).flatten(2).transpose(1, 2)
+        return x + self.ff(normalised(self.norm, near))
+
+
+class MaskedTransformer(MaskedNetwork):
+    """Features of every position from what is shown of any.
+
+    The transformer sees squares of `patch` x `patch` positions: with 2 it costs a quarter, and a square is the 16
+    pixels that masks are made of. What is single about a position goes around it, through layers that see its
+    neighbours.
+    """
+
+    def __init__(
+        self,
+        grid: tuple[int, int],
+        channels: int,
+        head: DepthHead,
+        width: int,
+        heads: int,
+        inner: int,
+        layers: int,
+        local: int,
+        patch: int,
+    ) -> None:
+        super().__init__()
+        self.grid, self.patch = grid, patch
+        coarse = (grid[0] // patch, grid[1] // patch)
+        self.rotary = GridRotary(coarse, width // heads)
+        self.whiten, self.enter = Whitening(channels), nn.Linear(channels, local)
+        self.hidden, self.shown = nn.Parameter(torch.randn(local) * 0.02), nn.Parameter(torch.randn(local) * 0.02)
+        self.hint = nn.Linear(channels + HINT_SHARES, local)
+        self.position = nn.Parameter(torch.randn(coarse[0] * coarse[1], width) * 0.02)
+        self.condition = ConditionEmbedding(SPEC.conditions, width)
+        self.before, self.after = LocalLayer(local, grid), LocalLayer(local, grid)
+        self.fold, self.unfold = nn.Linear(local * patch**2, width), nn.Linear(width, local * patch**2)
+        self.layers = nn.ModuleList([Layer(width, heads, inner) for _ in range(layers)])
+        self.norm, self.out, self.head = nn.RMSNorm(width), nn.Linear(local, width), head
+        self.out_norm = nn.RMSNorm(width)
+
+    def fit(self, vectors: Tensor, codes: Tensor, features: Tensor) -> None:
+        """Set the whitening of the input and the description of the codes."""
+        self.whiten.fit(vectors)
+        self.head.fit(codes, features)
+
+    def forward(self, vectors: Tensor, shown: Tensor, condition: Condition | None, hints: Tensor | None) -> Tensor:
+        """Return features (b, n, d) of every position; see `MaskedNetwork`."""
+        own = torch.where(shown[..., None], self.enter(self.whiten(vectors)) + self.shown, self.hidden)
+        if hints is not None:
+            smooth, shares = hints.split([hints.shape[-1] - HINT_SHARES, HINT_SHARES], -1)
+            own = own + self.hint(torch.cat([self.whiten(smooth), shares], -1))
+        own = self.before(own)
+        x = self.fold(self._squares(own)) + self.position + self.condition(condition, len(own))[:, None]
+        rotation = self.rotary(torch.arange(x.shape[1], device=x.device)[None])
+        for layer in self.layers:
+            x = layer(x, rotation)
+        own = self.after(own + self._positions(self.unfold(normalised(self.norm, x))))
+        return normalised(self.out_norm, self.out(own))
+
+    def _squares(self, x: Tensor) -> Tensor:
+        """Return squares (b, n / patch**2, c * patch**2) of positions (b, n, c)."""
+        grid = x.transpose(1, 2).unflatten(2, self.grid)
+        return F.pixel_unshuffle(grid, self.patch).flatten(2).transpose(1, 2)
+
+    def _positions(self, x: Tensor) -> Tensor:
+        """Return positions (b, n, c) of squares (b, n / patch**2, c * patch**2)."""
+        coarse = (self.grid[0] // self.patch, self.grid[1] // self.patch)
+        return F.pixel_shuffle(x.transpose(1, 2).unflatten(2, coarse), self.patch).flatten(2).transpose(1, 2)
+
+    def logits(self, features: Tensor, codes: Tensor, level: int) -> Tensor:
+        """Return logits (..., vocab) of a level; see `CodeNetwork`."""
+        return self.head(features, codes, level)
+
+    def frozen_logits(self) -> Logits:
+        """Return `logits` with the description of the codes worked out; see `CodeNetwork`."""
+        return FrozenHead(self.head)
+
+
+def build(
+    tokenizer: CodeTokenizer,
+    grid: Annotated[tuple[int, int], "positions per item, rows and columns"] = (16, 16),
+    width: Annotated[int, "features", Range(8, 4096)] = 192,
+    heads: Annotated[int, "attention heads; width is a multiple of 4 of them", Range(1, 64)] = 6,
+    inner: Annotated[int, "features inside a feed-forward network", Range(8, 16384)] = 384,
+    layers: Annotated[int, "layers of the transformer", Range(1, 64)] = 6,
+    local: Annotated[int, "features of a single position", Range(4, 4096)] = 128,
+    patch: Annotated[Literal[1, 2, 4], "edge of a token of the transformer in positions"] = 2,
+    free: Annotated[int, "free numbers that describe a code beside its vector", Range(0, 1024)] = 32,
+    hidden_law: Annotated[Literal["arccos", "uniform"], "share that is hidden in training"] = "arccos",
+    level_decay: Annotated[float, "weight of a level's loss relative to the level before", Range(0, 1)] = 0.75,
+) -> MaskedTokenModel:
+    """Build the model on a code tokenizer.
+
+    Raises:
+        UsageError: `range`: a width that cannot be divided into heads, or a grid that cannot be divided into tokens.
+    """
+    if width % (4 * heads):
+        facts = f"{width} features, {heads} heads"
+        raise UsageError("range", "width", "must be a multiple of 4 times the heads", facts)
+    if grid[0] % patch or grid[1] % patch:
+        raise UsageError("range", "grid", f"must be a multiple of {patch}", f"{grid[0]} x {grid[1]} positions")
+    head = DepthHead(width, inner, tokenizer.channels, tokenizer.levels, tokenizer.vocab, free)
+    network = MaskedTransformer(grid, tokenizer.channels, head, width, heads, inner, layers, local, patch)
+    return MaskedTokenModel(network, tokenizer, level_decay, hidden_law)
