@@ -1,0 +1,182 @@
+"""The network of `ar-var`: a block-causal transformer over scales, after a block of what is known."""
+
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cmrgz.conditions import ConditionEmbedding
+from cmrgz.model import Condition
+from cmrgz.tokens.head import DepthHead
+from cmrgz.tokens.layers import GridRotary, Rotation, Whitening, normalised
+from cmrgz_ar_var import SPEC
+from cmrgz_ar_var.layers import BlockLayer, DrawnSquares, Seen, Squares
+
+SHARES = 3
+"""Numbers that say how much is known: of a cell, around it, everywhere."""
+
+
+class Sight(NamedTuple):
+    """What the network is shown of the cells of a scale.
+
+    Attributes:
+        drawn: (b, n, channels) the picture so far, as the scale sees it.
+        fill: (b, n, channels) a smooth continuation of the known pixels, as the scale sees it.
+        shares: (b, n, SHARES) how much is known.
+    """
+
+    drawn: Tensor
+    fill: Tensor
+    shares: Tensor
+
+
+@dataclass
+class Cache:
+    """Keys and values of every layer, of the blocks so far, and the embedded condition (b, width)."""
+
+    seen: list[Seen]
+    condition: Tensor
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of the network; `patch` is the edge in positions of the smallest token."""
+
+    width: int
+    heads: int
+    inner: int
+    local: int
+    layers: int
+    patch: int
+
+
+class ScaleTransformer(nn.Module):
+    """Features of all cells of a scale, given the known pixels and all coarser scales.
+
+    The first block of tokens is the evidence: a smooth continuation of the known pixels (which are in it as they are,
+    unquantised) at full resolution. Each scale is a block that sees itself and all before it. A cell is shown the
+    picture that the coarser scales have drawn.
+    """
+
+    def __init__(
+        self, grid: tuple[int, int], strides: tuple[int, ...], channels: int, heads: list[DepthHead], shape: Shape
+    ) -> None:
+        super().__init__()
+        self.heads, width = nn.ModuleList(heads), shape.width
+        self.whiten = nn.ModuleList([Whitening(channels) for _ in strides])
+        cells = [(grid[0] // stride, grid[1] // stride) for stride in strides]
+        edges = [max(shape.patch // stride, 1) for stride in strides]
+        self.evidence = Squares(grid, shape.patch, channels + SHARES, shape.local, width)
+        self.scales = nn.ModuleList(
+            [
+                DrawnSquares(size, edge, 2 * channels + SHARES, shape.local, width)
+                for size, edge in zip(cells, edges, strict=True)
+            ]
+        )
+        counts = [self.evidence.tokens, *(self.squares(scale).tokens for scale in range(len(strides)))]
+        self.spans = list(pairwise(accumulate([0, *counts])))
+        self.condition = ConditionEmbedding(SPEC.conditions, width)
+        self.position = nn.Parameter(torch.randn(self.spans[-1][1], width) * 0.02)
+        self.layers = nn.ModuleList([BlockLayer(width, shape.heads, shape.inner) for _ in range(shape.layers)])
+        self.norm = nn.RMSNorm(width)
+        self.rotary = GridRotary((2 * grid[0], 2 * grid[1]), width // shape.heads)
+        edges = [shape.patch, *(max(stride, shape.patch) for stride in strides)]
+        centres = torch.cat([_centres(grid, edge) for edge in edges])
+        self.register_buffer("centres", centres[None], persistent=False)
+        self.register_buffer("bias", _bias(counts), persistent=False)
+
+    def squares(self, scale: int) -> DrawnSquares:
+        """Return what makes tokens of the cells of a scale."""
+        module = self.scales[scale]
+        assert isinstance(module, DrawnSquares)
+        return module
+
+    def head(self, scale: int) -> DepthHead:
+        """Return what gives the logits of a scale."""
+        module = self.heads[scale]
+        assert isinstance(module, DepthHead)
+        return module
+
+    def fit(self, scale: int, vectors: Tensor, codes: Tensor, features: Tensor) -> None:
+        """Set the statistics of a scale from a training sample.
+
+        Args:
+            scale: Which.
+            vectors: (n, channels) cells of pictures, as the scale sees them.
+            codes: (n, levels) codes of the scale.
+            features: (levels, vocab, channels) what each code adds to a cell.
+        """
+        whitening = self.whiten[scale]
+        assert isinstance(whitening, Whitening)
+        whitening.fit(vectors)
+        self.head(scale).fit(codes, features)
+
+    def _own(self, scale: int, sight: Sight) -> Tensor:
+        """Return the embedded cells (b, n, local) of a scale."""
+        whiten = self.whiten[scale]
+        return self.squares(scale).enter(torch.cat([whiten(sight.drawn), whiten(sight.fill), sight.shares], -1))
+
+    def _evidence(self, evidence: Sight) -> Tensor:
+        """Return the tokens (b, m, width) of the evidence."""
+        own = self.evidence.enter(torch.cat([self.whiten[-1](evidence.fill), evidence.shares], -1))
+        return self.evidence.join(own)
+
+    def _place(self, block: int) -> tuple[Tensor, Rotation]:
+        """Return embedding (m, width) and rotation of the positions of a block, the evidence being block 0."""
+        start, end = self.spans[block]
+        return self.position[start:end], self.rotary(self.get_buffer("centres")[:, start:end])
+
+    def train_states(self, evidence: Sight, sights: list[Sight], condition: Condition | None) -> list[Tensor]:
+        """Return the features (b, n, width) of the cells of every scale, in one pass.
+
+        Args:
+            evidence: What is known, cell by position; `drawn` is not used.
+            sights: What each scale is shown.
+            condition: As in `Model.sample`.
+        """
+        told = self.condition(condition, len(evidence.fill))[:, None]
+        owns = [self._own(scale, sight) for scale, sight in enumerate(sights)]
+        joined = [self.squares(scale).join(own) for scale, own in enumerate(owns)]
+        x = torch.cat([self._evidence(evidence), *joined], 1) + self.position + told
+        rotation = self.rotary(self.get_buffer("centres"))
+        for layer in self.layers:
+            x = layer(x, rotation, self.get_buffer("bias"))
+        x = normalised(self.norm, x)
+        spans = self.spans[1:]
+        return [self.squares(scale).part(x[:, slice(*span)], owns[scale]) for scale, span in enumerate(spans)]
+
+    def start(self, evidence: Sight, condition: Condition | None) -> Cache:
+        """Return a cache that holds the evidence; see `train_states`."""
+        cache = Cache([], self.condition(condition, len(evidence.fill)))
+        self._extend(cache, 0, self._evidence(evidence))
+        return cache
+
+    def forward(self, cache: Cache, scale: int, sight: Sight) -> Tensor:
+        """Return the features (b, n, width) of the cells of the next scale, and keep it in the cache."""
+        own = self._own(scale, sight)
+        x = self._extend(cache, scale + 1, self.squares(scale).join(own))
+        return self.squares(scale).part(normalised(self.norm, x), own)
+
+    def _extend(self, cache: Cache, block: int, tokens: Tensor) -> Tensor:
+        position, rotation = self._place(block)
+        x, seen = tokens + position + cache.condition[:, None], []
+        for number, layer in enumerate(self.layers):
+            assert isinstance(layer, BlockLayer)
+            x, own = layer.extend(x, rotation, cache.seen[number] if cache.seen else None)
+            seen.append(own)
+        cache.seen = seen
+        return x
+
+
+def _centres(grid: tuple[int, int], edge: int) -> Tensor:
+    """Return the centres (n,) of tokens of an edge in positions, as places of a grid of half positions."""
+    rows, columns = (torch.arange(0, side, edge) * 2 + edge - 1 for side in grid)
+    return (rows[:, None] * 2 * grid[1] + columns).flatten()
+
+
+def _bias(counts: list[int]) -> Tensor:
+    """Return what is added to scores (n, n) of blocks of `counts` tokens: 0 for those of the own block and before."""
+    block = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    return torch.zeros(len(block), len(block)).masked_fill(block[:, None] < block, -torch.inf)
