@@ -11,6 +11,7 @@ from cmrgz.latents import known_positions
 from cmrgz.model import CodeTokenizer, Tokenizer
 from cmrgz.plugin import TokenizerSpec
 from cmrgz.testing.subject import ITEM, SPACING, build_tokenizer, items, known_part, shaken, streams
+from cmrgz.tokens.scales import ScaleTokenizer, known_cells
 
 
 def nothing_hidden_reaches_a_known_position(spec: TokenizerSpec) -> None:
@@ -32,6 +33,10 @@ def _at(tokenizer: Tokenizer, x: Tensor, at: Tensor) -> list[Tensor]:
     found = [vectors.movedim(1, -1)[at]]
     if isinstance(tokenizer, CodeTokenizer):
         found.append(tokenizer.quantise(vectors)[at])
+    if isinstance(tokenizer, ScaleTokenizer):
+        for scale, stride in enumerate(tokenizer.strides):
+            cells = tokenizer.pool(vectors, scale)
+            found.append(tokenizer.quantise(cells, scale)[known_cells(at, stride)])
     return found
 
 
@@ -51,15 +56,30 @@ def shapes_are_those_of_the_grid(spec: TokenizerSpec) -> None:
 def codes_are_in_range(spec: TokenizerSpec) -> None:
     """Codes are int64 below `vocab`, one a level, and their embeddings add up to a vector."""
     tokenizer = build_tokenizer(spec)
+    vectors = tokenizer.encode(items(2))
+    if isinstance(tokenizer, ScaleTokenizer):
+        _scales_are_in_range(tokenizer, vectors)
     if not isinstance(tokenizer, CodeTokenizer):
         return
-    vectors = tokenizer.encode(items(2))
     codes = tokenizer.quantise(vectors)
     assert codes.dtype == torch.int64 and codes.shape[-1] == tokenizer.levels
     assert 0 <= int(codes.min()) and int(codes.max()) < tokenizer.vocab
     total = torch.stack([tokenizer.embed(codes[..., i], i) for i in range(tokenizer.levels)]).sum(0)
     near = (total.movedim(-1, 1) - vectors).square().mean()
     assert near < vectors.var(), "the codes do not stand for the vectors"
+
+
+def _scales_are_in_range(tokenizer: ScaleTokenizer, vectors: Tensor) -> None:
+    """Check the codes of every scale, and that what they stand for comes nearer scale by scale."""
+    errors = [float(vectors.square().mean())]
+    for scale, (codes, total) in enumerate(zip(*tokenizer.code(vectors), strict=True)):
+        grid = tuple(side // tokenizer.strides[scale] for side in vectors.shape[2:])
+        assert codes.dtype == torch.int64, codes.dtype
+        assert codes.shape == (len(vectors), *grid, tokenizer.levels[scale]), f"scale {scale}: {tuple(codes.shape)}"
+        assert 0 <= int(codes.min()) and int(codes.max()) < tokenizer.vocab[scale], f"scale {scale}"
+        errors.append(float((total - vectors).square().mean()))
+    assert errors == sorted(errors, reverse=True), f"a scale leads away from the vectors: {errors}"
+    assert errors[-1] < float(vectors.var()), "the codes do not stand for the vectors"
 
 
 def loss_trains(spec: TokenizerSpec) -> None:
