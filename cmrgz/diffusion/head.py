@@ -89,7 +89,7 @@ class DiffusionHead(nn.Module):
             features: Of each position.
             noise: Normal numbers (..., `noises`, c): the start, and what is fresh in each step.
             steps: Noise levels of the solver.
-            temperature: Factor of all noise. For a Gaussian the spread of what is drawn is multiplied by it, exactly.
+            temperature: Factor of all noise, start included: the spread of a Gaussian is multiplied by it.
             solver: `ddpm` is stochastic, as in the paper; the others are deterministic.
         """
         told = self.network.prepare(features)

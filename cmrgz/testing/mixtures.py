@@ -16,7 +16,7 @@ from cmrgz.diffusion.model import LatentDiffusion
 from cmrgz.diffusion.network import DenoisingNetwork
 from cmrgz.diffusion.objectives import OBJECTIVES
 from cmrgz.drawing import CallCounter
-from cmrgz.model import Condition, Tokenizer
+from cmrgz.model import Condition, Model, Tokenizer
 from cmrgz.rng import Streams
 
 Name = Literal["v", "eps", "x0", "flow"]
@@ -198,7 +198,7 @@ class Score:
 
 
 def score(
-    model: LatentDiffusion,
+    model: Model,
     mixture: Mixture,
     known: Tensor,
     items: int = 24,
@@ -209,13 +209,13 @@ def score(
     """Return how the draws of a model of the mixture compare with exact ones, for `known` (side, side) bool.
 
     Args:
-        model: From `mixture_model`.
+        model: Of the mixture, from `mixture_model` for example.
         mixture: The same.
         known: True = given, the same for all items.
         items: Pictures of which a part is given.
         draws: Of each.
         seed: Of the pictures and the draws.
-        options: Of `LatentDiffusion.sample`.
+        options: Of the model's `sample`.
     """
     generator = torch.Generator().manual_seed(seed)
     truth = mixture.sample(items, generator)
