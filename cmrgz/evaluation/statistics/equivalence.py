@@ -23,12 +23,14 @@ class Equivalence:
         interval: Of the effect at level 1 - 2 alpha.
         margin: Half width of what counts as equivalent.
         p: The larger one-sided p-value; NaN where the effect has no interval.
+        p_beyond: One-sided, that the effect is outside the margin; NaN likewise.
         alpha: Of each test.
     """
 
     interval: Interval
     margin: float
     p: float
+    p_beyond: float
     alpha: float = 0.05
 
     @property
@@ -39,7 +41,7 @@ class Equivalence:
     @property
     def beyond(self) -> bool:
         """Whether the effect is shown to lie outside the margin."""
-        return self.interval.side(self.margin) > 0 or self.interval.side(-self.margin) < 0
+        return bool(self.p_beyond <= self.alpha)
 
 
 def tost(effect: Bootstrap, margin: float, alpha: float = 0.05) -> Equivalence:
@@ -54,9 +56,10 @@ def tost(effect: Bootstrap, margin: float, alpha: float = 0.05) -> Equivalence:
         UsageError: `range` for a margin that is not above 0.
     """
     _check(margin)
-    below, above = effect.confidence(-margin), 1 - effect.confidence(margin)
-    p = max(below, above, 2.0**-effect.n, 1 / (len(effect.replicates) + 1)) if below >= 0 else np.nan
-    return Equivalence(effect.interval(1 - 2 * alpha), margin, p, alpha)
+    low, high = effect.confidence(-margin), effect.confidence(margin)
+    least = max(2.0**-effect.n, 1 / (len(effect.replicates) + 1))  # as for Bootstrap.p, of one side
+    inside, beyond = np.maximum([max(low, 1 - high), min(1 - low, high)], least)  # NaN stays
+    return Equivalence(effect.interval(1 - 2 * alpha), margin, float(inside), float(beyond), alpha)
 
 
 def tost_t(values: Floats, margin: float, alpha: float = 0.05) -> Equivalence:
@@ -68,11 +71,12 @@ def tost_t(values: Floats, margin: float, alpha: float = 0.05) -> Equivalence:
     _check(margin)
     n, point = len(values), float(np.mean(values)) if len(values) else np.nan
     if n < 2:
-        return Equivalence(Interval(point, np.nan, np.nan, n, 1 - 2 * alpha, "fewer than two"), margin, np.nan, alpha)
+        interval = Interval(point, np.nan, np.nan, n, 1 - 2 * alpha, "one subject" if n else "no subject")
+        return Equivalence(interval, margin, np.nan, np.nan, alpha)
     error = max(float(np.std(values, ddof=1)) / n**0.5, np.finfo(np.float64).tiny)
     half = float(student.ppf(1 - alpha, n - 1)) * error
     p = float(student.sf((margin - abs(point)) / error, n - 1))
-    return Equivalence(Interval(point, point - half, point + half, n, 1 - 2 * alpha), margin, p, alpha)
+    return Equivalence(Interval(point, point - half, point + half, n, 1 - 2 * alpha), margin, p, 1 - p, alpha)
 
 
 def _check(margin: float) -> None:

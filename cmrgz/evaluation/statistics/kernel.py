@@ -1,11 +1,11 @@
 """The kernel distance (KID) as a statistic of subjects, so that it can be resampled without its images.
 
 A subject's frames resemble one another, so subjects are drawn, not images. A subject that is drawn twice must not be
-compared with its own copy: those pairs would be counted as alike and every resample would look better or worse than the
-data. Pairs of copies are left out here, which keeps the estimate unbiased in each resample.
+compared with its own copy: the pairs would count as alike, and every resample would look better or worse than the data.
+All pairs of one subject are left out, copies or not, which keeps the estimate unbiased in each resample.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,32 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz.errors import DataError
+from cmrgz.evaluation.metrics.sets.kernels import SCALE, Kernel, polynomial
 from cmrgz.evaluation.statistics.bootstrap import Statistic
 
 Floats = NDArray[np.float64]
-Kernel = Callable[[Floats, Floats], Floats]
-
-
-def polynomial(x: Floats, y: Floats) -> Floats:
-    """Return `(x . y / d + 1)^3`: (n, d), (m, d) -> (n, m). Binkowski et al. 2018, arXiv:1801.01401."""
-    return (x @ y.T / x.shape[1] + 1) ** 3
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Sums of a kernel over the pairs of items of two subjects: (n, n), and how many pairs those are: (n, n)."""
-
-    sums: Floats
-    counts: Floats
-
-    def mean(self, weights: Floats) -> Floats:
-        """Return the mean over all pairs, subjects weighted (b, n) -> (b,), without pairs of a subject's copies."""
-        return _weighted(self.sums, weights) / _weighted(self.counts, weights)
-
-
-def _weighted(sums: Floats, weights: Floats) -> Floats:
-    own = np.diag(sums)
-    return ((weights @ (sums - np.diag(own))) * weights).sum(1) + weights @ own
 
 
 @dataclass(frozen=True)
@@ -79,11 +57,10 @@ def kernel_distance(
     of_real: Sequence[str],
     kernel: Kernel = polynomial,
 ) -> Resampled:
-    """Return the unbiased squared kernel distance (KID, not times 1000) as a statistic of subjects.
+    """Return the kernel distance x 1000 as a statistic of subjects.
 
-    With each subject counted once it is `mean k(g, g') + mean k(r, r') - 2 mean k(g, r)`, pairs of an item with itself
-    left out. Needs two items or more of each set. Samples drawn without a subject get one for bookkeeping (that of the
-    cell they were drawn in).
+    With each subject counted once it is `metrics.sets.kernels.kid` with subjects. Samples that were drawn for nobody
+    belong to the subject of the cell that they were drawn in. NaN where fewer than two subjects count.
 
     Args:
         generated: Features (n, d).
@@ -101,9 +78,8 @@ def kernel_distance(
     names = sorted({*of_generated, *of_real})
     g, r = generated.astype(np.float64), real.astype(np.float64)
     in_g, in_r = _members(of_generated, names), _members(of_real, names)
-    gg, rr = _within(g, in_g, kernel), _within(r, in_r, kernel)
-    gr = Pairs(_sums(g, in_g, r, in_r, kernel), np.outer(in_g.sum(0), in_r.sum(0)))
-    return Resampled(tuple(names), lambda w: gg.mean(w) + rr.mean(w) - 2 * gr.mean(w))
+    gg, rr, gr = (_mean(*pair, kernel) for pair in ((g, in_g, g, in_g), (r, in_r, r, in_r), (g, in_g, r, in_r)))
+    return Resampled(tuple(names), lambda weights: SCALE * (gg(weights) + rr(weights) - 2 * gr(weights)))
 
 
 def _members(owners: Sequence[str], names: Sequence[str]) -> Floats:
@@ -111,12 +87,11 @@ def _members(owners: Sequence[str], names: Sequence[str]) -> Floats:
     return (np.asarray(owners)[:, None] == np.asarray(names)).astype(np.float64)
 
 
-def _sums(x: Floats, in_x: Floats, y: Floats, in_y: Floats, kernel: Kernel) -> Floats:
-    """Return the kernel summed over the items of each pair of subjects, a subject at a time to bound memory."""
-    return np.stack([kernel(x[mine > 0], y).sum(0) @ in_y for mine in in_x.T])
-
-
-def _within(x: Floats, members: Floats, kernel: Kernel) -> Pairs:
-    count = members.sum(0)
-    own = np.array([np.trace(kernel(x[mine > 0], x[mine > 0])) for mine in members.T])
-    return Pairs(_sums(x, members, x, members, kernel) - np.diag(own), np.outer(count, count) - np.diag(count))
+def _mean(x: Floats, in_x: Floats, y: Floats, in_y: Floats, kernel: Kernel) -> Statistic:
+    """Return the mean of the kernel over pairs of different subjects."""
+    # a subject at a time, to bound memory
+    sums = np.stack([kernel(x[mine > 0], y).sum(0) @ in_y for mine in in_x.T])
+    counts = np.outer(in_x.sum(0), in_y.sum(0))
+    for pairs in (sums, counts):
+        np.fill_diagonal(pairs, 0)
+    return lambda weights: ((weights @ sums) * weights).sum(1) / ((weights @ counts) * weights).sum(1)

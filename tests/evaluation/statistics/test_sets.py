@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from cmrgz.errors import DataError
+from cmrgz.evaluation.metrics.sets.kernels import kid
 from cmrgz.evaluation.statistics.bootstrap import bootstrap
 from cmrgz.evaluation.statistics.estimates import difference
-from cmrgz.evaluation.statistics.kernel import kernel_distance, polynomial
+from cmrgz.evaluation.statistics.kernel import kernel_distance
 from cmrgz.evaluation.statistics.permutation import permutation_test
 from cmrgz.evaluation.statistics.subsampling import subsampled
 
@@ -24,21 +25,18 @@ def flat(x: np.ndarray) -> np.ndarray:
     return x.reshape(-1, x.shape[-1])
 
 
-def kid(x: np.ndarray, y: np.ndarray) -> float:
-    n, m = len(x), len(y)
-    xx, yy = polynomial(x, x), polynomial(y, y)
-    within = (xx.sum() - np.trace(xx)) / (n * (n - 1)) + (yy.sum() - np.trace(yy)) / (m * (m - 1))
-    return float(within - 2 * polynomial(x, y).mean())
-
-
 def distance(x: np.ndarray, real: np.ndarray) -> object:
     return kernel_distance(flat(x), owners(x), flat(real), owners(real))
+
+
+def expected(x: np.ndarray, real: np.ndarray) -> float:
+    return kid(flat(x), flat(real), subjects=(owners(x), owners(real)))
 
 
 def test_the_distance_by_subject_is_the_unbiased_one() -> None:
     rng = np.random.default_rng(0)
     x, real = features(rng, each=3, at=0.3), features(rng)
-    assert bootstrap(distance(x, real).of, 20).point == pytest.approx(kid(flat(x), flat(real)))
+    assert bootstrap(distance(x, real).of, 20).point == pytest.approx(expected(x, real))
 
 
 def test_leaving_a_subject_out_leaves_out_its_images_on_both_sides() -> None:
@@ -47,7 +45,7 @@ def test_leaving_a_subject_out_leaves_out_its_images_on_both_sides() -> None:
     weights = np.ones((1, 20))
     weights[0, 5] = 0
     rest = np.delete(np.arange(20), 5)
-    assert distance(x, real).of(weights)[0] == pytest.approx(kid(flat(x[rest]), flat(real[rest])))
+    assert distance(x, real).of(weights)[0] == pytest.approx(expected(x[rest], real[rest]))
 
 
 def test_copies_of_a_subject_do_not_bias_a_resample() -> None:
@@ -66,7 +64,7 @@ def test_unequal_numbers_of_images_and_subjects_without_any() -> None:
     of_x, of_real = list("aaabbcccc"), list("aabbbccccddddd")
     found = kernel_distance(x, of_x, real, of_real)
     assert found.subjects == ("a", "b", "c", "d")
-    assert found.of(np.ones((1, 4)))[0] == pytest.approx(kid(x, real))
+    assert found.of(np.ones((1, 4)))[0] == pytest.approx(kid(x, real, subjects=(of_x, of_real)))
 
 
 def test_weights_of_some_subjects() -> None:
@@ -74,7 +72,7 @@ def test_weights_of_some_subjects() -> None:
     x, real = features(rng), features(rng)
     some = ["s03", "s01", "s07"]
     found = distance(x, real).among(some)(np.ones((1, 3)))[0]
-    assert found == pytest.approx(kid(flat(x[[1, 3, 7]]), flat(real[[1, 3, 7]])))
+    assert found == pytest.approx(expected(x[[1, 3, 7]], real[[1, 3, 7]]))
     with pytest.raises(DataError, match="no images"):
         distance(x, real).among(["s99"])
 
@@ -164,3 +162,8 @@ def test_too_few_subjects_for_halves(n: int) -> None:
 def test_an_undefined_half_is_said() -> None:
     interval = subsampled(lambda chosen: np.nan if 0 in chosen else 1.0, 10)
     assert np.isnan(interval.low) and interval.why == "not defined in each subset"
+
+
+def test_a_single_subject_has_no_distance() -> None:
+    x = np.random.default_rng(0).normal(size=(4, 3))
+    assert np.isnan(bootstrap(kernel_distance(x, ["a"] * 4, x, ["a"] * 4).of, 1).point)
