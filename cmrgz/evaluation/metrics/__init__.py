@@ -5,10 +5,22 @@ from dataclasses import replace
 import numpy as np
 
 from cmrgz.errors import DataError
-from cmrgz.evaluation.metrics import calibration, edges, errors, perceptual, proper, seam, sfrc, sharpness, structure
+from cmrgz.evaluation.metrics import (
+    anatomy,
+    calibration,
+    edges,
+    errors,
+    perceptual,
+    proper,
+    seam,
+    sfrc,
+    sharpness,
+    structure,
+    topology,
+)
 from cmrgz.evaluation.metrics.base import Metric, Ratio, Sampled
 
-FAMILIES = (errors, structure, perceptual, seam, sharpness, proper, calibration, edges, sfrc)
+FAMILIES = (errors, structure, perceptual, seam, sharpness, proper, calibration, edges, sfrc, anatomy, topology)
 
 FRAME_METRICS: dict[str, Metric] = {m.name: m for family in FAMILIES for m in family.METRICS}
 """The metrics of one frame, by name."""

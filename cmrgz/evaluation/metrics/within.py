@@ -21,11 +21,11 @@ def whole(frame: Sampled) -> Bools:
 def heart(frame: Sampled) -> Bools:
     """Return the hidden pixels of the heart: (h, w), none of them without a label or a segmenter.
 
-    The heart is what is annotated, else what the segmenter finds in the truth, and not a pixel more: a margin would
-    add lung, which is dark and easy.
+    The heart is what is annotated, else (no label, or an empty one: many scans have labels of some frames alone) what
+    the segmenter finds in the truth. Not a pixel more: a margin would add lung, which is dark and easy.
     """
-    label = frame.truth_segment if frame.label is None else frame.label
-    return np.zeros_like(frame.known) if label is None else frame.hidden & (label > 0)
+    labels = [label for label in (frame.label, frame.truth_segment) if label is not None and label.any()]
+    return frame.hidden & (labels[0] > 0) if labels else np.zeros_like(frame.known)
 
 
 @once

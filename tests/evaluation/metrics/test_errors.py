@@ -68,7 +68,12 @@ def test_the_heart_is_its_label_else_its_segment_else_unknown() -> None:
     worse = frame.drawn.copy()
     worse[:, 30:40, 30:60] = frame.truth[30:40, 30:60] + 0.1
     worse[:, 20:30, 20:30] = frame.truth[20:30, 20:30] + 0.01
-    for given, expected in (({"label": label, "truth_segment": segment}, 20), ({"truth_segment": segment}, 40)):
+    cases: list[tuple[Any, float]] = [
+        ({"label": label, "truth_segment": segment}, 20),
+        ({"truth_segment": segment}, 40),
+        ({"label": np.zeros_like(label), "truth_segment": segment}, 40),  # a frame that nobody annotated
+    ]
+    for given, expected in cases:
         changed = Sampled(frame.truth, frame.known, worse, **given)
         assert found(changed)["psnr-heart"] == pytest.approx(expected)
 
