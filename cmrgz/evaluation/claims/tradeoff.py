@@ -1,0 +1,86 @@
+"""C5: whether what is nearer to the truth looks less real, over the families."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from cmrgz.evaluation.claims.evidence import Evidence, Floats, Key, Missing, Verdict, agreement, between, outcome
+from cmrgz.evaluation.statistics.bootstrap import Bootstrap, Statistic, bootstrap
+from cmrgz.evaluation.statistics.estimates import mean, rank_correlation
+from cmrgz.evaluation.statistics.kernel import Resampled
+
+EXTRACTORS = 2
+TRADE_OFF = "across families, the nearer to the truth the less real the results look"
+
+
+def trade_off(evidence: Evidence) -> Verdict:
+    """Judge C5: Spearman's correlation across families of -RMSE in the hole and -KID, the mean over the ratios.
+
+    Supported where its interval lies below 0 by two extractors, refuted where it lies above: who is nearer to the truth
+    also looks more real. The interval is of percentiles, since ranks of a few families take few values. The effect is
+    the correlation itself, below 0 in the direction of the claim.
+    """
+    methods = tuple(dict.fromkeys(evidence.families.values()))
+    if len(methods) < 2:
+        raise Missing(f"2 families are needed, and there {'is' if len(methods) == 1 else 'are'} {len(methods)}")
+    found = _by_extractor(evidence, methods)
+    each = [b for b, _ in found.values()]
+    direction, p = agreement(each, EXTRACTORS, adjust=False)
+    intervals = {x: b.interval() for x, (b, _) in found.items()}
+    first, dominated = next(iter(found.items()))[0], next(iter(found.values()))[1]
+    why = f"by {first}, at {dominated} of the ratios a family is worse than another in both"
+    if direction > 0:
+        why = f"one family dominates: no trade-off here; {why}"
+    return Verdict("C5", TRADE_OFF, outcome(-direction), why, intervals[first], p, parts=tuple(intervals.items()))
+
+
+def _by_extractor(evidence: Evidence, methods: Sequence[str]) -> dict[str, tuple[Bootstrap, str]]:
+    """Return the correlation by each extractor, and the count of ratios at which a family is dominated."""
+    found = {}
+    for extractor, distances in evidence.kid.items():
+        both = {key: None for key in distances if key in evidence.mse}
+        try:
+            ratios = between(both, methods, 1)
+        except Missing:
+            continue
+        found[extractor] = _correlation(evidence, distances, methods, ratios)
+    if len(found) < EXTRACTORS:
+        raise Missing(f"{EXTRACTORS} extractors are needed that have seen all families, and there are {len(found)}")
+    return found
+
+
+def _correlation(
+    evidence: Evidence, distances: Mapping[Key, Resampled], methods: Sequence[str], ratios: Sequence[float]
+) -> tuple[Bootstrap, str]:
+    keys = [(m, r) for r in ratios for m in methods]
+    subjects = _shared(evidence, distances, keys)
+    error = [mean(np.array([evidence.mse[k][s] for s in subjects])) for k in keys]
+    distance = [distances[k].among(subjects) for k in keys]
+    shape = len(ratios), len(methods)
+
+    def statistic(weights: Floats) -> Floats:
+        x, y = (_table(of, weights, shape) for of in (error, distance))
+        return np.mean([rank_correlation(a, b) for a, b in zip(x, y, strict=True)], axis=0)
+
+    everybody = np.ones((1, len(subjects)))
+    x, y = (_table(of, everybody, shape)[:, 0] for of in (error, distance))
+    worse = [_dominated(a, b) for a, b in zip(x, y, strict=True)]
+    return bootstrap(statistic, len(subjects), corrected=False), f"{sum(worse)} of {len(ratios)}"
+
+
+def _table(each: Sequence[Statistic], weights: Floats, shape: tuple[int, int]) -> Floats:
+    """Return numbers of methods at ratios: (ratios, b, methods)."""
+    return np.stack([s(weights) for s in each]).reshape(*shape, -1).transpose(0, 2, 1)
+
+
+def _dominated(error: Floats, distance: Floats) -> bool:
+    """Return whether a method is worse than another one in both."""
+    return bool(((error[:, None] > error) & (distance[:, None] > distance)).any())
+
+
+def _shared(evidence: Evidence, distances: Mapping[Key, Resampled], keys: Sequence[Key]) -> list[str]:
+    finite = [{s for s, value in evidence.mse[k].items() if np.isfinite(value)} for k in keys]
+    found = sorted(set.intersection(*finite, *(set(distances[k].subjects) for k in keys)))
+    if len(found) < 2:
+        raise Missing(f"2 subjects with all results are needed, and there are {len(found)}")
+    return found
