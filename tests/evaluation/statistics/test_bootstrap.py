@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from cmrgz.evaluation.statistics.bootstrap import Bootstrap, bootstrap, draws
@@ -94,6 +96,16 @@ def test_the_p_value_is_the_level_at_which_the_interval_ends_at_the_null(null: f
 def test_intervals_of_a_skewed_mean_reach_further_to_the_long_side() -> None:
     interval = bootstrap(mean(skewed(40)), 40).interval()
     assert interval.high - interval.point > 1.1 * (interval.point - interval.low)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.floats(0.01, 100), st.floats(-100, 100), st.booleans(), st.integers(0, 99))
+def test_units_do_not_matter(scale: float, offset: float, flip: bool, seed: int) -> None:
+    x, sign = skewed(12, seed), -1 if flip else 1
+    plain, moved = (bootstrap(mean(v), 12, resamples=500) for v in (x, sign * scale * x + offset))
+    expected = sorted(sign * scale * v + offset for v in limits(plain))
+    np.testing.assert_allclose(limits(moved), expected, rtol=1e-6, atol=1e-6 * scale)
+    assert moved.p(sign * scale + offset) == pytest.approx(plain.p(1.0), rel=1e-6)
 
 
 def test_slopes_are_those_of_least_squares_of_each_subject() -> None:

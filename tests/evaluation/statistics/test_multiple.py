@@ -1,5 +1,9 @@
+from typing import Any
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cmrgz.evaluation.statistics.multiple import holm, holm_levels, tied
 
@@ -12,6 +16,14 @@ def test_holm_by_hand() -> None:
 def test_holm_leaves_out_what_was_not_tested_and_stops_at_one() -> None:
     np.testing.assert_allclose(holm([0.9, np.nan, 0.7]), [1, np.nan, 1])
     assert holm([]).shape == (0,) and np.isnan(holm([np.nan])).all()
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.randoms(use_true_random=False))
+def test_holm_never_helps_keeps_the_order_and_knows_no_position(p: list[float], random: Any) -> None:
+    adjusted, order = holm(p), random.sample(range(len(p)), len(p))
+    assert (adjusted >= np.array(p)).all() and adjusted.max() <= 1
+    assert (np.diff(adjusted[np.argsort(p, kind="stable")]) >= 0).all()
+    assert holm([p[i] for i in order]).tolist() == adjusted[order].tolist()
 
 
 def test_holm_levels_belong_to_the_steps() -> None:
