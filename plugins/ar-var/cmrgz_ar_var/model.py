@@ -11,7 +11,8 @@ from cmrgz.latents import known_positions, position_pixels, smooth_fill, trainin
 from cmrgz.model import Condition, Model, Progress
 from cmrgz.options import Range
 from cmrgz.rng import Streams, derive
-from cmrgz.tokens.head import DepthHead, FrozenHead
+from cmrgz.tokens.head import DepthHead
+from cmrgz.tokens.network import Logits
 from cmrgz.tokens.sampling import draw
 from cmrgz.tokens.scales import Coded, ScaleTokenizer, check_grid, known_cells
 from cmrgz_ar_var.network import ScaleTransformer, Shape, Sight
@@ -145,8 +146,7 @@ class ScaleModel(Model):
                 depth = min(levels, depth) or depth
             u = rng.uniform(states.shape[1], depth).to(x.device)
             cells = known_cells(given, stride)
-            head = FrozenHead(self.network.head(scale))
-            drawn = draw_hidden(head, states, cells.flatten(1), u, temperature, top_k, top_p)
+            drawn = draw_hidden(self.network.frozen_head(scale), states, cells.flatten(1), u, temperature, top_k, top_p)
             rest = torch.where(given[:, None], exact - total, 0.0)
             forced = tokenizer.quantise(tokenizer.pool(rest, scale), scale)[..., :depth]
             codes = torch.where(cells[..., None], forced, drawn.unflatten(1, cells.shape[1:]))
@@ -188,14 +188,14 @@ def _asked(known: Tensor, rng: Streams, half: bool) -> Tensor:
 
 
 def draw_hidden(
-    head: FrozenHead, states: Tensor, known: Tensor, u: Tensor, temperature: float, top_k: int, top_p: float
+    logits: Logits, states: Tensor, known: Tensor, u: Tensor, temperature: float, top_k: int, top_p: float
 ) -> Tensor:
     """Return codes (b, n, levels) drawn at the hidden cells, 0 or what is no use at known ones.
 
     In calls of one shape: an item's bits do not depend on how many hidden cells its neighbours have.
 
     Args:
-        head: Gives the logits.
+        logits: Gives them.
         states: (b, n, d) features.
         known: (b, n) bool.
         u: (b, n, levels) in [0, 1): one number for each code.
@@ -212,7 +212,7 @@ def draw_hidden(
         numbers = u.gather(1, at.expand(-1, -1, u.shape[-1]))
         codes = at[..., :0]
         for level in range(u.shape[-1]):
-            code = draw(head(own, codes, level), numbers[..., level], temperature, top_k, top_p)
+            code = draw(logits(own, codes, level), numbers[..., level], temperature, top_k, top_p)
             codes = torch.cat([codes, code[..., None]], -1)
         result.scatter_(1, at.expand(-1, -1, u.shape[-1]), codes)
     return result

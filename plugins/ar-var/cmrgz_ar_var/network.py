@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from cmrgz.conditions import ConditionEmbedding
 from cmrgz.model import Condition
-from cmrgz.tokens.head import DepthHead
+from cmrgz.tokens.head import DepthHead, FrozenHead
 from cmrgz.tokens.layers import GridRotary, Rotation, Whitening, normalised
+from cmrgz.tokens.network import Logits
 from cmrgz_ar_var import SPEC
 from cmrgz_ar_var.layers import BlockLayer, DrawnSquares, Seen, Squares
 
@@ -98,6 +99,10 @@ class ScaleTransformer(nn.Module):
         module = self.heads[scale]
         assert isinstance(module, DepthHead)
         return module
+
+    def frozen_head(self, scale: int) -> Logits:
+        """Return what gives the logits of a scale, for many calls between which no weight changes."""
+        return FrozenHead(self.head(scale))
 
     def fit(self, scale: int, vectors: Tensor, codes: Tensor, features: Tensor) -> None:
         """Set the statistics of a scale from a training sample.
