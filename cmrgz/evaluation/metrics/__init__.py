@@ -1,5 +1,6 @@
 """Metrics: one file each, or one family of closely related ones; `FRAME_METRICS` is the table of those of a frame."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from cmrgz.evaluation.metrics import (
     calibration,
     edges,
     errors,
+    lpips,
     perceptual,
     proper,
     seam,
@@ -22,7 +24,10 @@ from cmrgz.evaluation.metrics.base import Metric, Ratio, Sampled
 
 FAMILIES = (errors, structure, perceptual, seam, sharpness, proper, calibration, edges, sfrc, anatomy, topology)
 
-FRAME_METRICS: dict[str, Metric] = {m.name: m for family in FAMILIES for m in family.METRICS}
+FRAME_METRICS: dict[str, Metric] = {
+    m.name: m
+    for m in (*(m for family in FAMILIES for m in family.METRICS), *lpips.metrics(os.environ.get(lpips.VARIABLE)))
+}
 """The metrics of one frame, by name."""
 
 RATIOS: dict[str, Ratio] = {r.name: r for family in (seam, sharpness, calibration) for r in family.RATIOS}

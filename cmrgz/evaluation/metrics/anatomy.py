@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
+from scipy.spatial import KDTree
 
 from cmrgz.evaluation.metrics.base import Bools, Labels, Metric, Sampled
 
@@ -77,8 +77,8 @@ def _area(labels: Labels, part: str, spacing: float) -> float:
 
 def _hd95(a: NDArray[np.intp], b: NDArray[np.intp]) -> float:
     """Return the distance of two sets of points (n, 2), in pixels."""
-    apart = cdist(a, b)
-    return float(max(np.percentile(apart.min(1), 95), np.percentile(apart.min(0), 95)))
+    nearest = KDTree(b).query(a)[0], KDTree(a).query(b)[0]
+    return float(max(np.percentile(distance, 95) for distance in nearest))
 
 
 METRICS = tuple(
