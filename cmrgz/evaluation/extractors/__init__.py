@@ -1,0 +1,120 @@
+"""Extractors: from images to features. Each image by itself, bits that no other image moves, nothing is downloaded.
+
+Three need no file and are the default. Others are networks of ImageNet or radiology whose weights the user has:
+`dinov2=FILE`, `resnet50=FILE`, `inception=FILE`. Features are raw here; `sets.Space` brings them to one unit.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmrgz.errors import DataError, UsageError, did_you_mean
+
+__all__ = ["DEFAULT", "EXTRACTORS", "LOCAL", "Extractor", "open_extractor"]
+
+Images = NDArray[np.floating[Any]]
+Features = NDArray[np.float32]
+SMALLEST = 32
+"""Pixels each way that every extractor needs."""
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A function from images to features, and what identifies it.
+
+    Attributes:
+        name: For example `radiomics`.
+        identity: The sha256 of its weights, or its version: results of two identities do not compare.
+        of: From (n, h, w) in [0, 1] to (n, d).
+        names: (d,) of the features, where they have any.
+    """
+
+    name: str
+    identity: str
+    of: Callable[[Images], Features]
+    names: tuple[str, ...] = ()
+
+    def __call__(self, images: Images) -> Features:
+        """Return the features of images.
+
+        Args:
+            images: (n, h, w) in [0, 1], scaled once per scan, at least 32 pixels each way.
+
+        Returns:
+            (n, d) float32.
+
+        Raises:
+            DataError: `shape-mismatch`, `nonfinite` or `range`.
+        """
+        if images.ndim != 3 or not len(images) or min(images.shape[1:]) < SMALLEST:
+            facts = f"got {images.shape}"
+            raise DataError("shape-mismatch", self.name, f"expected (n, h, w) of {SMALLEST} pixels or more", facts)
+        if not np.isfinite(images).all():
+            raise DataError("nonfinite", self.name, "an image has a value that is NaN or infinite")
+        if images.min() < 0 or images.max() > 1:
+            facts = f"from {images.min():.3g} to {images.max():.3g}"
+            raise DataError("range", self.name, "images must be in [0, 1]", facts)
+        return self.of(images)
+
+
+def open_extractor(text: str) -> Extractor:
+    """Return an extractor by its name, or `name=FILE` for one of a local weights file.
+
+    Raises:
+        UsageError: `unknown-extractor`, or `missing-value` for a name that needs a file and has none.
+        CheckpointError: The file is missing, damaged, not safetensors, or holds other weights.
+    """
+    name, equals, path = text.partition("=")
+    if name in LOCAL:
+        if not path:
+            what = f"'{name}' needs a safetensors file of its weights, nothing is downloaded"
+            raise UsageError("missing-value", "extractor", what, hint=f"write {name}=FILE")
+        return LOCAL[name](Path(path))
+    if name not in EXTRACTORS or equals:
+        hint = did_you_mean(name, [*EXTRACTORS, *(f"{local}=FILE" for local in LOCAL)])
+        raise UsageError("unknown-extractor", "extractor", f"there is no '{text}'", hint=hint)
+    return EXTRACTORS[name]()
+
+
+def _radiomics() -> Extractor:
+    from cmrgz.evaluation.extractors.radiomics import NAMES, VERSION, radiomics
+
+    return Extractor("radiomics", VERSION, radiomics, NAMES)
+
+
+def _random() -> Extractor:
+    from cmrgz.evaluation.extractors.random_network import RandomNetwork
+
+    network = RandomNetwork()
+    return Extractor("random", network.sha256, network.features)
+
+
+def _segmenter() -> Extractor:
+    from cmrgz.evaluation.segmenter import Segmenter
+
+    segmenter = Segmenter.open()
+    return Extractor("segmenter", segmenter.sha256, segmenter.features)
+
+
+def _local(name: str) -> Callable[[Path], Extractor]:
+    def opened(path: Path) -> Extractor:
+        from cmrgz.evaluation.extractors.local import load
+
+        features, sha256 = load(name, path)
+        return Extractor(name, sha256, features)
+
+    return opened
+
+
+EXTRACTORS: dict[str, Callable[[], Extractor]] = {"segmenter": _segmenter, "radiomics": _radiomics, "random": _random}
+"""Those that need no file, by name; torch is imported when one that needs it is opened."""
+
+LOCAL: dict[str, Callable[[Path], Extractor]] = {name: _local(name) for name in ("dinov2", "resnet50", "inception")}
+"""Those of a local weights file, by name."""
+
+DEFAULT = ("segmenter", "radiomics", "random")
+"""A ranking counts only if two of three extractors agree."""

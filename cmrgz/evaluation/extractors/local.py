@@ -1,0 +1,85 @@
+"""Extractors whose weights the user has: a safetensors file and one of the networks here, nothing is run from a file.
+
+TorchScript and pickles run code when they are read, and so does `torch.export`: it falls back to a full unpickling, and
+gives the text of symbolic sizes to an evaluator. So a file holds tensors alone. To make one, in a trusted place:
+`safetensors.torch.save_file({k: v.contiguous() for k, v in model.state_dict().items()}, "weights.safetensors")`.
+"""
+
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cmrgz import weights
+from cmrgz.errors import CheckpointError
+from cmrgz.evaluation.extractors import inception, resnet, vision_transformer
+
+MOST = 2 << 30
+"""Bytes of the largest file that is read."""
+COUNTER = "num_batches_tracked"
+Features = Callable[[NDArray[Any]], NDArray[np.float32]]
+
+MODULES = {"dinov2": vision_transformer, "resnet50": resnet, "inception": inception}
+"""Where a network, its input and the tensors that it does not need are described."""
+
+
+def load(name: str, path: Path) -> tuple[Features, str]:
+    """Return a function from images (n, h, w) in [0, 1] to features, and the sha256 of its file.
+
+    Args:
+        name: `dinov2`, `resnet50` or `inception`.
+        path: A safetensors file.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, not safetensors, or holds other weights.
+    """
+    data = weights.read_bytes(path, MOST)
+    if len(data) > 8 and data[8:9] != b"{":
+        what = "expected safetensors: pickles, TorchScript and exported programs run code when they are loaded"
+        raise CheckpointError(
+            "unsafe-pickle", str(path), what, hint="save its tensors as safetensors in a trusted place"
+        )
+    layout = _needed(weights.inspect(data, str(path)), MODULES[name].HEADS)
+    with torch.random.fork_rng(devices=[]):
+        network = _network(name, layout, str(path))
+    expected = {key: value for key, value in network.state_dict().items() if not key.endswith(COUNTER)}
+    weights.check_expected(layout, expected, str(path))
+    network.load_state_dict(weights.tensors(data, layout, str(path)), strict=False)
+    return partial(_features, network.requires_grad_(False).eval(), MODULES[name]), hashlib.sha256(data).hexdigest()
+
+
+def _needed(layout: weights.Layout, heads: tuple[str, ...]) -> weights.Layout:
+    """Leave out what only classifying or training needs."""
+    slots = {k: slot for k, slot in layout.slots.items() if not k.startswith(heads) and not k.endswith(COUNTER)}
+    return weights.Layout(slots, layout.data)
+
+
+def _network(name: str, layout: weights.Layout, where: str) -> nn.Module:
+    if name != "dinov2":
+        return resnet.ResNet50() if name == "resnet50" else inception.Inception()
+    token = layout.slots.get("embeddings.cls_token")
+    depth = sum(key.endswith(".norm1.weight") for key in layout.slots)
+    if token is None or len(token.shape) != 3 or not 0 < token.shape[2] <= 1536 or token.shape[2] % 64 or depth > 40:
+        what = "not the tensors of DINOv2: no class token of a width that is a multiple of 64"
+        raise CheckpointError("unexpected-keys", where, what)
+    return vision_transformer.DinoV2(token.shape[2], depth)
+
+
+def _features(network: nn.Module, module: Any, images: NDArray[Any]) -> NDArray[np.float32]:
+    """Return (n, d), one call an image: bits do not depend on the others."""
+    x = torch.from_numpy(np.array(images, np.float32))[:, None]
+    with torch.inference_mode():
+        return torch.cat([network(_input(item, module)) for item in x.split(1)]).numpy()
+
+
+def _input(x: Tensor, module: Any) -> Tensor:
+    """Return an image (1, 1, h, w) in [0, 1] as what a network of colour photographs takes."""
+    mean, spread = (torch.tensor(values).view(1, 3, 1, 1) for values in (module.MEAN, module.SPREAD))
+    return (F.interpolate(x, (module.SIDE, module.SIDE), mode="bilinear") - mean) / spread
