@@ -43,9 +43,12 @@ def measure(frame: Sampled) -> dict[str, float]:
         frame: A frame with one sample or more.
 
     Raises:
-        DataError: `shape-mismatch`.
+        DataError: `shape-mismatch`, or `nonfinite` for a truth or a sample with a NaN, of which some metrics would
+            still make a number that looks like one.
     """
     _check(frame)
+    if not (np.isfinite(frame.truth).all() and np.isfinite(frame.drawn).all()):
+        raise DataError("nonfinite", "metrics", "the truth or a sample has a NaN or an infinite value")
     exact = replace(frame, truth=frame.truth.astype(np.float64), drawn=frame.drawn.astype(np.float64))
     with np.errstate(divide="raise", invalid="raise"):  # an undefined metric says NaN itself
         return {m.name: float(m.of(exact)) for m in FRAME_METRICS.values() if len(frame.drawn) >= m.least}

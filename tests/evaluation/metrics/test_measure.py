@@ -78,6 +78,14 @@ def test_shapes_must_agree(change: dict[str, Any]) -> None:
         measure(replace(drawn(2), **change))
 
 
+@pytest.mark.parametrize("name", ["truth", "drawn"])
+def test_what_is_not_a_number_is_refused(name: str) -> None:
+    frame = drawn(2)
+    getattr(frame, name)[..., 3, 3] = np.nan
+    with pytest.raises(DataError, match="nonfinite"):
+        measure(frame)
+
+
 def test_the_table_does_not_import_torch() -> None:
     code = "import sys, cmrgz.evaluation.metrics as m; assert m.FRAME_METRICS and 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
