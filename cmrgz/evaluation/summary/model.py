@@ -283,6 +283,7 @@ class Summary:
     claims: tuple[ClaimRow, ...] = ()
     failures: tuple[str, ...] = ()
     _lookup: dict[tuple[str, str, str], Estimate] = field(default_factory=dict, repr=False, compare=False)
+    _sets: dict[tuple[str, str, str, str, int], SetRow] = field(default_factory=dict, repr=False, compare=False)
 
     def estimate(self, method: str, mask: str, metric: str) -> Estimate | None:
         """Return an estimate, or None where there is none."""
@@ -292,6 +293,6 @@ class Summary:
 
     def set_row(self, method: str, mask: str, extractor: str, metric: str, average: int = 1) -> SetRow | None:
         """Return a set metric, or None where there is none."""
-        wanted = (method, mask, extractor, metric, average)
-        own = (row for row in self.sets if (row.method, row.mask, row.extractor, row.metric, row.average) == wanted)
-        return next(own, None)
+        if not self._sets:
+            self._sets.update({(r.method, r.mask, r.extractor, r.metric, r.average): r for r in self.sets})
+        return self._sets.get((method, mask, extractor, metric, average))
