@@ -16,8 +16,10 @@ from torch.nn import functional as F
 from cmrgz.errors import PluginError, UsageError
 from cmrgz.model import CodeTokenizer, Condition
 from cmrgz.rng import Streams
+from cmrgz.tokens.codes import CodeModel
+from cmrgz.tokens.masked import MaskedTokenModel
 from cmrgz.tokens.model import TokenModel
-from cmrgz.tokens.network import CausalNetwork
+from cmrgz.tokens.network import CausalNetwork, CodeNetwork, MaskedNetwork
 
 MOST_ENTRIES = 1 << 22
 """Of the table of all marginals."""
@@ -154,6 +156,39 @@ def symbol_codes(symbols: Tensor, vocab: int, levels: int) -> Tensor:
     return symbols[..., None] // place % vocab
 
 
+def vector_symbols(vectors: Tensor, vocab: int, levels: int) -> Tensor:
+    """Return the symbols (...) of vectors (..., levels * vocab), -1 for one that is no one-hot code."""
+    hot = vectors.unflatten(-1, (levels, vocab))
+    place = vocab ** torch.arange(levels - 1, -1, -1, device=vectors.device)
+    valid = ((hot == 0) | (hot == 1)).all(-1).all(-1) & (hot.sum(-1) == 1).all(-1)
+    return torch.where(valid, (hot.argmax(-1) * place).sum(-1), -1)
+
+
+class _FieldNetwork(CodeNetwork):
+    """The conditionals of a `CodeField`."""
+
+    def __init__(self, field: CodeField) -> None:
+        super().__init__()
+        self.n, self.vocab, self.levels, self.symbols = field.n, field.vocab, field.levels, field.symbols
+        self.table = nn.Parameter(torch.from_numpy(field.marginals().ravel()), requires_grad=False)
+        self.register_buffer("stride", (field.symbols + 1) ** torch.arange(field.n - 1, -1, -1))
+
+    def law(self, digits: Tensor, targets: Tensor) -> Tensor:
+        """Return log p(symbol) (b, m, symbols) of targets (b, m) given digits (b, n); `symbols` is one that is not."""
+        stride = self.get_buffer("stride")
+        own = torch.arange(self.symbols, device=targets.device) - digits.gather(1, targets)[..., None]
+        share = self.table[(digits * stride).sum(1)[:, None, None] + own * stride[targets][..., None]]
+        return (share / share.sum(-1, keepdim=True)).log()
+
+    def logits(self, features: Tensor, codes: Tensor, level: int) -> Tensor:
+        """Return the log-probabilities (..., vocab) of the code at a level; see `CausalNetwork`."""
+        rest = features.unflatten(-1, (self.vocab, -1))
+        for earlier in range(level):
+            index = codes[..., earlier, None, None].expand(*rest.shape[:-2], 1, rest.shape[-1])
+            rest = rest.gather(-2, index).squeeze(-2).unflatten(-1, (self.vocab, -1))
+        return rest.logsumexp(-1).log_softmax(-1)
+
+
 @dataclass
 class OracleCache:
     """What an oracle was given: symbols and positions (b, n + 1) by slot. Symbol -1 is a vector that means nothing."""
@@ -162,17 +197,11 @@ class OracleCache:
     positions: Tensor
 
 
-class OracleNetwork(CausalNetwork[OracleCache]):
+class OracleNetwork(_FieldNetwork, CausalNetwork[OracleCache]):
     """Gives the exact conditionals of a `CodeField`; features are log p(symbol of the target | content seen).
 
     It is strict: to let it see a slot to which no one-hot vector was written is an error, as a decoder must not.
     """
-
-    def __init__(self, field: CodeField) -> None:
-        super().__init__()
-        self.n, self.vocab, self.levels, self.symbols = field.n, field.vocab, field.levels, field.symbols
-        self.table = nn.Parameter(torch.from_numpy(field.marginals().ravel()), requires_grad=False)
-        self.register_buffer("stride", (field.symbols + 1) ** torch.arange(field.n - 1, -1, -1))
 
     def start(self, batch: int, n: int, condition: Condition | None, hints: Tensor | None = None) -> OracleCache:
         """Return an empty cache; see `CausalNetwork`. Neither conditions nor hints matter."""
@@ -182,10 +211,7 @@ class OracleNetwork(CausalNetwork[OracleCache]):
 
     def extend(self, cache: OracleCache, vectors: Tensor, positions: Tensor, slots: Tensor) -> None:
         """Write content to slots; see `CausalNetwork`."""
-        hot = vectors.unflatten(-1, (self.levels, self.vocab))
-        place = self.vocab ** torch.arange(self.levels - 1, -1, -1, device=vectors.device)
-        valid = ((hot == 0) | (hot == 1)).all(-1).all(-1) & (hot.sum(-1) == 1).all(-1)
-        cache.symbols.scatter_(1, slots, torch.where(valid, (hot.argmax(-1) * place).sum(-1), -1))
+        cache.symbols.scatter_(1, slots, vector_symbols(vectors, self.vocab, self.levels))
         cache.positions.scatter_(1, slots, positions)
 
     def select(self, cache: OracleCache, rows: Tensor) -> None:
@@ -203,11 +229,7 @@ class OracleNetwork(CausalNetwork[OracleCache]):
             raise PluginError("plugin-output", "oracle", "is shown a slot that holds no content")
         digits = targets.new_full((len(targets), self.n + 1), self.symbols)
         digits.scatter_(1, torch.where(seen, cache.positions, self.n), cache.symbols)
-        stride = self.get_buffer("stride")
-        known = (digits[:, : self.n] * stride).sum(1)
-        own = torch.arange(self.symbols, device=targets.device) - digits.gather(1, targets)[..., None]
-        share = self.table[known[:, None, None] + own * stride[targets][..., None]]
-        return (share / share.sum(-1, keepdim=True)).log()
+        return self.law(digits[:, : self.n], targets)
 
     def train_states(
         self,
@@ -225,13 +247,22 @@ class OracleNetwork(CausalNetwork[OracleCache]):
         targets = order.gather(1, slots)
         return torch.cat([self(cache, targets[:, i : i + 1], slots[:, i]) for i in range(slots.shape[1])], 1)
 
-    def logits(self, features: Tensor, codes: Tensor, level: int) -> Tensor:
-        """Return the log-probabilities (..., vocab) of the code at a level; see `CausalNetwork`."""
-        rest = features.unflatten(-1, (self.vocab, -1))
-        for earlier in range(level):
-            index = codes[..., earlier, None, None].expand(*rest.shape[:-2], 1, rest.shape[-1])
-            rest = rest.gather(-2, index).squeeze(-2).unflatten(-1, (self.vocab, -1))
-        return rest.logsumexp(-1).log_softmax(-1)
+
+class OracleMaskedNetwork(_FieldNetwork, MaskedNetwork):
+    """As `OracleNetwork`, for what is shown at any positions."""
+
+    def forward(self, vectors: Tensor, shown: Tensor, condition: Condition | None, hints: Tensor | None) -> Tensor:
+        """Return log-probabilities (b, n, symbols) of all positions; see `MaskedNetwork`.
+
+        Raises:
+            PluginError: `plugin-output`: a position that is shown has no content.
+        """
+        del condition, hints
+        symbols = vector_symbols(vectors, self.vocab, self.levels)
+        if bool((shown & (symbols < 0)).any()):
+            raise PluginError("plugin-output", "oracle", "is shown a position that holds no content")
+        every = torch.arange(self.n, device=shown.device).expand_as(shown)
+        return self.law(torch.where(shown, symbols, self.symbols), every)
 
 
 def oracle_model(field: CodeField, raster_share: float = 0.1, level_decay: float = 1.0) -> TokenModel:
@@ -240,22 +271,28 @@ def oracle_model(field: CodeField, raster_share: float = 0.1, level_decay: float
     return TokenModel(OracleNetwork(field), tokenizer, raster_share, level_decay).eval()
 
 
+def masked_oracle_model(field: CodeField) -> MaskedTokenModel:
+    """Return the perfect bidirectional token model of a field, in eval mode."""
+    tokenizer = SymbolTokenizer(field.vocab, field.levels)
+    return MaskedTokenModel(OracleMaskedNetwork(field), tokenizer, level_decay=1.0).eval()
+
+
 def draw_hidden(
-    model: TokenModel, symbols: Ints, known: NDArray[np.bool_], grid: tuple[int, int], rng: Streams, **options: Any
+    model: CodeModel, symbols: Ints, known: NDArray[np.bool_], grid: tuple[int, int], rng: Streams, **options: Any
 ) -> Ints:
     """Return draws (len(rng), hidden) of the hidden symbols of one grid, given those `known`, through `sample`.
 
     Args:
-        model: From `oracle_model`.
+        model: From `oracle_model` or `masked_oracle_model`.
         symbols: A grid (n,); only the known ones are shown to the model.
         known: (n,) bool.
         grid: Rows and columns.
         rng: One stream a draw.
-        options: Of `TokenModel.sample`.
+        options: Of the model's `sample`.
     """
     tokenizer = model.tokenizer
     if not isinstance(tokenizer, SymbolTokenizer):
-        raise UsageError("range", "model", "must be one of oracle_model")
+        raise UsageError("range", "model", "must be an oracle")
     given = torch.from_numpy(known).reshape(1, 1, *grid).expand(len(rng), -1, -1, -1)
     x = tokenizer.pixels(torch.from_numpy(symbols)).reshape(1, 1, *grid).where(given, 0.0)
     drawn = tokenizer.symbols(model.sample(x, given, rng=rng, **options))

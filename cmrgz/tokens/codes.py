@@ -20,6 +20,10 @@ def flat(grid: Tensor) -> Tensor:
     return grid.flatten(2).transpose(1, 2)
 
 
+MEAN_DRAWS = 8
+"""Draws over which an expected vector is averaged."""
+
+
 @dataclass(frozen=True)
 class Truncation:
     """How codes are drawn from logits: see `sampling.draw`."""
@@ -161,15 +165,17 @@ class Drawer:
         return Proposal(torch.stack(parts).sum(0), score, entropy)
 
     def mean(self, states: Tensor, positions: Tensor) -> Tensor:
-        """Return the expected vectors (b, m, c): the mean over each level's codes given those drawn before it.
+        """Return the expected vectors (b, m, c).
 
-        Its own mean is that of the model (Rao-Blackwell, level by level).
+        The mean over each level's codes given those drawn before it, and that over draws that are spread evenly: its
+        own mean is that of the model (Rao-Blackwell, level by level).
         """
         every = torch.arange(self.tokenizer.vocab, device=states.device)
-        total: Tensor | float = 0.0
-        for level, (_, logits) in enumerate(self._levels(states, positions)):
-            total = total + logits.float().softmax(-1) @ self.tokenizer.embed(every, level)
-        return torch.as_tensor(total)
+        parts = []
+        for k in range(MEAN_DRAWS):
+            for level, (_, logits) in enumerate(self._levels(states, positions, k / MEAN_DRAWS)):
+                parts.append(logits.float().softmax(-1) @ self.tokenizer.embed(every, level) / MEAN_DRAWS)
+        return torch.stack(parts).sum(0)
 
     def log_prob(self, states: Tensor, codes: Tensor) -> Tensor:
         """Return the log-probability (b, m) of codes (b, m, levels), whatever temperature and truncation are."""
@@ -179,12 +185,16 @@ class Drawer:
             total = total + share.gather(-1, codes[..., level, None])[..., 0]
         return total
 
-    def _levels(self, states: Tensor, positions: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Draw level after level; yield the codes (b, m) and the logits (b, m, vocab) they were drawn from."""
+    def _levels(self, states: Tensor, positions: Tensor, turn: float = 0.0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Draw level after level; yield the codes (b, m) and the logits (b, m, vocab) they were drawn from.
+
+        The numbers are moved around the unit circle by `turn`.
+        """
         codes = torch.zeros(*positions.shape, 0, dtype=torch.long, device=states.device)
         for level in range(self.u.shape[-1]):
             logits = self.logits(states, codes, level)
             number = self.u[..., level].gather(1, positions)
+            number = (number + turn) % 1 if turn else number
             code = draw(logits, number, self.how.temperature, self.how.top_k, self.how.top_p)
             codes = torch.cat([codes, code[..., None]], -1)
             yield code, logits
