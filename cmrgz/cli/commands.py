@@ -10,7 +10,7 @@ import typer
 import typer.core
 
 from cmrgz import __version__, errors
-from cmrgz.cli import data, env, generate, inpaint, models, plugins, train
+from cmrgz.cli import data, env, evaluate, generate, inpaint, models, plugins, train
 
 GLOBAL = ("--debug", "--quiet", "-q", "--verbose", "-v")
 
@@ -49,6 +49,7 @@ app = typer.Typer(
 
 app.add_typer(data.app, name="data", cls=Commands, no_args_is_help=False)
 app.add_typer(plugins.app, name="plugins", cls=Commands, no_args_is_help=False)
+app.add_typer(evaluate.app, name="evaluate", help="Compare models, with what bounds them, and write a report.")
 app.command("inpaint")(inpaint.command)
 app.command("generate")(generate.command)
 app.command("train")(train.command)

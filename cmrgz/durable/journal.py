@@ -144,6 +144,19 @@ def read_journal(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return _parse(data, os.fspath(path))[0]
 
 
+def salvage(path: str | os.PathLike[str]) -> tuple[list[bytes], int]:
+    """Return the good lines of a log, each with its end, and how many are bad; the file is not changed.
+
+    Raises:
+        ResourceError: `permission` or `io`.
+    """
+    with reported(path):
+        lines = Path(path).read_bytes().split(b"\n")
+    lines = [line for line in lines if line.strip(b"\0")]
+    good = [line + b"\n" for line in lines if _decode(line) is not None]
+    return good, len(lines) - len(good)
+
+
 def _encode(record: Mapping[str, Any]) -> bytes:
     body = json.dumps(record, separators=(",", ":"), sort_keys=True).encode()
     return b'%s%08x"%s%s\n' % (START, zlib.crc32(body), b"," if record else b"", body[1:])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cmrgz import __version__
 from cmrgz.errors import PluginError
 from cmrgz.evaluation.cells import Unit
+from cmrgz.evaluation.extractors import Extractor
 from cmrgz.evaluation.frames import Frame, digest, stacked
 from cmrgz.evaluation.methods import Draws
 from cmrgz.evaluation.metrics import FRAME_METRICS, measure
@@ -27,8 +28,6 @@ SPREAD = 4.0
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
-Extract = Any
-"""From images (n, h, w) in [0, 1] to features (n, d)."""
 
 
 @dataclass
@@ -42,13 +41,14 @@ class Judge:
     """
 
     segmenter: Any = None
-    extractors: Mapping[str, Extract] = field(default_factory=dict)
+    extractors: Mapping[str, Extractor] = field(default_factory=dict)
     shown: frozenset[str] = frozenset()
 
     @property
     def revision(self) -> str:
         """What a number depends on beside method, mask, seed and frame: code, metrics and the networks that measure."""
-        networks = [None if self.segmenter is None else self.segmenter.sha256, sorted(self.extractors)]
+        segmenter = None if self.segmenter is None else self.segmenter.sha256
+        networks = [segmenter, sorted((name, extract.identity) for name, extract in self.extractors.items())]
         return digest([__version__, sorted(FRAME_METRICS), networks])
 
     def run(self, unit: Unit, leak: bool = False) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
@@ -89,6 +89,9 @@ class Judge:
             "metrics": np.array([[row[name] for name in names] for row in rows]),
             "known_sha1": np.array([sha1(np.packbits(k).tobytes()).hexdigest()[:16] for k in known]),
             "hidden": 1 - known.mean((1, 2)),
+            "low": samples.min((0, 2, 3)),
+            "high": samples.max((0, 2, 3)),
+            "exact": (~known | (samples == truth)).all((0, 2, 3)),
         }
         return arrays | _places(unit.frames) | self._features(samples) | self._pictures(unit, known, samples)
 

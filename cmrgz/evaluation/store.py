@@ -7,23 +7,21 @@ A cell is done when its line is in the journal; the file was written before. Kil
 hand and nothing else.
 """
 
-import io
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from cmrgz.durable import Journal, atomic_write, read_journal, remove_stale
+from cmrgz.durable import Journal, atomic_write, read_journal, remove_stale, salvage
+from cmrgz.durable.arrays import unpack
 from cmrgz.errors import CheckpointError
 
 JOURNAL, RESULTS = "cells.jsonl", "results"
-
-Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,8 @@ class Store:
         (root / RESULTS).mkdir(parents=True, exist_ok=True)
         for folder in (root / RESULTS).iterdir():
             remove_stale(folder)
-        self._journal = Journal(root / JOURNAL)
+        with _repairable(root):
+            self._journal = Journal(root / JOURNAL)
         self.lines = read_lines(root)
 
     def __enter__(self) -> "Store":
@@ -116,13 +115,37 @@ def read_lines(root: Path) -> list[Line]:
     Raises:
         CheckpointError: `log-corrupt`; where is `path:line`.
     """
-    path = root / JOURNAL
+    with _repairable(root):
+        records = read_journal(root / JOURNAL)
+    return [Line(r["unit"], tuple(r["cells"]), r["sha256"], r["facts"]) for r in records]
+
+
+@contextmanager
+def _repairable(root: Path) -> Iterator[None]:
+    """Say how to repair a damaged journal."""
     try:
-        records = read_journal(path)
+        yield
     except CheckpointError as error:
         hint = f"run: cmrgz evaluate repair {os.fspath(root)}"
         raise CheckpointError(error.code, error.where, error.what, error.facts, hint) from error
-    return [Line(r["unit"], tuple(r["cells"]), r["sha256"], r["facts"]) for r in records]
+
+
+def repair(root: Path) -> tuple[int, int]:
+    """Take damaged lines out of the journal; the old one is kept as `cells.jsonl.damaged`.
+
+    Returns:
+        How many lines were kept and dropped.
+
+    Raises:
+        UsageError: `exists`: a damaged journal was set aside before.
+        ResourceError: The folder cannot be written.
+    """
+    path = root / JOURNAL
+    good, bad = salvage(path)
+    if bad:
+        atomic_write(path.with_suffix(".jsonl.damaged"), path.read_bytes())
+        atomic_write(path, b"".join(good), overwrite=True)
+    return len(good), bad
 
 
 def read_results(root: Path, line: Line) -> dict[str, NDArray[Any]]:
@@ -139,20 +162,7 @@ def read_results(root: Path, line: Line) -> dict[str, NDArray[Any]]:
     if sha256(data).hexdigest() != line.sha256:
         hint = "delete it and run the sweep again"
         raise CheckpointError("hash", str(path), "results differ from what was written", hint=hint)
-    return from_bytes(data)
-
-
-def to_bytes(arrays: Arrays) -> bytes:
-    """Return arrays as the bytes of an .npz file; equal arrays give equal bytes."""
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **dict(arrays))
-    return buffer.getvalue()
-
-
-def from_bytes(data: bytes) -> dict[str, NDArray[Any]]:
-    """Return the arrays of the bytes of an .npz file."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
+    return unpack(data)
 
 
 def results(root: Path, lines: list[Line]) -> Iterator[tuple[Line, dict[str, NDArray[Any]]]]:

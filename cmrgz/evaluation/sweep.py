@@ -5,20 +5,23 @@ import json
 import platform
 import resource
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from cmrgz import __version__
 from cmrgz.durable import atomic_write
+from cmrgz.durable.arrays import pack
 from cmrgz.errors import CmrgzError, PartialError, ResourceError, Stopped
 from cmrgz.evaluation.cells import Grid, Unit
 from cmrgz.evaluation.judge import Judge
 from cmrgz.evaluation.lineup import Lineup
 from cmrgz.evaluation.methods import Method, Real
 from cmrgz.evaluation.options import SweepOptions
-from cmrgz.evaluation.store import Store, to_bytes
+from cmrgz.evaluation.store import Store
 from cmrgz.signals import stop_on_signals
 
 SETTINGS = "sweep.json"
@@ -117,7 +120,7 @@ def run(order: Order, root: Path, compute: Compute | None = None, report: Report
                 failed += len(unit.cells)
             else:
                 arrays, cost = result
-                store.put(unit.id, tuple(unit.cells), to_bytes(arrays), {**_facts(unit), **cost})
+                store.put(unit.id, tuple(unit.cells), pack(arrays), {**_facts(unit), **cost})
                 made += len(unit.cells)
             if report is not None:
                 report(made + failed, total)
@@ -147,11 +150,13 @@ def local(judge: Judge) -> Compute:
 
 def attempt(judge: Judge, unit: Unit, leak: bool) -> Computed | CmrgzError:
     """Compute a unit, or say why it failed."""
+    start = time.perf_counter()
     try:
         arrays, cost = judge.run(unit, leak)
     except CmrgzError as error:
         return error
-    return arrays, {**cost, "memory_mb": memory_mb(), "leak_tested": float(leak)}
+    took = time.perf_counter() - start
+    return arrays, {**cost, "unit_seconds": took, "memory_mb": memory_mb(), "leak_tested": float(leak)}
 
 
 def memory_mb() -> float:
@@ -179,13 +184,11 @@ def _facts(unit: Unit) -> dict[str, Any]:
 
 def settings(order: Order) -> dict[str, Any]:
     """Return what `sweep.json` says: all that it takes to run the sweep again."""
-    import torch
-
     methods = [{"name": m.name, "kind": m.kind, "family": m.family, **m.fingerprint} for m in order.lineup.methods]
     return {
         "options": asdict(order.options),
         "cmrgz": __version__,
-        "torch": torch.__version__,
+        "torch": version("torch"),
         "python": platform.python_version(),
         "device": order.device,
         "revision": order.judge.revision,

@@ -15,7 +15,8 @@ from cmrgz.errors import CheckpointError
 from cmrgz.evaluation.metrics import FRAME_METRICS, RATIOS
 from cmrgz.evaluation.store import Line, read_lines, read_results, results
 
-PLACES = ("frame", "subject", "scan", "role", "t", "z", "spacing", "step", "hidden", "known_sha1")
+PLACES = ("frame", "subject", "scan", "role", "t", "z", "spacing", "step")
+CHECKS = ("hidden", "known_sha1", "low", "high", "exact")
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -69,7 +70,7 @@ class Table:
         root: Folder of the run.
         methods: By name, in the order of the journal.
         masks: By their texts, by pattern and then by ratio; not that of the real frames.
-        columns: Text and number columns (n,): `method`, `mask`, `seed` and `PLACES`.
+        columns: Text and number columns (n,): `method`, `mask`, `seed`, `PLACES`, `CHECKS`.
         metrics: (n,) each, NaN where not defined, by name.
         lines: Units that are done.
         failures: Facts of units that failed and were not done later.
@@ -101,7 +102,7 @@ class Table:
         kept = _once(root, every)
         if not kept:
             raise CheckpointError("empty", str(root), "holds no finished cell", hint="run: cmrgz evaluate -o RUN")
-        columns: dict[str, list[Any]] = {name: [] for name in ("method", "mask", "seed", *PLACES)}
+        columns: dict[str, list[Any]] = {name: [] for name in ("method", "mask", "seed", *PLACES, *CHECKS)}
         metrics: dict[str, Floats] = {}
         where: list[NDArray[np.int64]] = []
         total, before = sum(len(line.cells) for line in kept), 0
@@ -109,7 +110,7 @@ class Table:
             n = len(line.cells)
             for name in ("method", "mask", "seed"):
                 columns[name].append(np.repeat(line.facts[name], n))
-            for name in PLACES:
+            for name in (*PLACES, *CHECKS):
                 columns[name].append(arrays[name])
             for name, values in zip(arrays["names"].tolist(), arrays["metrics"].T, strict=True):
                 metrics.setdefault(name, np.full(total, math.nan))[before : before + n] = values
@@ -154,6 +155,10 @@ class Table:
         for unit in np.unique(self.where[rows, 0]):
             parts[int(unit)] = read_results(self.root, self.lines[unit])[name]
         return np.stack([parts[int(unit)][row] for unit, row in self.where[rows]])
+
+    def array_names(self, row: int) -> list[str]:
+        """Return the names of the arrays that the file of a row has."""
+        return list(read_results(self.root, self.lines[self.where[row, 0]]))
 
     def cost(self, method: str, mask: str | None = None) -> dict[str, float]:
         """Return `seconds` and network `calls` a draw (means over units) and the most `memory_mb`."""

@@ -1,0 +1,220 @@
+"""`cmrgz evaluate`: compare models with one another and with what bounds them."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import typer.core
+
+from cmrgz.cli.inpaint import Batch, Device, batch
+from cmrgz.errors import DataError, PartialError
+
+if TYPE_CHECKING:
+    from cmrgz.evaluation.options import SweepOptions
+    from cmrgz.evaluation.sweep import Order
+
+RUN = "run"
+RUNS = Path("runs") / "evaluate"
+Folder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class Evaluate(typer.core.TyperGroup):
+    """A group whose command `run` need not be named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `run` before arguments that name no command, and let `--sweep` stand with or without a file."""
+        if not args or args[0] not in self.commands:
+            args = [RUN, *args]
+        return list(super().parse_args(ctx, _with_plan(args) if args[0] == RUN else args))
+
+
+def _with_plan(args: list[str]) -> list[str]:
+    """Turn `--sweep FILE.yaml` into `--sweep --plan FILE.yaml`."""
+    result: list[str] = []
+    for arg in args:
+        follows = bool(result) and result[-1] == "--sweep" and arg.lower().endswith((".yaml", ".yml"))
+        result += ["--plan", arg] if follows else [arg]
+    return result
+
+
+app = typer.Typer(cls=Evaluate, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command(RUN, epilog="Of a run that is there: cmrgz evaluate report | verify | repair RUN.")
+def run(
+    data: Annotated[
+        list[str] | None, typer.Argument(metavar="DATA...", help="Data sets or scans. None: built-in phantoms.")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="NAME, NAME:option=value,... or a checkpoint folder; again for another [all with bundled weights].",
+        ),
+    ] = None,
+    mask: Annotated[
+        list[str] | None, typer.Option(help="A mask as for inpaint; again for another [0.7; with --sweep: many].")
+    ] = None,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Many masks: those of the preset, or of a YAML file that follows.")
+    ] = False,
+    plan: Annotated[Path | None, typer.Option("--plan", hidden=True)] = None,
+    preset: Annotated[str, typer.Option(help="smoke, standard or paper: how large.")] = "smoke",
+    bank: Annotated[
+        list[str] | None, typer.Option(help="Training data, for copies of it and for memorisation [built-in phantoms].")
+    ] = None,
+    subjects: Annotated[int | None, typer.Option(help="Most patients [8].")] = None,
+    frames: Annotated[str | None, typer.Option(help="Frames a scan: a number, stack or cine [2].")] = None,
+    samples: Annotated[int | None, typer.Option(help="Draws of each frame [2].")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Seed of masks and draws; again for another [0].")] = None,
+    baselines: Annotated[bool, typer.Option("--baselines/--no-baselines", help="Fills, bounds and controls.")] = True,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the run; it goes on if it is there.")
+    ] = RUNS,
+    device: Device = "auto",
+    batch_size: Batch = "auto",
+    cluster: Annotated[
+        str | None, typer.Option(help="auto or ADDRESS: compute on a Ray cluster (pip install 'cmrgz[cluster]').")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and how long it takes.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare models on frames of which a part is hidden, with what bounds them, and write a report.
+
+    Every score comes with an interval over patients, beside trivial fills, copies of training frames and the round trip
+    of each tokenizer. What is done is not done again: the same command goes on, another model or mask adds to it.
+    Not a medical device.
+    """
+    from cmrgz.evaluation import options
+
+    given = {
+        "data": _tuple(data),
+        "bank": _tuple(bank),
+        "models": _tuple(model),
+        "patterns": _tuple(mask) or (None if sweep else ("patch:0.7",)),
+        "subjects": subjects,
+        "frames": frames,
+        "samples": samples,
+        "seeds": _tuple(seed),
+        "baselines": None if baselines else False,
+    }
+    if plan is not None and mask is None:
+        given["patterns"] = None
+    order = _prepared(options.read(preset, plan, given), device, batch_size)
+    if dry_run:
+        _tell_plan(order, output, as_json)
+        return
+    failure = _computed(order, output, cluster)
+    _tell(output, as_json)
+    if failure is not None:
+        raise failure
+
+
+def _tuple(values: list[Any] | None) -> tuple[Any, ...] | None:
+    return tuple(values) if values else None
+
+
+def _prepared(sweep: "SweepOptions", device: str, batch_size: str) -> "Order":
+    from cmrgz.cli.devices import pick
+    from cmrgz.cli.progress import progress
+    from cmrgz.evaluation.prepare import prepare
+
+    total = sweep.subjects + (sweep.bank_subjects if not sweep.data else 0)
+    with progress("phantoms") as report:
+        return prepare(sweep, pick(device), batch(batch_size), lambda done: report(min(done, total), total))
+
+
+def _computed(order: "Order", output: Path, cluster: str | None) -> PartialError | None:
+    """Run the sweep; failed cells are told after the report."""
+    from cmrgz.cli.progress import progress
+    from cmrgz.evaluation.sweep import run as run_sweep
+
+    compute = None
+    if cluster is not None:
+        from cmrgz.evaluation.cluster import on_cluster
+
+        compute = on_cluster(order, cluster)
+    with progress("cells") as report:
+        try:
+            run_sweep(order, output, compute, report)
+        except PartialError as error:
+            return error
+    return None
+
+
+def _tell_plan(order: "Order", output: Path, as_json: bool) -> None:
+    from cmrgz.cli.progress import progress
+    from cmrgz.evaluation.dry import describe, estimate
+
+    with progress("models") as report:
+        plan = estimate(order, output, report)
+    typer.echo(json.dumps(plan, indent=1) if as_json else describe(plan))
+
+
+def _tell(root: Path, as_json: bool) -> None:
+    """Write the report, and print the table of its headline numbers and where it lies."""
+    from cmrgz.evaluation.console import lines
+    from cmrgz.evaluation.publish import publish
+
+    summary, files = publish(root)
+    if as_json:
+        typer.echo(json.dumps({"files": [str(file) for file in files]}, indent=1))
+        return
+    typer.echo("\n".join(lines(summary)))
+    typer.echo(str(files[0]))
+    sys.stdout.flush()
+
+
+@app.command("report")
+def report(root: Folder, as_json: Json = False) -> None:
+    """Write the report of a run anew, from its files alone; also while it is going on."""
+    _there(root)
+    _tell(root, as_json)
+
+
+@app.command("verify")
+def verify(
+    root: Folder,
+    cells: Annotated[int, typer.Option(help="How many, drawn at random.", min=1)] = 8,
+    seed: Annotated[int, typer.Option(help="Seed of the choice.")] = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Compute some cells of a run again and compare them with what is stored. Exit code 8 if one differs."""
+    _there(root)
+    from cmrgz.cli.devices import pick
+    from cmrgz.cli.progress import progress
+    from cmrgz.evaluation.verify import verify as compare
+
+    with progress("cells") as shown:
+        found = compare(root, cells, seed, pick(device), shown)
+    rows = [{"cell": c.cell, "method": c.method, "mask": c.mask, "equal": c.equal, "largest": c.largest} for c in found]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+    else:
+        typer.echo("\n".join(f"{'equal' if c.equal else 'differs':<8} {c.method}  {c.mask}  {c.cell}" for c in found))
+    differing = sum(not c.equal for c in found)
+    if differing:
+        what = f"{differing} of {len(found)} cells differ from what is stored"
+        raise PartialError("changed", str(root), what, hint="another device or version?")
+
+
+@app.command("repair")
+def repair(root: Folder) -> None:
+    """Take damaged lines out of a run's journal; their cells are done again by the next run. The old one is kept."""
+    _there(root)
+    from cmrgz.evaluation.store import repair as mend
+
+    kept, dropped = mend(root)
+    typer.echo(f"{kept} lines kept, {dropped} dropped")
+
+
+def _there(root: Path) -> None:
+    from cmrgz.evaluation.store import JOURNAL
+
+    if not (root / JOURNAL).exists():
+        raise DataError("not-found", str(root), "is no run of cmrgz evaluate", hint="its folder holds cells.jsonl")

@@ -1,0 +1,117 @@
+"""Sweeps on a Ray cluster: units are tasks, this process alone writes.
+
+A worker that is lost costs only what it had in hand: its units are done again elsewhere. Every worker computes with as
+many threads as this process does, so that results are those of a local run, bit for bit, on the same kind of device.
+"""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from cmrgz.errors import CmrgzError, ResourceError
+from cmrgz.evaluation.cells import Unit
+from cmrgz.evaluation.judge import Judge
+from cmrgz.evaluation.methods import Method
+from cmrgz.evaluation.prepare import open_judge
+from cmrgz.evaluation.sweep import Compute, Computed, Order, attempt
+
+RETRIES = 5
+"""How often a unit is tried again whose worker was lost."""
+AHEAD = 2
+"""Units in flight for each worker: one at work, one waiting."""
+
+_worker: dict[str, Any] = {}
+"""What a worker process keeps between its units: the judge, the method in hand, which methods were tested."""
+
+
+def on_cluster(order: Order, address: str, gpus: float | None = None) -> Compute:
+    """Return what computes units on a cluster.
+
+    Args:
+        order: The sweep; units are sent with their frames, methods without their weights.
+        address: Of a running cluster, or `auto` for the one of the environment or, where there is none, a local one.
+        gpus: Share of a GPU for each task; None takes a quarter on CUDA and none elsewhere.
+
+    Raises:
+        ResourceError: Ray is not installed, or the cluster does not answer.
+    """
+    ray = _ray()
+    _connect(ray, address)
+    share = (0.25 if order.device.startswith("cuda") else 0.0) if gpus is None else gpus
+    threads = _threads()
+    task = ray.remote(max_retries=RETRIES, num_cpus=1, num_gpus=share)(_task)
+    there = ray.cluster_resources()
+    places = max(1, int(there.get("GPU", 0) / share if share else there.get("CPU", 1)))
+
+    def compute(units: Iterable[Unit]) -> Iterator[tuple[Unit, Computed | CmrgzError]]:
+        waiting, running, methods = deque(units), dict[Any, Unit](), dict[str, Any]()
+        while waiting or running:
+            while waiting and len(running) < AHEAD * places:
+                unit = waiting.popleft()
+                if unit.method.key not in methods:
+                    methods[unit.method.key] = ray.put(unit.method)  # once, not with each of its units
+                parts = (unit.mask, unit.seed, unit.samples, unit.frames, unit.cells)
+                sent = task.remote(methods[unit.method.key], parts, order.device, order.judge.shown, threads)
+                running[sent] = unit
+            (ready,), _ = ray.wait(list(running), num_returns=1)
+            yield running.pop(ready), _result(ray, ready)
+
+    return compute
+
+
+def _task(method: Method, parts: Any, device: str, shown: frozenset[str], threads: int) -> Computed | CmrgzError:
+    """Compute a unit in a worker, which keeps its judge and its model for the next one."""
+    import torch
+
+    torch.set_num_threads(threads)
+    judge: Judge = _worker.setdefault("judge", None) or open_judge(device)
+    judge.shown, _worker["judge"] = shown, judge
+    held: Method | None = _worker.get("method")
+    fresh = held is None or held.key != method.key
+    if held is not None and not fresh:
+        method = held
+    elif held is not None:
+        held.close()
+    _worker["method"] = method
+    return attempt(judge, Unit(method, *parts), leak=fresh)
+
+
+def _result(ray: Any, reference: Any) -> Computed | CmrgzError:
+    """Return what a task gave; one that was lost again and again counts as failed."""
+    try:
+        found: Computed | CmrgzError = ray.get(reference)
+    except ray.exceptions.RayError as error:
+        what = f"a worker was lost {RETRIES + 1} times or could not start: {type(error).__name__}"
+        return CmrgzError("cluster", "unit", what)
+    return found
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        what = "Ray is not installed"
+        raise ResourceError("missing", "option --cluster", what, hint="pip install 'cmrgz[cluster]'") from None
+    return ray
+
+
+def _connect(ray: Any, address: str) -> None:
+    """Connect to a cluster; `auto` starts a local one where none runs."""
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_DISABLE_IMPORT_WARNING", "1")
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    try:
+        ray.init(address=address, **quiet)
+    except ConnectionError as error:
+        if address != "auto":
+            what = "the cluster does not answer"
+            raise ResourceError("cluster", "option --cluster", what, f"{address}", "ray start --head") from error
+        ray.init(include_dashboard=False, **quiet)
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()

@@ -1,0 +1,73 @@
+"""What a sweep would take, before it is run."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cmrgz.evaluation.cells import Unit
+from cmrgz.evaluation.methods import Method
+from cmrgz.evaluation.store import JOURNAL, read_lines
+from cmrgz.evaluation.sweep import Order, attempt, memory_mb
+
+Report = Callable[[int, int], None]
+
+
+def estimate(order: Order, root: Path, report: Report | None = None) -> dict[str, Any]:
+    """Return the cells of a sweep and how long those that are not done will take.
+
+    A method that the run has no time of computes one unit of the plan, which is thrown away.
+
+    Args:
+        order: The sweep.
+        root: Folder of the run, there or not.
+        report: Told the methods timed.
+    """
+    lines = read_lines(root) if (root / JOURNAL).exists() else []
+    done = {cell for line in lines for cell in line.cells}
+    units = list(order.units(done))
+    methods = {unit.method.name: unit for unit in units}
+    seconds = {line.facts["method"]: line.facts["unit_seconds"] / len(line.cells) for line in lines if line.cells}
+    rows = []
+    for number, (name, unit) in enumerate(methods.items(), 1):
+        cells = sum(len(u.cells) for u in units if u.method.name == name)
+        each = seconds[name] if name in seconds else _timed(order, unit)
+        rows.append({"method": name, "cells": cells, "seconds": None if each is None else cells * each})
+        if report is not None:
+            report(number, len(methods))
+    known = [float(row["seconds"]) for row in rows if row["seconds"] is not None]
+    return {
+        "cells": len(order),
+        "done": len(order) - sum(len(unit.cells) for unit in units),
+        "frames": len(order.lineup.frames),
+        "subjects": len({frame.subject for frame in order.lineup.frames}),
+        "masks": [mask.spec for mask in order.options.masks()],
+        "samples": order.options.samples,
+        "seconds": sum(known),
+        "memory_mb": memory_mb(),
+        "methods": rows,
+    }
+
+
+def _timed(order: Order, unit: Unit) -> float | None:
+    """Return the seconds a cell, or None for a method that fails."""
+    size = max(1, order.batch // unit.samples)
+    part = dataclasses.replace(unit, frames=unit.frames[:size], cells=unit.cells[:size])
+    method: Method = unit.method
+    result = attempt(order.judge, part, leak=False)
+    method.close()
+    return result[1]["unit_seconds"] / len(part.cells) if isinstance(result, tuple) else None
+
+
+def describe(plan: dict[str, Any]) -> str:
+    """Return an estimate as text."""
+    head = (
+        f"{plan['cells']} cells ({plan['done']} done): {plan['frames']} frames of {plan['subjects']} patients, "
+        f"{len(plan['masks'])} masks ({', '.join(plan['masks'])}), {plan['samples']} samples"
+    )
+    rows = [
+        f"  {row['method']:<40} {row['cells']:>7} cells  "
+        + ("fails" if row["seconds"] is None else f"{row['seconds']:8.0f} s")
+        for row in plan["methods"]
+    ]
+    return "\n".join([head, *rows, f"about {plan['seconds']:.0f} s on this machine, {plan['memory_mb']:.0f} MB"])

@@ -1,0 +1,29 @@
+"""Publish a run: its summary and its report, from its files alone."""
+
+from pathlib import Path
+
+from cmrgz.evaluation.report import write
+from cmrgz.evaluation.summary.build import summarise
+from cmrgz.evaluation.summary.model import Summary
+from cmrgz.evaluation.table import Table
+
+
+def publish(root: Path) -> tuple[Summary, list[Path]]:
+    """Write the report of a run that is done or still going on.
+
+    Returns:
+        The summary and the files, the HTML page first.
+
+    Raises:
+        CheckpointError: The journal or a file of the run is damaged; no cell is done.
+        ResourceError: The folder cannot be written.
+    """
+    table = Table.read(root)
+    summary = summarise(table)
+    pictures = {
+        (method, mask): table.pictures(method, mask)
+        for method, info in table.methods.items()
+        if info.kind != "real"
+        for mask in table.masks
+    }
+    return summary, write(summary, pictures, root)

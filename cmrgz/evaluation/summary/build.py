@@ -1,0 +1,53 @@
+"""Build the summary of a run."""
+
+import json
+from pathlib import Path
+
+from cmrgz.evaluation.statistics.subjects import caveats
+from cmrgz.evaluation.summary.anatomy import biomarker_rows
+from cmrgz.evaluation.summary.estimates import contrasts, estimates, metric_rows
+from cmrgz.evaluation.summary.gates import gates
+from cmrgz.evaluation.summary.model import MaskRow, MethodRow, Summary
+from cmrgz.evaluation.summary.sets import set_rows
+from cmrgz.evaluation.sweep import SETTINGS
+from cmrgz.evaluation.table import Table
+
+
+def summarise(table: Table) -> Summary:
+    """Return all numbers of a run; from its files alone.
+
+    Raises:
+        CheckpointError: A file is missing or damaged.
+    """
+    return Summary(
+        settings=_settings(table.root),
+        cells=len(table),
+        subjects=len(table.subjects),
+        frames=len(set(table.columns["frame"][table.rows("real")].tolist())),
+        caveats=caveats(len(table.subjects)),
+        gates=gates(table),
+        methods=tuple(_method(table, name) for name in table.methods),
+        masks=tuple(_mask(table, spec) for spec in table.masks),
+        metrics=metric_rows(table),
+        estimates=estimates(table),
+        contrasts=contrasts(table),
+        sets=set_rows(table),
+        biomarkers=biomarker_rows(table),
+        failures=tuple(sorted({str(facts.get("reason", "")) for facts in table.failures})),
+    )
+
+
+def _settings(root: Path) -> dict[str, object]:
+    path = root / SETTINGS
+    return dict(json.loads(path.read_bytes())) if path.exists() else {}
+
+
+def _method(table: Table, name: str) -> MethodRow:
+    info = table.methods[name]
+    return MethodRow(name=name, kind=info.kind, family=info.family, samples=info.samples, **table.cost(name))
+
+
+def _mask(table: Table, spec: str) -> MaskRow:
+    info = table.masks[spec]
+    hidden = float(table.columns["hidden"][table.columns["mask"] == spec].mean())
+    return MaskRow(spec=spec, pattern=info.pattern, ratio=info.ratio, hidden=hidden)

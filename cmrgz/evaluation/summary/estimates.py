@@ -1,0 +1,106 @@
+"""Estimates of frame metrics over patients, and paired contrasts of models."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+
+from cmrgz.evaluation.metrics import FRAME_METRICS, RATIOS
+from cmrgz.evaluation.metrics.base import Metric, Ratio
+from cmrgz.evaluation.statistics.bootstrap import Interval, bootstrap
+from cmrgz.evaluation.statistics.contrast import compare
+from cmrgz.evaluation.statistics.estimates import mean, ratio_of_means
+from cmrgz.evaluation.statistics.multiple import holm, tied
+from cmrgz.evaluation.statistics.subjects import paired
+from cmrgz.evaluation.summary.model import ContrastRow, Estimate, MetricRow
+from cmrgz.evaluation.table import Table
+
+HEADLINES = ("psnr-hole", "ssim-hole", "haarpsi-hole", "energy-hole")
+"""Metrics that models are compared by, pair by pair."""
+
+Columns = Mapping[str, Mapping[str, float]]
+"""By method, one value a patient."""
+
+
+def metric_rows(table: Table) -> tuple[MetricRow, ...]:
+    """Return what there is to know of the metrics of a table."""
+    every: dict[str, Metric | Ratio] = {**FRAME_METRICS, **RATIOS}
+    chosen = [every[name] for name in table.metric_names]
+    return tuple(MetricRow(name=m.name, better=m.better, unit=getattr(m, "unit", ""), cite=m.cite) for m in chosen)
+
+
+def estimates(table: Table) -> tuple[Estimate, ...]:
+    """Return the estimates of all methods, masks and metrics; models are marked where tied with the best of them."""
+    found: list[Estimate] = []
+    for mask in table.masks:
+        for metric in metric_rows(table):
+            columns = _columns(table, metric.name, mask)
+            models = {name: of for name, of in columns.items() if table.methods[name].kind == "model"}
+            best = set(tied(models, metric.better)) if len(models) > 1 else set()  # type: ignore[arg-type]
+            for method in columns:
+                interval = interval_of(table, metric.name, method, mask)
+                found.append(
+                    Estimate(
+                        method=method,
+                        mask=mask,
+                        metric=metric.name,
+                        value=interval.point,
+                        low=interval.low,
+                        high=interval.high,
+                        subjects=interval.n,
+                        tied=method in best,
+                    )
+                )
+    return tuple(found)
+
+
+def _columns(table: Table, metric: str, mask: str) -> Columns:
+    """Return the values of every method that has some."""
+    names = [name for name, info in table.methods.items() if info.kind != "real"]
+    columns = {name: table.by_subject(metric, name, mask) for name in names}
+    return {name: of for name, of in columns.items() if of}
+
+
+def interval_of(table: Table, metric: str, method: str, mask: str) -> Interval:
+    """Return a mean over patients, or a ratio of means, with its BCa interval."""
+    if metric in RATIOS:
+        ratio = RATIOS[metric]
+        _, values = paired(*(table.by_subject(name, method, mask) for name in (ratio.over, ratio.under)))
+        return bootstrap(ratio_of_means(values[:, 0], values[:, 1]), len(values)).interval()
+    _, values = paired(table.by_subject(metric, method, mask))
+    return bootstrap(mean(values[:, 0]), len(values)).interval()
+
+
+def contrasts(table: Table, metrics: Sequence[str] = HEADLINES) -> tuple[ContrastRow, ...]:
+    """Return the paired differences of all models, p adjusted over all of a metric (Holm)."""
+    every = [[row for mask in table.masks for row in _pairs(table, metric, mask)] for metric in metrics]
+    return tuple(row for rows in every for row in _adjusted(rows))
+
+
+def _adjusted(rows: Sequence[ContrastRow]) -> list[ContrastRow]:
+    levels = holm([row.p for row in rows])
+    return [replace(row, p=float(p)) for row, p in zip(rows, levels, strict=True)]
+
+
+def _pairs(table: Table, metric: str, mask: str) -> list[ContrastRow]:
+    """Return the contrasts of all pairs of models, p as it is for each alone."""
+    columns = _columns(table, metric, mask)
+    models = [name for name in columns if table.methods[name].kind == "model"]
+    return [_contrast(columns, a, b, mask, metric) for a, b in combinations(models, 2)]
+
+
+def _contrast(columns: Columns, first: str, second: str, mask: str, metric: str) -> ContrastRow:
+    found = compare(columns[first], columns[second])
+    return ContrastRow(
+        first=first,
+        second=second,
+        mask=mask,
+        metric=metric,
+        difference=found.difference.point,
+        low=found.difference.low,
+        high=found.difference.high,
+        p=found.p,
+        dz=found.dz.point,
+        cliff=found.cliff.point,
+        detectable=found.detectable,
+        subjects=found.difference.n,
+    )

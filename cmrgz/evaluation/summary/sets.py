@@ -1,0 +1,107 @@
+"""Set metrics of results beside real frames, each with an interval over patients and what reals score against reals."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmrgz.evaluation.judge import AVERAGES
+from cmrgz.evaluation.metrics.sets import SET_METRICS, SetMetric, Space, control
+from cmrgz.evaluation.statistics.bootstrap import Interval, bootstrap
+from cmrgz.evaluation.statistics.kernel import kernel_distance
+from cmrgz.evaluation.summary.model import SetRow
+from cmrgz.evaluation.table import Table
+
+PREFIX = "features-"
+KID = "kid"
+REAL, BANK, WHOLE = "real", "bank", "patch:0"
+"""Methods of the cells of real frames, and their mask."""
+
+Features = NDArray[np.float32]
+
+
+def extractors(table: Table) -> list[str]:
+    """Return the names of the extractors whose features a run has."""
+    arrays = [name for row in table.rows(REAL)[:1] for name in table.array_names(int(row))]
+    names = [name.removeprefix(PREFIX) for name in arrays if name.startswith(PREFIX)]
+    return [name for name in names if "-mean-" not in name]
+
+
+def set_rows(table: Table) -> tuple[SetRow, ...]:
+    """Return every set metric of every method and mask, on every extractor."""
+    return tuple(row for extractor in extractors(table) for row in _of_extractor(table, extractor))
+
+
+class Reals:
+    """Features of the real frames, and the space that all are compared in: fitted on training frames if there are any.
+
+    Args:
+        table: A run.
+        extractor: Name of the extractor.
+    """
+
+    def __init__(self, table: Table, extractor: str) -> None:
+        self.features, self.subjects = features(table, REAL, WHOLE, extractor, 1)
+        bank, _ = features(table, BANK, WHOLE, extractor, 1)
+        self.bank = bank
+        self.space = Space.fit(bank if len(bank) > 2 else self.features)
+
+    def floor(self, metric: SetMetric) -> float:
+        """Return what the metric gives for halves of the reals."""
+        return control(metric, self.features, self.subjects, self.space).mean
+
+
+def features(
+    table: Table, method: str, mask: str, extractor: str, average: int
+) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
+    """Return the features (n, d) of results and whose they are (n,); of samples (average 1) all are taken."""
+    rows = table.rows(method, mask)
+    name = PREFIX + extractor + ("" if average == 1 else f"-mean-{average}")
+    if not len(rows):
+        return np.zeros((0, 1), np.float32), np.zeros(0, "U16")
+    stacks = table.arrays(rows, name)
+    return stacks.reshape(-1, stacks.shape[-1]), np.repeat(table.columns["subject"][rows], stacks.shape[1])
+
+
+def _of_extractor(table: Table, extractor: str) -> Iterator[SetRow]:
+    reals = Reals(table, extractor)
+    metrics = [metric for metric in SET_METRICS.values() if metric.on != "images"]
+    floors = {metric.name: reals.floor(metric) for metric in metrics}
+    for method, info in table.methods.items():
+        for mask in table.masks if info.kind != "real" else ():
+            for average in (1, *(m for m in AVERAGES if m <= info.samples)):
+                if len(table.rows(method, mask)):
+                    chosen = metrics if average == 1 else [SET_METRICS[KID]]
+                    place = (method, mask, extractor, average)
+                    yield from _scored(table, place, reals, chosen, floors)
+
+
+def _scored(
+    table: Table, place: tuple[str, str, str, int], reals: Reals, metrics: list[SetMetric], floors: dict[str, float]
+) -> Iterator[SetRow]:
+    method, mask, extractor, average = place
+    drawn, subjects = features(table, method, mask, extractor, average)
+    for metric in metrics:
+        score = metric.score(drawn, reals.features, reals.space, (subjects, reals.subjects))
+        interval = kid_interval(drawn, subjects, reals) if metric.name == KID and not score.reason else None
+        yield SetRow(
+            method=method,
+            mask=mask,
+            extractor=extractor,
+            metric=metric.name,
+            average=average,
+            value=score.value,
+            low=math.nan if interval is None else interval.low,
+            high=math.nan if interval is None else interval.high,
+            floor=floors[metric.name],
+            items=len(drawn),
+            reason=score.reason,
+        )
+
+
+def kid_interval(drawn: Features, subjects: NDArray[np.str_], reals: Reals) -> Interval:
+    """Return the kernel distance x1000 with its interval over patients."""
+    generated, real = reals.space.standard(drawn), reals.space.standard(reals.features)
+    resampled = kernel_distance(generated, subjects.tolist(), real, reals.subjects.tolist())
+    return bootstrap(lambda weights: 1000 * resampled.of(weights), len(resampled.subjects)).interval()

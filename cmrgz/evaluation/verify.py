@@ -1,0 +1,109 @@
+"""Verify: some cells of a run are computed again, from the data and the weights, and compared with what is stored."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cmrgz import options
+from cmrgz.errors import CheckpointError, CmrgzError
+from cmrgz.evaluation.cells import Unit
+from cmrgz.evaluation.options import SweepOptions
+from cmrgz.evaluation.prepare import prepare
+from cmrgz.evaluation.store import Line, read_lines, read_results
+from cmrgz.evaluation.sweep import SETTINGS, Order, attempt
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A cell that was done again.
+
+    Attributes:
+        cell: Its address.
+        method: What filled.
+        mask: What hid.
+        equal: Whether every number is the same to the bit.
+        largest: The largest difference of a number.
+    """
+
+    cell: str
+    method: str
+    mask: str
+    equal: bool
+    largest: float
+
+
+def verify(root: Path, count: int, seed: int, device: str, report: Report | None = None) -> list[Comparison]:
+    """Compute cells again and compare.
+
+    Args:
+        root: Folder of the run.
+        count: How many cells, drawn at random.
+        seed: Of the choice.
+        device: Where to compute.
+        report: Told the cells compared.
+
+    Raises:
+        CheckpointError: The run's settings are missing; `changed`: none of its cells can be computed any more, since
+            data, weights or code are others; or its journal or files are damaged.
+        DataError: A scan is missing.
+    """
+    order = prepare(read_settings(root), device)
+    places = {cell: (line, row) for line in read_lines(root) for row, cell in enumerate(line.cells)}
+    units = [unit for unit in order.units(set()) if any(cell in places for cell in unit.cells)]
+    chosen = _chosen(units, places, count, seed)
+    if not chosen:
+        what = "none of its cells can be computed any more: data, weights or code are others"
+        raise CheckpointError("changed", str(root), what)
+    found = []
+    for number, (unit, index) in enumerate(chosen, 1):
+        line, row = places[unit.cells[index]]
+        found.append(_compared(order, root, unit, index, line, row))
+        if report is not None:
+            report(number, len(chosen))
+    return found
+
+
+def read_settings(root: Path) -> SweepOptions:
+    """Return the options that a run was last started with.
+
+    Raises:
+        CheckpointError: `not-found` or `syntax`.
+    """
+    try:
+        stored = json.loads((root / SETTINGS).read_bytes())["options"]
+        return SweepOptions(**options.parse(stored, options.schema(SweepOptions), str(root / SETTINGS)))
+    except FileNotFoundError:
+        raise CheckpointError("not-found", str(root / SETTINGS), "is not there") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise CheckpointError("syntax", str(root / SETTINGS), "does not hold the options of a sweep") from None
+
+
+def _chosen(units: list[Unit], places: dict[str, Any], count: int, seed: int) -> list[tuple[Unit, int]]:
+    """Return random cells as (unit, row), in the order of the units: each model is loaded once."""
+    every = [(u, i) for u, unit in enumerate(units) for i, cell in enumerate(unit.cells) if cell in places]
+    picked = np.random.default_rng(seed).permutation(len(every))[:count]
+    return [(units[u], i) for u, i in sorted(every[k] for k in picked)]
+
+
+def _compared(order: Order, root: Path, unit: Unit, index: int, line: Line, row: int) -> Comparison:
+    """Compute one cell and compare it with a row of the stored ones."""
+    alone = dataclasses.replace(unit, frames=[unit.frames[index]], cells=[unit.cells[index]])
+    result = attempt(order.judge, alone, leak=False)
+    if isinstance(result, CmrgzError):
+        raise result
+    stored, arrays = read_results(root, line), result[0]
+    before, now = stored["metrics"][row], arrays["metrics"][0]
+    same = list(stored["names"]) == list(arrays["names"]) and stored["known_sha1"][row] == arrays["known_sha1"][0]
+    equal = same and np.array_equal(before, now, equal_nan=True)
+    features = [name for name in arrays if name.startswith("features-")]
+    equal = equal and all(np.array_equal(stored[name][row], arrays[name][0]) for name in features)
+    apart = np.abs(before - now) if same else np.array([np.inf])
+    largest = float(np.nanmax(apart)) if np.isfinite(apart).any() else float(not equal)
+    return Comparison(unit.cells[index], unit.method.name, unit.mask, bool(equal), largest)

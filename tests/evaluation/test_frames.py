@@ -1,0 +1,91 @@
+"""Frames are known by their content, heart-centred, and the masks of all methods are theirs alone."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cmrgz.data import cases
+from cmrgz.data.clips import read_clip
+from cmrgz.errors import DataError, UsageError
+from cmrgz.evaluation.frames import Frame, check_choice, check_disjoint, read_frames
+
+ITEM = (64, 64)
+
+
+def test_ends_of_the_cycle_come_first_from_the_middle_outwards(phantoms: Path) -> None:
+    found = cases.find(phantoms)[:1]
+    places = [(f.role, f.z) for f in read_frames(found, ITEM, "6")]
+    assert places == [("ED", 1), ("ES", 1), ("ED", 2), ("ES", 2), ("ED", 0), ("ES", 0)]
+    assert len(read_frames(found, ITEM, "1000")) == 6
+
+
+def test_systole_is_where_the_left_ventricle_is_smallest(phantoms: Path) -> None:
+    case = cases.find(phantoms)[0]
+    labels = read_clip(case, labels=True).labels
+    assert labels is not None
+    smallest = int((labels == 3).sum((1, 2, 3)).argmin())
+    assert [f.t for f in read_frames([case], ITEM, "2")] == [0, smallest]
+
+
+def test_a_stack_is_all_slices_and_a_cine_all_phases(phantoms: Path) -> None:
+    found = cases.find(phantoms)[:1]
+    assert sorted((f.z, f.role) for f in read_frames(found, ITEM, "stack")) == [
+        (z, role) for z in range(3) for role in ("ED", "ES")
+    ]
+    cine = read_frames(found, ITEM, "cine")
+    assert [f.t for f in cine] == [0, 1, 2] and {f.z for f in cine} == {1}
+
+
+def test_labels_and_earlier_phases_lie_where_the_pixels_lie(phantoms: Path) -> None:
+    case = cases.find(phantoms)[0]
+    clip, frame = read_clip(case, labels=True), read_frames([case], (48, 40), "2")[1]
+    top, left = (int(c) for c in clip.corner((48, 40)))
+    area = slice(top, top + 48), slice(left, left + 40)
+    assert clip.labels is not None and frame.label is not None and frame.before is not None
+    assert np.array_equal(frame.x, clip.frames[frame.t, frame.z][area])
+    assert np.array_equal(frame.label, clip.labels[frame.t, frame.z][area])
+    assert np.array_equal(frame.before, clip.frames[frame.t - 1, frame.z][area])
+
+
+def test_an_id_is_a_hash_of_the_content(frames: list[Frame], phantoms: Path, tmp_path: Path) -> None:
+    assert len({f.id for f in frames}) == len(frames)
+    again = read_frames(cases.find(phantoms), ITEM, "2")
+    assert [f.id for f in again] == [f.id for f in frames]
+
+
+def test_nothing_that_is_kept_names_a_patient(frames: list[Frame]) -> None:
+    assert not any("sub-" in f.subject or "sub-" in f.scan for f in frames)
+
+
+@pytest.mark.parametrize("mask", ["patch:0.5,size=8", "box:0.3", "heart:0.5,size=8", "half:top", "irregular:0.4"])
+def test_a_mask_is_a_function_of_frame_and_seed(frames: list[Frame], mask: str) -> None:
+    first, second = frames[0].known(mask, 0), frames[0].known(mask, 0)
+    assert np.array_equal(first, second) and 0.15 < first.mean() < 0.85
+    other = dataclasses.replace(frames[0], x=-frames[0].x)  # the pixels play no part
+    assert np.array_equal(other.known(mask, 0), first)
+
+
+def test_other_seeds_and_frames_have_other_masks(frames: list[Frame]) -> None:
+    mask = "patch:0.5,size=8"
+    assert not np.array_equal(frames[0].known(mask, 0), frames[0].known(mask, 1))
+    assert not np.array_equal(frames[0].known(mask, 0), frames[1].known(mask, 0))
+
+
+def test_a_mask_of_whole_frames_is_refused(frames: list[Frame]) -> None:
+    with pytest.raises(UsageError):
+        frames[0].known("frames:every=2", 0)
+
+
+@pytest.mark.parametrize("choice", ["0", "-1", "many", "", "1.5", "1001"])
+def test_a_choice_that_is_none_is_refused(choice: str) -> None:
+    with pytest.raises(UsageError, match="range"):
+        check_choice(choice)
+
+
+def test_a_patient_in_test_and_training_data_is_refused(phantoms: Path) -> None:
+    found = cases.find(phantoms)
+    check_disjoint(found[:2], found[2:])
+    with pytest.raises(DataError, match="leak"):
+        check_disjoint(found[:3], found[2:])
