@@ -4,7 +4,7 @@
 
 The model is a mixture of Gaussians over pictures of 8 x 8, each pixel a position of two codes, with networks that
 predict without error: what differs from 1 is the decoding's. A cell is variance / bias / energy score, each relative to
-exact draws: 1.00 / 0.00 / 1.00 is a sampler of the posterior, more energy is worse. The energy score hardly sees whether
+exact draws: 1.00 / 0.00 / 1.00 is a sampler of the posterior, more energy is worse. The energy score hardly sees if
 neighbours fit each other, which is what few steps cost. `calls` is the number of network calls for a draw, fewest to
 most over the holes.
 """

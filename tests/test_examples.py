@@ -14,6 +14,7 @@ SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py"))
 ARGUMENTS = {
     "inpaint_api.py": ["a.nii.gz"],
     "phantom_volumes.py": [],
+    "decoding_table.py": ["--items", "2", "--draws", "2", "--rows", "1"],
     "posterior_table.py": ["--items", "2", "--draws", "2", "--rows", "1"],
     "sampling_speed.py": ["--models", "ldm-dit", "--batch", "1", "--steps", "2", "--repeats", "1"],
     "inpainting_table.py": ["a.nii.gz", "--bank", "a.nii.gz", "--models", "ar-vq", "ldm-unet:steps=2,moves=1"]
