@@ -70,7 +70,9 @@ Draw = Callable[[Tensor, Tensor], Tensor]
 """(features (b, m, d), positions (b, m)) -> vectors (b, m, c)."""
 
 
-def reveal(vectors: Tensor, features: Tensor, order: Tensor, start: Tensor, end: Tensor, draw: Draw) -> Tensor:
+def reveal(
+    vectors: Tensor, features: Tensor, order: Tensor, start: Tensor, end: Tensor, most: int, draw: Draw
+) -> Tensor:
     """Return vectors (b, n, c) with those of the positions drawn whose turn is in [start, end), each (b,).
 
     In calls of one shape: an item's bits do not depend on how many positions its neighbours reveal.
@@ -81,11 +83,12 @@ def reveal(vectors: Tensor, features: Tensor, order: Tensor, start: Tensor, end:
         order: (b, n) the positions by turn.
         start: (b,) first turn of each item.
         end: (b,) turn after the last.
+        most: Turns of the item that has most.
         draw: Turns features into vectors.
     """
     n, c = vectors.shape[1:]
     vectors = torch.cat([vectors, vectors.new_zeros(len(vectors), 1, c)], 1)  # row n takes what is drawn in vain
-    for first in range(0, int((end - start).max()), CHUNK):
+    for first in range(0, most, CHUNK):
         turn = start[:, None] + torch.arange(first, first + CHUNK, device=start.device)
         positions = order.gather(1, turn.clamp(max=n - 1))
         drawn = draw(take(features, positions), positions)
@@ -206,13 +209,13 @@ class MaskedVectorModel(Model):
         progress: Progress | None,
     ) -> Tensor:
         """Return vectors (b, c, h, w) of which those that are not `shown` (b, h, w) are drawn in turn."""
-        order = turn.argsort(dim=1)
-        for step, (start, end) in enumerate(pairwise(counts), 1):
+        order, most = turn.argsort(dim=1), counts.diff(dim=0).amax(1).tolist()  # so that no step waits for the device
+        for step, (start, end) in enumerate(pairwise(counts)):
             seen = shown[:, None]
             features = self.network(torch.where(seen, vectors, 0.0), seen, condition, hints)
-            drawn = reveal(rows(vectors), rows(features), order, start, end, draw)
+            drawn = reveal(rows(vectors), rows(features), order, start, end, most[step], draw)
             vectors = drawn.transpose(1, 2).unflatten(2, shown.shape[1:])
             shown = shown | between(turn, start, end).unflatten(1, shown.shape[1:])
             if progress is not None:
-                progress(step, len(counts) - 1)
+                progress(step + 1, len(counts) - 1)
         return vectors

@@ -39,19 +39,22 @@ def test_the_conditionals_are_those_of_the_posterior() -> None:
     assert spread[:, known].abs().max() < 1e-9
 
 
-@pytest.mark.parametrize("options", [{}, {"order": "random"}, {"steps": 3}], ids=str)
-@pytest.mark.parametrize("mask", HOLES, ids=str)
+@pytest.mark.parametrize(
+    ("mask", "options"),
+    [*((mask, {}) for mask in HOLES), (HOLES[1], {"order": "random"}), (HOLES[3], {"order": "random"})]
+    + [(HOLES[0], {"steps": 3}), (HOLES[4], {"steps": 3})],
+    ids=str,
+)
 def test_a_perfect_network_draws_the_posterior(mask: tuple[str, float], options: dict[str, Any]) -> None:
     model = masked_mixture_model(MIXTURE)
     found = score(model, MIXTURE, hole(*mask, SIDE), items=24, draws=12, **options)
     assert found.energy < 1.1 and 0.85 < found.variance < 1.35 and found.bias < 0.1, found
 
 
-@pytest.mark.parametrize("mask", [("scattered", 0.75), ("top", 0.5)], ids=str)
-def test_known_positions_that_wait_for_their_turn_cost_the_posterior(mask: tuple[str, float]) -> None:
-    """The fault of the preset `paper_like`; without it this test could not fail."""
+def test_known_positions_that_wait_for_their_turn_cost_the_posterior() -> None:
+    """The fault of the preset `paper_like`; the test above finds it."""
     model = masked_mixture_model(MIXTURE)
-    found = score(model, MIXTURE, hole(*mask, SIDE), items=16, draws=4, preset="paper_like")
+    found = score(model, MIXTURE, hole("scattered", 0.75, SIDE), items=16, draws=4, preset="paper_like")
     assert found.energy > 1.15 and found.variance > 1.5, found
 
 
