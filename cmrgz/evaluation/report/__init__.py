@@ -1,0 +1,9 @@
+"""The report: from a summary and pictures to files that a reader opens; no model, no data, no table.
+
+What is said stands once, in `content.py`, as a document of blocks; `html.py` and `markdown.py` write it down.
+"""
+
+from cmrgz.evaluation.report.files import write
+from cmrgz.evaluation.report.pictures import Pictures
+
+__all__ = ["Pictures", "write"]

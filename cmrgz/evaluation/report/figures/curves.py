@@ -1,0 +1,157 @@
+"""Metrics against the share that is hidden: F2 (headlines), F3 (hallucination) and F4 (calibration)."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cmrgz.evaluation.report.document import Figure, Key, Panel
+from cmrgz.evaluation.report.figures.draw import panel
+from cmrgz.evaluation.report.figures.legends import LINE, legend
+from cmrgz.evaluation.report.figures.styles import Style, styles
+from cmrgz.evaluation.report.names import HEADLINES, hidden, label, metric_column, patterns
+from cmrgz.evaluation.summary.model import Estimate, MaskRow, Summary
+
+HALLUCINATION = ("fpe-hole", "fne-hole", "sfrc-hole", "topology-violations", "parts-invented", "parts-lost")
+CALIBRATION = ("kappa", "coverage-hole", "rank-low-hole", "rank-high-hole")
+IDEALS = {"kappa": 1.0, "coverage-hole": 0.8, "rank-low-hole": 1.0, "rank-high-hole": 1.0}
+"""What draws from the posterior have."""
+LOGARITHMIC = ("kappa", "rank-low-hole", "rank-high-hole")
+READ = "Bands are 95 % intervals over patients. Colours are models; thin grey lines are fills, dashed ones bounds."
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A figure of this kind.
+
+    Attributes:
+        name: Starts its ids.
+        title: What it shows.
+        caption: How to read it.
+        metrics: A panel each, as far as there are numbers.
+    """
+
+    name: str
+    title: str
+    caption: str
+    metrics: tuple[str, ...]
+
+
+QUALITY = Kind(
+    "f2",
+    "Quality as more is hidden",
+    f"{READ} The arrow says which way is better; a curve that crosses another changes the order of the models.",
+    HEADLINES,
+)
+INVENTED = Kind(
+    "f3",
+    "What is invented as more is hidden",
+    f"{READ} Low is good in each: edges and structures that the truth does not have, or has and the result lost.",
+    HALLUCINATION,
+)
+CALIBRATED = Kind(
+    "f4",
+    "Calibration of the samples",
+    "The black line is what draws from the posterior have. κ below 1 is over-confident: the samples agree more with "
+    "one another than with the truth. The ranks say how often the truth lies outside all samples, 1 being as often as "
+    "it should.",
+    CALIBRATION,
+)
+
+
+def figures(summary: Summary, kind: Kind) -> tuple[Figure, ...]:
+    """Return a figure for each pattern, the first one open; none without numbers."""
+    found = [_of_pattern(summary, kind, p, masks, i) for i, (p, masks) in enumerate(patterns(summary.masks))]
+    return tuple(figure for figure in found if figure.panels)
+
+
+def _of_pattern(summary: Summary, kind: Kind, pattern: str, masks: tuple[MaskRow, ...], rank: int) -> Figure:
+    looks, panels, shown = styles(summary), [], set()
+    for metric in kind.metrics:
+        lines = {name: own for name in looks if (own := line(summary, name, metric, masks))}
+        if lines:
+            shown |= set(lines)
+            panels.append(_panel(summary, lines, looks, metric, f"{kind.name}-{rank}"))
+    ideal = (Key("draws from the posterior", LINE),) if set(kind.metrics) <= set(IDEALS) and panels else ()
+    return Figure(
+        f"{kind.title}: {pattern}", kind.caption, tuple(panels), legend(looks, shown) + ideal, folded=rank > 0
+    )
+
+
+def line(summary: Summary, method: str, metric: str, masks: Iterable[MaskRow]) -> list[tuple[float, Estimate]]:
+    """Return the estimates of a method by the share hidden, as far as they are defined."""
+    found = [(hidden(mask), summary.estimate(method, mask.spec, metric)) for mask in masks]
+    return [(x, e) for x, e in found if e is not None and math.isfinite(e.value)]
+
+
+Lines = dict[str, list[tuple[float, Estimate]]]
+
+
+def _panel(summary: Summary, lines: Lines, looks: dict[str, Style], metric: str, name: str) -> Panel:
+    column = metric_column(summary, metric)
+
+    def paint(axes: Any) -> None:
+        single = len({x for own in lines.values() for x, _ in own}) == 1
+        for i, (method, own) in enumerate(lines.items()):
+            _draw(axes, own, looks[method], (i - (len(lines) - 1) / 2) / len(lines) if single else 0.0)
+        if metric in IDEALS:
+            axes.axhline(IDEALS[metric], color="black", linewidth=0.9, zorder=1.5)
+        if metric in LOGARITHMIC and all(e.value > 0 for own in lines.values() for _, e in own):
+            _logarithmic(axes)
+        _limits(axes, lines, looks, metric)
+        _shares(axes, sorted({x for own in lines.values() for x, _ in own}), single)
+
+    title = f"{column.name} {f'({column.note})' if column.note else ''}".strip()
+    return Panel(
+        title, panel(paint, f"{name}-{metric}"), f"{label(metric)} against the share hidden, {len(lines)} methods"
+    )
+
+
+def _draw(axes: Any, own: Sequence[tuple[float, Estimate]], style: Style, shift: float) -> None:
+    """Draw a line with its band, or points with their intervals where there is one share alone."""
+    model = style.kind == "model"
+    x, y = [x + shift * 0.1 for x, _ in own], [e.value for _, e in own]
+    front = 3 if model else 2
+    size = 4.5 if model else 3.0
+    axes.plot(
+        x, y, style.dash, marker=style.marker, color=style.colour, linewidth=style.width, markersize=size, zorder=front
+    )
+    low, high = [e.low for _, e in own], [e.high for _, e in own]
+    if model and len(own) > 1:
+        axes.fill_between(x, low, high, color=style.colour, alpha=0.15, linewidth=0, zorder=1)
+    elif model and math.isfinite(low[0]) and math.isfinite(high[0]):
+        axes.plot([x[0]] * 2, [low[0], high[0]], "-", color=style.colour, linewidth=1.2, zorder=front)
+
+
+def _limits(axes: Any, lines: Lines, looks: dict[str, Style], metric: str) -> None:
+    """Leave to the models half of the height, whatever the worst fill has."""
+    own = [
+        v
+        for m, points in lines.items()
+        if looks[m].kind == "model"
+        for _, e in points
+        for v in (e.value, e.low, e.high)
+    ]
+    inner = [v for v in [*own, *([IDEALS[metric]] if metric in IDEALS else [])] if math.isfinite(v)]
+    low, high = axes.get_ylim()
+    if not own or axes.get_yscale() == "log" or max(inner) == min(inner):
+        return
+    room = max(inner) - min(inner)
+    axes.set_ylim(max(low, min(inner) - 0.6 * room), min(high, max(inner) + 0.6 * room))
+
+
+def _logarithmic(axes: Any) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+
+
+def _shares(axes: Any, xs: Sequence[float], single: bool) -> None:
+    ticks = [x for i, x in enumerate(xs) if i == 0 or x - xs[i - 1] > 0.06]
+    axes.set_xticks(ticks, [f"{round(100 * x, 1):g}" for x in ticks])
+    axes.set_xlabel("hidden, %")
+    if single:
+        axes.set_xlim(xs[0] - 0.1, xs[0] + 0.1)

@@ -1,0 +1,63 @@
+"""From axes to an `<svg>` element that stands inside a page: its text is text, black is the page's own colour.
+
+The legend and the titles stand in the page, where they wrap; nothing in an SVG can overlap for the length of a name.
+"""
+
+import io
+import re
+from collections.abc import Callable
+from typing import Any
+
+SIZE = (3.7, 2.7)
+"""Inches of a panel; a page shows it as wide as a column."""
+RC = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "cmrgz",
+    "font.size": 8.5,
+    "font.family": "DejaVu Sans",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.grid": True,
+    "grid.color": "#8a8a8a",
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+}
+
+
+def panel(paint: Callable[[Any], None], name: str, size: tuple[float, float] = SIZE) -> str:
+    """Return the SVG of axes that `paint` has drawn on.
+
+    Args:
+        paint: Draws on axes of matplotlib.
+        name: Of the panel, its own in the page: it starts every id in the SVG.
+        size: Inches.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=size, layout="constrained")
+        paint(figure.add_subplot())
+        return _svg(figure, name)
+
+
+def _svg(figure: Any, name: str) -> str:
+    file = io.StringIO()
+    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return inline(file.getvalue(), name)
+
+
+def inline(text: str, name: str) -> str:
+    """Return the `<svg>` element of an SVG file, fit to stand among others in a page."""
+    body = text[text.index("<svg") :].strip()
+    body = re.sub(r"\s*<(metadata|style)\b.*?</\1>", "", body, flags=re.DOTALL)
+    body = re.sub(r'\b(id="|xlink:href="#|url\(#)', rf"\g<1>{name}-", body)
+    body = re.sub(
+        r'<svg [^>]*?viewBox="([^"]+)"[^>]*>',
+        r'<svg xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="\1">',
+        body,
+        count=1,
+    )
+    return re.sub(r"\n\s*", "\n", body.replace("#000000", "currentColor"))

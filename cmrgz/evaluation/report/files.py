@@ -1,0 +1,38 @@
+"""The files of a report."""
+
+from pathlib import Path
+
+from cmrgz.durable import atomic_write
+from cmrgz.evaluation.report import data, html, markdown
+from cmrgz.evaluation.report.content import document
+from cmrgz.evaluation.report.pictures import Pictures
+from cmrgz.evaluation.summary.model import Summary
+
+
+def write(summary: Summary, pictures: Pictures, root: Path) -> list[Path]:
+    """Write a report: `report.html`, `report.md`, `estimates.csv`, `sets.csv` and `summary.json`.
+
+    The same summary and pictures give the same bytes. The HTML file stands alone: it loads nothing and runs nothing.
+
+    Args:
+        summary: All numbers.
+        pictures: By method and mask, the pictures of the frames that are shown; a method may be missing.
+        root: A folder that is there; its files of these names are replaced.
+
+    Returns:
+        The files.
+
+    Raises:
+        ResourceError: The disk is full or may not be written.
+    """
+    report = document(summary, pictures)
+    contents = {
+        "report.html": html.page(report).encode(),
+        "report.md": markdown.page(report).encode(),
+        "estimates.csv": data.estimates_csv(summary),
+        "sets.csv": data.sets_csv(summary),
+        "summary.json": data.to_json(summary),
+    }
+    for name, content in contents.items():
+        atomic_write(root / name, content, overwrite=True)
+    return [root / name for name in contents]

@@ -1,0 +1,54 @@
+"""Numbers as a reader wants them: three digits that count, intervals to the same place, a dash for nothing."""
+
+import math
+
+DASH = "–"
+MINUS = "−"
+DIGITS = 3
+
+
+def number(value: float) -> str:
+    """Return a number with three significant digits; an en dash if it is not finite."""
+    return _fixed(value, value) if math.isfinite(value) else DASH
+
+
+def count(value: float) -> str:
+    """Return a number that is whole as it is, another one with three significant digits."""
+    if math.isfinite(value) and value == int(value):
+        return f"{int(value):,}".replace("-", MINUS)
+    return number(value)
+
+
+def share(value: float) -> str:
+    """Return a share as per cent."""
+    return f"{round(100 * value, 1):g}\u00a0%" if math.isfinite(value) else DASH
+
+
+def level(p: float) -> str:
+    """Return a p-value."""
+    if not math.isfinite(p):
+        return DASH
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def interval(value: float, low: float, high: float) -> tuple[str, str]:
+    """Return a number and its interval, all to the same place; "" for an interval that there is not."""
+    if not math.isfinite(value):
+        return DASH, ""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return number(value), ""
+    scale = max(abs(value), (high - low) / 2)
+    return _fixed(value, scale), f"[{_fixed(low, scale)}, {_fixed(high, scale)}]"
+
+
+def _fixed(value: float, scale: float) -> str:
+    """Return a number to the third digit of `scale`."""
+    if scale == 0:
+        return "0"
+    size = math.floor(math.log10(abs(scale)))
+    if size < -4 or size > 6:
+        mantissa, _, exponent = f"{value:.{DIGITS - 1}e}".partition("e")
+        return f"{mantissa}e{int(exponent)}".replace("-", MINUS)
+    places = max(0, DIGITS - 1 - size)
+    text = f"{value:,.{places}f}"
+    return "0" if not text.strip("-0.") else text.replace("-", MINUS)

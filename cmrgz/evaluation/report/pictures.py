@@ -1,0 +1,84 @@
+"""Pictures of results: frames whose place in the report was settled before any result was seen."""
+
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cmrgz.evaluation.judge import SPREAD
+from cmrgz.evaluation.report.document import Gallery, Strip
+from cmrgz.evaluation.report.names import hidden, main_mask, mask_label, of_kind, patterns
+from cmrgz.evaluation.summary.model import MaskRow, Summary
+from cmrgz.preview import heat, tinted
+
+Bytes = NDArray[np.uint8]
+Pictures = Mapping[tuple[str, str], Mapping[str, Bytes]]
+"""By method and mask: frame id -> (6, h, w), the layers of `judge.PICTURES`."""
+
+FRAMES, FEW = 3, 8
+"""Most frames of a mask, most methods where there is no model."""
+HOTTEST = SPREAD * 255 / 8
+"""The level of a spread that is white: a standard deviation of 1/8."""
+ORDER = (
+    "The frames are the first ones in the order of their ids, which are hashes of their pixels: nobody chose them. "
+    "Orange is hidden; known pixels are pasted into every result. The spread is the standard deviation of the samples, "
+    "from 0 (black) to 0.125 of the intensity range (white)."
+)
+
+
+def galleries(summary: Summary, pictures: Pictures) -> tuple[Gallery, ...]:
+    """Return the pictures of two masks: the frames of each, the first one open."""
+    return tuple(gallery for mask in shown_masks(summary, pictures) for gallery in _of_mask(summary, pictures, mask))
+
+
+def shown_masks(summary: Summary, pictures: Pictures) -> list[MaskRow]:
+    """Return the masks that are shown: of the first pattern one in the middle, and the one that hides most, not all."""
+    there = {mask for (_, mask), frames in pictures.items() if frames}
+    for _, masks in patterns([mask for mask in summary.masks if mask.spec in there]):
+        inner = [mask for mask in masks if 0 < hidden(mask) < 1] or list(masks)
+        middle = main_mask(inner) or inner[0]
+        return [middle, *(mask for mask in inner[-1:] if mask != middle)]
+    return []
+
+
+def _of_mask(summary: Summary, pictures: Pictures, mask: MaskRow) -> Iterator[Gallery]:
+    methods = of_kind(summary, "model") or of_kind(summary, "baseline", "bound", "control")[:FEW]
+    own = {method.name: pictures.get((method.name, mask.spec), {}) for method in methods}
+    for i, frame in enumerate(sorted({frame for frames in own.values() for frame in frames})[:FRAMES]):
+        layers = {name: frames[frame] for name, frames in own.items() if frame in frames}
+        given = next(iter(layers.values()))
+        strips = [
+            Strip("What was given", (("the scan", grey(given[0])), ("what was hidden", hole(given[0], given[1]))))
+        ]
+        strips += [Strip(name, _drawn(name, of)) for name, of in layers.items()]
+        yield Gallery(f"{mask_label(mask)}: frame {i + 1}", tuple(strips), folded=i > 0)
+
+
+def _drawn(name: str, layers: Bytes) -> tuple[tuple[str, bytes], ...]:
+    """Return what a method drew: samples, mean and spread, or the one result of a method without chance."""
+    sample, other, mean, spread = layers[2:]
+    if not spread.any() and (sample == other).all():
+        return (("result", grey(sample)),)
+    drawn = (("sample", grey(sample)), ("another sample", grey(other)), ("mean of all", grey(mean)))
+    return (*drawn, ("spread", png(heat(spread.astype(np.float32), HOTTEST))))
+
+
+def grey(plane: Bytes) -> bytes:
+    """Return a plane (h, w) as PNG."""
+    return png(plane)
+
+
+def hole(plane: Bytes, known: Bytes) -> bytes:
+    """Return a plane (h, w) with its hidden pixels in one tint, as PNG."""
+    return png(tinted(np.repeat(plane[None], 3, axis=0), known > 0))
+
+
+def png(values: NDArray[Any]) -> bytes:
+    """Return (h, w) or (3, h, w) uint8 as PNG; equal pixels give equal bytes."""
+    file = io.BytesIO()
+    image = np.ascontiguousarray(np.moveaxis(values, 0, -1)) if values.ndim == 3 else values
+    Image.fromarray(image).save(file, "PNG", optimize=True)
+    return file.getvalue()
