@@ -1,5 +1,6 @@
 """`ar-var` as a model: training with random known parts, and drawing scale by scale given what is known."""
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import torch
@@ -11,14 +12,15 @@ from cmrgz.latents import known_positions, position_pixels, smooth_fill, trainin
 from cmrgz.model import Condition, Model, Progress
 from cmrgz.options import Range
 from cmrgz.rng import Streams, derive
+from cmrgz.tokens.decoding import take
 from cmrgz.tokens.head import DepthHead
 from cmrgz.tokens.network import Logits
 from cmrgz.tokens.sampling import draw
 from cmrgz.tokens.scales import Coded, ScaleTokenizer, check_grid, known_cells
 from cmrgz_ar_var.network import ScaleTransformer, Shape, Sight
 
-HIDDEN = 32
-"""Hidden cells per call of a head: what is known everywhere in the batch need not be computed."""
+PART = 32
+"""Cells per call of a head, or of the quantiser: what nobody in the batch asks for need not be computed."""
 
 
 def flat(grid: Tensor) -> Tensor:
@@ -147,15 +149,25 @@ class ScaleModel(Model):
             u = rng.uniform(states.shape[1], depth).to(x.device)
             cells = known_cells(given, stride)
             drawn = draw_hidden(self.network.frozen_head(scale), states, cells.flatten(1), u, temperature, top_k, top_p)
-            rest = torch.where(given[:, None], exact - total, 0.0)
-            forced = tokenizer.quantise(tokenizer.pool(rest, scale), scale)[..., :depth]
-            codes = torch.where(cells[..., None], forced, drawn.unflatten(1, cells.shape[1:]))
+            rest = tokenizer.pool(torch.where(given[:, None], exact - total, 0.0), scale)
+            forced = self._requantised(rest, cells.flatten(1), scale)[..., :depth]
+            codes = torch.where(cells.flatten(1)[..., None], forced, drawn).unflatten(1, cells.shape[1:])
             total = total + tokenizer.spread(tokenizer.cells(codes, scale), scale)
             coded.codes.append(codes)
             coded.sums.append(total)
             if progress is not None:
                 progress(scale + 1, count)
         return coded
+
+    def _requantised(self, rest: Tensor, known: Tensor, scale: int) -> Tensor:
+        """Return the codes (b, n, levels) of known cells (b, n) of what is left (b, channels, h', w') of a scale."""
+        cells = flat(rest)
+        result = torch.zeros(*known.shape, self.tokenizer.levels[scale], dtype=torch.long, device=rest.device)
+        for at in parts(known):
+            own = take(cells, at).transpose(1, 2)[..., None]
+            codes = self.tokenizer.quantise(own, scale)[:, :, 0]
+            result.scatter_(1, at[..., None].expand_as(codes), codes)
+        return result
 
     @torch.no_grad()
     def sample(
@@ -187,12 +199,21 @@ def _asked(known: Tensor, rng: Streams, half: bool) -> Tensor:
     return torch.zeros_like(known).scatter(1, order, True) & ~known
 
 
+def parts(asked: Tensor) -> Iterator[Tensor]:
+    """Yield the cells (b, <= PART) of `asked` (b, n), part by part, as many parts as the item with most of them needs.
+
+    In parts of one shape: an item's bits do not depend on how many cells its neighbours ask for. Where an item has no
+    more, its other cells follow.
+    """
+    order = (~asked).long().argsort(dim=1, stable=True)
+    for start in range(0, int(asked.sum(1).max()), PART):
+        yield order[:, start : start + PART]
+
+
 def draw_hidden(
     logits: Logits, states: Tensor, known: Tensor, u: Tensor, temperature: float, top_k: int, top_p: float
 ) -> Tensor:
-    """Return codes (b, n, levels) drawn at the hidden cells, 0 or what is no use at known ones.
-
-    In calls of one shape: an item's bits do not depend on how many hidden cells its neighbours have.
+    """Return codes (b, n, levels) drawn at the hidden cells; those at known ones are of no use.
 
     Args:
         logits: Gives them.
@@ -203,18 +224,13 @@ def draw_hidden(
         top_k: As said.
         top_p: As said.
     """
-    order = known.long().argsort(dim=1, stable=True)
-    most = int((~known).sum(1).max())
     result = torch.zeros(*u.shape, dtype=torch.long, device=states.device)
-    for start in range(0, most, HIDDEN):
-        at = order[:, start : start + HIDDEN, None]
-        own = states.gather(1, at.expand(-1, -1, states.shape[-1]))
-        numbers = u.gather(1, at.expand(-1, -1, u.shape[-1]))
-        codes = at[..., :0]
+    for at in parts(~known):
+        own, numbers, codes = take(states, at), take(u, at), at[..., None][..., :0]
         for level in range(u.shape[-1]):
             code = draw(logits(own, codes, level), numbers[..., level], temperature, top_k, top_p)
             codes = torch.cat([codes, code[..., None]], -1)
-        result.scatter_(1, at.expand(-1, -1, u.shape[-1]), codes)
+        result.scatter_(1, at[..., None].expand_as(codes), codes)
     return result
 
 
