@@ -12,9 +12,9 @@ import pytest
 from cmrgz.evaluation.claims.evidence import Arm, Evidence, Values, Verdict, agreement
 from cmrgz.evaluation.claims.fidelity import fidelity
 from cmrgz.evaluation.claims.hallucination import growth, intrinsic
-from cmrgz.evaluation.claims.perception import unconditional
+from cmrgz.evaluation.claims.perception import stability, unconditional
 from cmrgz.evaluation.claims.verdicts import CLAIMS, judge
-from cmrgz.evaluation.statistics.bootstrap import bootstrap
+from cmrgz.evaluation.statistics.bootstrap import Bootstrap, bootstrap
 from cmrgz.evaluation.statistics.estimates import mean
 from cmrgz.evaluation.statistics.kernel import kernel_distance
 
@@ -223,6 +223,32 @@ def test_an_artefact_of_the_sampler_is_told_from_the_model() -> None:
     assert verdict.outcome == "refuted" and "artefact of the sampler" in verdict.why
 
 
+def test_a_smaller_effect_with_other_samplers_is_no_artefact_until_the_drop_is_shown() -> None:
+    curves = {"ldm:replace": rising(0.2), "ar:forced": rising(0.1), "ldm": rising(0.14), "ar": rising(0.1)}
+    close = replace(world(hallucination=curves), seed=4).draw(sets=False).evidence()
+    verdict = intrinsic(close)
+    assert growth(close).outcome == "supported" and dict(verdict.parts)["less with these samplers by"].side() == 0
+    assert verdict.outcome == "undecided"
+
+
+def test_both_sides_stable_sets_neither_apart() -> None:
+    """Also where they are shown to change differently, by less than the margin."""
+    both = world(haarpsi={"ldm": rising(-0.04, 0.8)}, shift={"ldm": flat(0.2)}).draw().evidence()
+    verdict = stability(both)
+    assert dict(verdict.parts)["HaarPSI, difference"].side() == -1
+    assert verdict.outcome == "undecided" and "diffusion is stable" in verdict.why
+
+
+def test_a_side_that_is_only_not_shown_to_be_stable_is_not_set_apart() -> None:
+    drawn = world(haarpsi={"ldm": flat(0.8)}, shift={"ldm": flat(0.2)}).draw().evidence()
+    column = drawn.haarpsi["ldm", 0.9]
+    noise = 0.4 * np.random.default_rng(0).normal(size=len(column))
+    noisy = {**drawn.haarpsi, ("ldm", 0.9): {s: v + e for (s, v), e in zip(column.items(), noise, strict=True)}}
+    verdict = stability(replace(drawn, haarpsi=noisy))
+    assert "autoregressive side is stable, diffusion is not shown to be stable" in verdict.why
+    assert verdict.outcome == "undecided"
+
+
 def test_growth_needs_diffusion_itself_to_grow() -> None:
     """The other side falling is not diffusion growing."""
     curves = {"ldm:replace": flat(0.2), "ar:forced": rising(-0.5, 0.6)}
@@ -334,3 +360,13 @@ def test_agreement_counts_effects_of_one_sign() -> None:
     assert [agreement(x, 2, adjust=True)[0] for x in ([up, up, none], [down, down, up], [up, down, none])] == [1, -1, 0]
     levels = [agreement(x, 2, adjust=False)[1] for x in ([up, up, none], [up, none, down])]
     assert all(a < b for a, b in pairwise(levels))
+
+
+def test_agreement_adjusts_for_the_number_of_effects() -> None:
+    """p of about .03, .04 and 1: two of three at .05 as they are, none after Holm."""
+    spread = np.random.default_rng(0).normal(size=5000)
+    spread -= spread.mean()
+    each = [Bootstrap(at, at + spread, np.zeros(40), corrected=False) for at in (2.17, 2.05, 0.0)]
+    assert agreement(each, 2, adjust=False)[0] == 1
+    direction, p = agreement(each, 2, adjust=True)
+    assert direction == 0 and p == pytest.approx(3 * min(b.p() for b in each))
