@@ -120,7 +120,7 @@ def nearest_ratio(generated: Floats, test: Floats, quantile: float = QUANTILE) -
 
     Args:
         generated: (n,) distances to the nearest training item.
-        test: (l,) likewise of reals of other subjects; 100 or more make the percentile one.
+        test: (l,) likewise of reals of other subjects; of few subjects, the percentile is rough.
         quantile: Which.
     """
     return float((generated < np.quantile(test, quantile)).mean())

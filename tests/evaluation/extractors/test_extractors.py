@@ -104,11 +104,11 @@ def test_unknown_names_are_refused(text: str, what: str) -> None:
 def test_the_random_network_is_always_this_one() -> None:
     """Where one of these moves, results before and after do not compare."""
     found = open_extractor("random")
-    assert found.identity == "e960d4eb16de333c8224e2d6f03d57e704c31c1eae97a957127eb7adf46f1356"
+    assert found.identity == "59b95557f77a5283a03391b375d31a6246ea187e252339d8b872394ef11ac37d"
     y, x = np.mgrid[:64, :64] / 64.0
     features = found((0.5 + 0.3 * np.sin(9 * x + 4 * y * y) * np.cos(7 * y))[None])[0]
     assert features.shape == (480,)
-    pinned = [0.254492, 0.356604, 0.469879, 0.241264, 0.194183, -0.0838318, 0.373933]
+    pinned = [0.0846042, 0.0409976, 0.0989384, 0.139881, 0.190381, 0.0649377, 0.281787]
     np.testing.assert_allclose(features[[0, 24, 100, 200, 287, 300, 479]], pinned, rtol=1e-3)
 
 

@@ -130,6 +130,15 @@ def test_principal_components_are_few_and_the_largest() -> None:
     assert Space.fit(x[:10]).axes.shape == (200, 9)
 
 
+def test_what_is_far_out_counts_as_ten_standard_deviations() -> None:
+    x, far = features(0), features(1)
+    far[:, 3] += 1e9
+    space = Space.fit(x)
+    z = space.standard(far)
+    assert (z[:, 3] == 10).all() and np.abs(np.delete(z, 3, axis=1)).max() < 6
+    assert SET_METRICS["kid"].score(far, x, space).value < 1e6
+
+
 def test_a_feature_that_is_constant_in_the_reference_stays_finite() -> None:
     x = features(0)
     x[:, 4] = 1e5

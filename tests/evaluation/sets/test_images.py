@@ -60,10 +60,25 @@ def test_the_scale_of_a_fault_is_told() -> None:
 
 def test_pairs_are_different_and_of_different_items() -> None:
     for n, count in ((2, 1), (10, 45), (200, 500)):
-        pairs = random_pairs(n, seed=0)
+        pairs = random_pairs(np.arange(n), seed=0)
         assert pairs.shape == (count, 2) == np.unique(pairs, axis=0).shape
         assert (pairs[:, 0] < pairs[:, 1]).all() and pairs.min() >= 0 and pairs.max() < n
-    assert (np.bincount(random_pairs(200, 0).ravel(), minlength=200) > 0).mean() > 0.98
+    assert (np.bincount(random_pairs(np.arange(200), 0).ravel(), minlength=200) > 0).mean() > 0.98
+
+
+def test_frames_of_a_subject_make_no_pair() -> None:
+    of = np.repeat(np.arange(20), 10)
+    pairs = random_pairs(of, seed=0)
+    assert len(pairs) == 500 and (of[pairs[:, 0]] != of[pairs[:, 1]]).all()
+    assert len(random_pairs(["a", "a", "b"], seed=0)) == 2
+
+
+def test_the_gap_of_copies_of_few_subjects_is_between_the_subjects() -> None:
+    real = images(0, 10)
+    of = np.repeat(np.arange(10), 2)
+    assert ms_ssim_gap(real[of], real) > 0.03
+    assert ms_ssim_gap(real[of], real, subjects=(of, np.arange(10))) == pytest.approx(0, abs=1e-9)
+    assert np.isnan(ms_ssim_gap(real, real, subjects=(["a"] * 10, of[:10])))
 
 
 def test_the_gap_is_that_of_the_pairs() -> None:

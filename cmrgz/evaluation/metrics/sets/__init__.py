@@ -42,7 +42,9 @@ _METRICS = (
     SetMetric("coverage", coverage, "higher", 2 * K, cite=_NAEEM),
     SetMetric("ks", ks_mean, "lower", 10, cite="Massey 1951, doi:10.1080/01621459.1951.10500769"),
     SetMetric("swd", swd, "lower", 10, "images", unit="x1000", cite="Karras et al. 2018, arXiv:1710.10196"),
-    SetMetric("ms-ssim-gap", ms_ssim_gap, "zero", 10, "images", cite="Odena et al. 2017, arXiv:1610.09585"),
+    SetMetric(
+        "ms-ssim-gap", ms_ssim_gap, "zero", 10, "images", by_subject=True, cite="Odena et al. 2017, arXiv:1610.09585"
+    ),
 )
 
 SET_METRICS: dict[str, SetMetric] = {metric.name: metric for metric in _METRICS}

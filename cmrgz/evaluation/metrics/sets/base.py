@@ -18,6 +18,10 @@ COMPONENTS = 64
 """Most principal components for a Frechet distance: its bias grows with their number."""
 
 
+FARTHEST = 10.0
+"""Standard deviations that a z-score is cut to: beyond them one feature would drown the others in a cubic kernel."""
+
+
 @dataclass(frozen=True)
 class Space:
     """Axes and units of a feature space, fitted once on reference features and frozen.
@@ -43,13 +47,13 @@ class Space:
         mean, spread = reference.mean(0), reference.std(0)
         constant = spread <= 1e-6 * np.abs(mean) + 1e-12
         scale = np.where(constant, 1.0, spread)
-        z = (reference - mean) / scale
-        axes = np.linalg.eigh(z.T @ z)[1][:, ::-1]
+        z = _scores(reference, mean, scale)
+        axes = np.linalg.eigh(np.cov(z, rowvar=False).reshape(len(mean), -1))[1][:, ::-1]
         return cls(mean, scale, axes[:, : min(components, len(reference) - 1)])
 
     def standard(self, features: Floats) -> Floats:
-        """Return features (n, d) as z-scores of the reference."""
-        return (np.asarray(features, np.float64) - self.mean) / self.scale
+        """Return features (n, d) as z-scores of the reference, within 10 of its mean."""
+        return _scores(np.asarray(features, np.float64), self.mean, self.scale)
 
     def principal(self, features: Floats) -> Floats:
         """Return features (n, d) in at most 64 principal components of the reference: (n, c)."""
@@ -184,6 +188,10 @@ def subset(items: Floats, n: int, seed: int) -> Floats:
     if len(items) <= n:
         return items
     return items[np.sort(np.random.default_rng(seed).choice(len(items), n, replace=False))]
+
+
+def _scores(features: Floats, mean: Floats, scale: Floats) -> Floats:
+    return np.clip((features - mean) / scale, -FARTHEST, FARTHEST)
 
 
 def _finite(reference: Floats) -> Floats:

@@ -1,15 +1,22 @@
 """How alike the items of a set are to one another, beside how alike reals are: the sign of a collapse."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz.evaluation.metrics.base import Floats, Sampled
+from cmrgz.evaluation.metrics.sets.base import Subjects
 from cmrgz.evaluation.metrics.structure import ms_ssim
 
 PAIRS = 500
+DRAWN = 4 * PAIRS
+"""Pairs drawn, of which those of one subject are left out."""
 
 
-def ms_ssim_gap(generated: Floats, real: Floats, seed: int = 0) -> float:
+def ms_ssim_gap(
+    generated: Floats, real: Floats, subjects: tuple[Subjects, Subjects] | None = None, seed: int = 0
+) -> float:
     """Return the mean MS-SSIM of 500 random pairs of generated items less that of reals.
 
     0 is right; above it the generated items are too alike (collapse), below it they vary too much. Odena et al. 2017,
@@ -17,25 +24,31 @@ def ms_ssim_gap(generated: Floats, real: Floats, seed: int = 0) -> float:
 
     Args:
         generated: (n, h, w) in [0, 1], at least 96 pixels each way.
-        real: (m, h, w) in [0, 1], best one frame a subject: frames of one subject are alike.
+        real: (m, h, w) in [0, 1].
+        subjects: Who generated and real items are of: frames of one subject are alike and make no pair.
         seed: Of the pairs.
 
     Returns:
-        NaN for smaller images.
+        NaN for smaller images, or where a set has no pair.
     """
-    means = [_of_set(items, seed) for items in (generated, real)]
+    of = subjects if subjects is not None else (np.arange(len(generated)), np.arange(len(real)))
+    means = [_of_set(items, names, seed) for items, names in zip((generated, real), of, strict=True)]
     return means[0] - means[1]
 
 
-def random_pairs(n: int, seed: int) -> NDArray[np.int64]:
-    """Return 500 pairs of different indices below n, no pair twice, all pairs if there are fewer: (p, 2)."""
-    total = n * (n - 1) // 2
-    chosen = np.sort(np.random.default_rng(seed).choice(total, min(PAIRS, total), replace=False))
-    second = ((1 + np.sqrt(1 + 8 * chosen)) // 2).astype(np.int64)  # pair c is (c - s (s - 1) / 2, s)
-    return np.stack([chosen - second * (second - 1) // 2, second], axis=1)
+def random_pairs(subjects: Subjects, seed: int) -> NDArray[np.int64]:
+    """Return about 500 pairs of items of different subjects, no pair twice, fewer if there are fewer: (p, 2)."""
+    names = np.asarray(subjects)
+    total = len(names) * (len(names) - 1) // 2
+    drawn = np.random.default_rng(seed).choice(total, min(DRAWN, total), replace=False)
+    second = ((1 + np.sqrt(1 + 8 * drawn)) // 2).astype(np.int64)  # pair c is (c - s (s - 1) / 2, s)
+    first = drawn - second * (second - 1) // 2
+    apart = np.flatnonzero(names[first] != names[second])[:PAIRS]
+    return np.stack([first[apart], second[apart]], axis=1)
 
 
-def _of_set(items: Floats, seed: int) -> float:
+def _of_set(items: Floats, subjects: Subjects, seed: int) -> float:
     none = np.zeros(items.shape[1:], dtype=bool)
-    pairs = (Sampled(truth=items[i], known=none, drawn=items[j, None]) for i, j in random_pairs(len(items), seed))
-    return float(np.mean([ms_ssim(pair) for pair in pairs]))
+    pairs = (Sampled(truth=items[i], known=none, drawn=items[j, None]) for i, j in random_pairs(subjects, seed))
+    values = [ms_ssim(pair) for pair in pairs]
+    return float(np.mean(values)) if values else math.nan
