@@ -93,4 +93,4 @@ class Grid:
 
     def _size(self, method: Method, samples: int) -> int:
         """Return the frames a unit: as many as fill network calls to the last item."""
-        return self.batch // math.gcd(self.batch, samples) if method.kind == "model" else PLAIN_UNIT
+        return self.batch // math.gcd(self.batch, samples) if method.kind in ("model", "probe") else PLAIN_UNIT

@@ -66,7 +66,17 @@ def choose_models(sweep: SweepOptions, device: str = "cpu", batch_size: int | No
         named = [e.name for e in registry.models().values() if e.spec is not None and e.spec.checkpoint is not None]
     if not named and not sweep.baselines:
         raise UsageError("usage", "option --model", "there is nothing to evaluate", hint="see cmrgz models")
+    if sweep.paper_like:
+        named += [text for name in named if (text := f"{name}:preset=paper_like") not in named and _has_preset(name)]
     return [_model(text, device, batch_size) for text in named]
+
+
+def _has_preset(name: str) -> bool:
+    """Whether a registered model has faults of published code to choose from."""
+    from cmrgz import registry
+
+    entry = registry.models().get(name)
+    return entry is not None and entry.spec is not None and "preset" in registry.sample_schema(entry.spec)
 
 
 def _model(text: str, device: str, batch_size: int | None) -> ModelMethod:

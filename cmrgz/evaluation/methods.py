@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cmrgz.evaluation.frames import Frame, digest, stacked
 
-Kind = Literal["model", "baseline", "bound", "control", "real"]
+Kind = Literal["model", "baseline", "bound", "control", "real", "probe"]
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
 
@@ -43,6 +43,7 @@ class Method(ABC):
         name: As it stands in tables.
         kind: What it is.
         family: `ar`, `ldm`, ... of a model; else its kind.
+        tokenizer: Name of a model's tokenizer, or "".
         fingerprint: What its result depends on, beside frame, mask, seed and samples: part of a cell's address.
         sees_truth: Whether hidden pixels reach it, as they may those of a bound or a control.
         random: Whether it draws samples; else every draw is the same and one is made.
@@ -50,6 +51,7 @@ class Method(ABC):
 
     kind: ClassVar[Kind]
     family: str
+    tokenizer: str = ""
     sees_truth: ClassVar[bool] = False
     random: ClassVar[bool] = False
 
@@ -90,7 +92,7 @@ class ModelMethod(Method):
         )
         self.chosen = chosen
         self._model: Any = None
-        self.family = _family(meta.name)
+        self.family, self.tokenizer = _family(meta.name), meta.tokenizer.name if meta.tokenizer else ""
 
     @property
     def model(self) -> Any:
@@ -113,6 +115,26 @@ class ModelMethod(Method):
     def close(self) -> None:
         """Let go of the model."""
         self._model = None
+
+
+class Probe(Method):
+    """A model on training frames: it fills them no better than others, unless it remembers them."""
+
+    kind: ClassVar[Kind] = "probe"
+    random: ClassVar[bool] = True
+    SUFFIX = ", training frames"
+
+    def __init__(self, method: ModelMethod) -> None:
+        super().__init__(method.name + self.SUFFIX, method.fingerprint)
+        self.fingerprint["name"], self.method, self.family = self.name, method, method.family
+
+    def draw(self, frames: Sequence[Frame], known: Bools, seed: int, samples: int) -> Draws:
+        """Draw as the model does."""
+        return self.method.draw(frames, known, seed, samples)
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self.method.close()
 
 
 def _family(name: str) -> str:

@@ -35,6 +35,8 @@ class SweepOptions:
     baselines: Annotated[bool, "fills without a model, round trips and controls"] = True
     seeds: Annotated[tuple[int, ...], "seeds of masks and draws", Range(0, 2**63 - 1)] = (0,)
     samples: Annotated[int, "draws of each hidden frame", Range(1, 64)] = 2
+    paper_like: Annotated[bool, "each model also with preset=paper_like, where it has that"] = False
+    probe: Annotated[bool, "fill training frames too, to see whether a model remembers them"] = False
 
     def masks(self) -> list[Mask]:
         """Return the masks: every pattern at every ratio; a pattern that takes no ratio stands alone.
@@ -57,6 +59,8 @@ PRESETS: dict[Preset, SweepOptions] = {
         patterns=("patch", "box", "half:bottom", "half:top", "heart"),
         ratios=RATIOS,
         samples=4,
+        paper_like=True,
+        probe=True,
     ),
     "paper": SweepOptions(
         subjects=100,
@@ -66,6 +70,8 @@ PRESETS: dict[Preset, SweepOptions] = {
         ratios=RATIOS,
         seeds=(0, 1, 2),
         samples=8,
+        paper_like=True,
+        probe=True,
     ),
 }
 """`smoke` runs in minutes on two cores; `standard` and `paper` ask for a GPU."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from cmrgz.evaluation.report import write
 from cmrgz.evaluation.summary.build import summarise
+from cmrgz.evaluation.summary.estimates import HIDDEN
 from cmrgz.evaluation.summary.model import Summary
 from cmrgz.evaluation.table import Table
 
@@ -23,7 +24,7 @@ def publish(root: Path) -> tuple[Summary, list[Path]]:
     pictures = {
         (method, mask): table.pictures(method, mask)
         for method, info in table.methods.items()
-        if info.kind != "real"
+        if info.kind not in HIDDEN
         for mask in table.masks
     }
     return summary, write(summary, pictures, root)

@@ -19,7 +19,7 @@ from cmrgz.errors import CmrgzError, PartialError, ResourceError, Stopped
 from cmrgz.evaluation.cells import Grid, Unit
 from cmrgz.evaluation.judge import Judge
 from cmrgz.evaluation.lineup import Lineup
-from cmrgz.evaluation.methods import Method, Real
+from cmrgz.evaluation.methods import Method, ModelMethod, Probe, Real
 from cmrgz.evaluation.options import SweepOptions
 from cmrgz.evaluation.store import Store
 from cmrgz.signals import stop_on_signals
@@ -70,13 +70,29 @@ class Order:
         sets = (("real", self.lineup.frames), ("bank", self.lineup.bank))
         return [Grid(self.judge.revision, frames, [Real(name)], [WHOLE], [0], 1) for name, frames in sets if frames]
 
+    @property
+    def probes(self) -> list[Grid]:
+        """The cells of models on training frames, at the largest share that leaves something known."""
+        ratios = {mask.spec: mask.ratio for mask in self.options.masks() if mask.ratio is not None and mask.ratio < 1}
+        models = [Probe(method) for method in self.lineup.methods if isinstance(method, ModelMethod)]
+        if not (self.options.probe and ratios and self.lineup.bank):
+            return []
+        mask, frames = max(ratios, key=lambda spec: ratios[spec]), self.lineup.bank[: len(self.lineup.frames)]
+        options = self.options
+        return [Grid(self.judge.revision, frames, models, [mask], options.seeds, options.samples, self.batch)]
+
+    @property
+    def grids(self) -> list[Grid]:
+        """All cells, the cheapest first."""
+        return [*self.reals, self.grid, *self.probes]
+
     def __len__(self) -> int:
         """Return the number of cells."""
-        return sum(map(len, [*self.reals, self.grid]))
+        return sum(map(len, self.grids))
 
     def units(self, done: set[str]) -> Iterator[Unit]:
         """Yield what is to do."""
-        return itertools.chain.from_iterable(grid.units(done) for grid in [*self.reals, self.grid])
+        return itertools.chain.from_iterable(grid.units(done) for grid in self.grids)
 
 
 def shown(lineup: Lineup, cine: bool) -> frozenset[str]:
@@ -175,6 +191,7 @@ def _facts(unit: Unit) -> dict[str, Any]:
         "method": method.name,
         "kind": method.kind,
         "family": method.family,
+        "tokenizer": method.tokenizer,
         "fingerprint": method.key,
         "mask": unit.mask,
         "seed": unit.seed,

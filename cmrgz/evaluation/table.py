@@ -31,12 +31,14 @@ class MethodInfo:
         kind: `model`, `baseline`, `bound`, `control` or `real`.
         family: Of a model: `ar`, `ldm`, ...
         samples: Draws of each frame.
+        tokenizer: Name of a model's tokenizer, or "".
     """
 
     name: str
     kind: str
     family: str
     samples: int
+    tokenizer: str = ""
 
 
 @dataclass(frozen=True)
@@ -180,14 +182,13 @@ class Table:
     @cached_property
     def subjects(self) -> list[str]:
         """The patients that were evaluated on."""
-        tested = self.columns["mask"] != ""
-        tested &= ~np.isin(self.columns["method"], ["bank"])
-        return sorted(np.unique(self.columns["subject"][tested]).tolist())
+        return sorted(np.unique(self.columns["subject"][self.rows("real")]).tolist())
 
     @property
     def metric_names(self) -> list[str]:
-        """Metrics of frames that some cell has, then ratios of them."""
+        """Metrics of frames that some cell has, those made of several cells, then ratios of them."""
         own = [name for name in FRAME_METRICS if name in self.metrics]
+        own += [name for name in self.metrics if name not in FRAME_METRICS]
         return [*own, *(name for name, ratio in RATIOS.items() if {ratio.over, ratio.under} <= set(own))]
 
 
@@ -212,7 +213,7 @@ def _methods(lines: list[Line]) -> dict[str, MethodInfo]:
     found: dict[str, MethodInfo] = {}
     for line in lines:
         f = line.facts
-        found.setdefault(f["method"], MethodInfo(f["method"], f["kind"], f["family"], f["samples"]))
+        found.setdefault(f["method"], MethodInfo(f["method"], f["kind"], f["family"], f["samples"], f["tokenizer"]))
     return found
 
 

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz.evaluation.cardiac import UNITS, agreement, biomarkers
+from cmrgz.evaluation.summary.estimates import HIDDEN
 from cmrgz.evaluation.summary.model import BiomarkerRow
 from cmrgz.evaluation.table import Table
 
@@ -17,7 +18,7 @@ def biomarker_rows(table: Table) -> tuple[BiomarkerRow, ...]:
     """Return the agreement of every method, mask and biomarker; none where no scan has both ends of the cycle."""
     found: list[BiomarkerRow] = []
     for method, info in table.methods.items():
-        for mask in table.masks if info.kind != "real" else ():
+        for mask in table.masks if info.kind not in HIDDEN else ():
             pairs = [pair for pair in _subjects(table, method, mask) if np.isfinite(list(pair[0].values())).any()]
             found += [_row(method, mask, name, pairs) for name in UNITS if pairs]
     return tuple(found)

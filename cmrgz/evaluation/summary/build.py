@@ -5,8 +5,11 @@ from pathlib import Path
 
 from cmrgz.evaluation.statistics.subjects import caveats
 from cmrgz.evaluation.summary.anatomy import biomarker_rows
-from cmrgz.evaluation.summary.estimates import contrasts, estimates, metric_rows
+from cmrgz.evaluation.summary.derived import with_hallucination
+from cmrgz.evaluation.summary.estimates import HIDDEN, contrasts, estimates, metric_rows
+from cmrgz.evaluation.summary.evidence import claim_rows
 from cmrgz.evaluation.summary.gates import gates
+from cmrgz.evaluation.summary.memory import memory_rows, probe_rows
 from cmrgz.evaluation.summary.model import MaskRow, MethodRow, Summary
 from cmrgz.evaluation.summary.sets import set_rows
 from cmrgz.evaluation.sweep import SETTINGS
@@ -14,11 +17,12 @@ from cmrgz.evaluation.table import Table
 
 
 def summarise(table: Table) -> Summary:
-    """Return all numbers of a run; from its files alone.
+    """Return all numbers of a run, from its files alone.
 
     Raises:
         CheckpointError: A file is missing or damaged.
     """
+    table = with_hallucination(table)
     return Summary(
         settings=_settings(table.root),
         cells=len(table),
@@ -26,12 +30,15 @@ def summarise(table: Table) -> Summary:
         frames=len(set(table.columns["frame"][table.rows("real")].tolist())),
         caveats=caveats(len(table.subjects)),
         gates=gates(table),
-        methods=tuple(_method(table, name) for name in table.methods),
+        methods=tuple(_method(table, name) for name, info in table.methods.items() if info.kind not in HIDDEN),
         masks=tuple(_mask(table, spec) for spec in table.masks),
         metrics=metric_rows(table),
         estimates=estimates(table),
         contrasts=contrasts(table),
         sets=set_rows(table),
+        memory=memory_rows(table),
+        probes=probe_rows(table),
+        claims=claim_rows(table),
         biomarkers=biomarker_rows(table),
         failures=tuple(sorted({str(facts.get("reason", "")) for facts in table.failures})),
     )

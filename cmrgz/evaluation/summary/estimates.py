@@ -11,11 +11,14 @@ from cmrgz.evaluation.statistics.contrast import compare
 from cmrgz.evaluation.statistics.estimates import mean, ratio_of_means
 from cmrgz.evaluation.statistics.multiple import holm, tied
 from cmrgz.evaluation.statistics.subjects import paired
+from cmrgz.evaluation.summary.derived import HALLUCINATION
 from cmrgz.evaluation.summary.model import ContrastRow, Estimate, MetricRow
 from cmrgz.evaluation.table import Table
 
 HEADLINES = ("psnr-hole", "ssim-hole", "haarpsi-hole", "energy-hole")
 """Metrics that models are compared by, pair by pair."""
+HIDDEN = ("real", "probe")
+"""Kinds of methods that are no rows of tables."""
 
 Columns = Mapping[str, Mapping[str, float]]
 """By method, one value a patient."""
@@ -23,7 +26,7 @@ Columns = Mapping[str, Mapping[str, float]]
 
 def metric_rows(table: Table) -> tuple[MetricRow, ...]:
     """Return what there is to know of the metrics of a table."""
-    every: dict[str, Metric | Ratio] = {**FRAME_METRICS, **RATIOS}
+    every: dict[str, Metric | Ratio | MetricRow] = {HALLUCINATION.name: HALLUCINATION, **FRAME_METRICS, **RATIOS}
     chosen = [every[name] for name in table.metric_names]
     return tuple(MetricRow(name=m.name, better=m.better, unit=getattr(m, "unit", ""), cite=m.cite) for m in chosen)
 
@@ -55,7 +58,7 @@ def estimates(table: Table) -> tuple[Estimate, ...]:
 
 def _columns(table: Table, metric: str, mask: str) -> Columns:
     """Return the values of every method that has some."""
-    names = [name for name, info in table.methods.items() if info.kind != "real"]
+    names = [name for name, info in table.methods.items() if info.kind not in HIDDEN]
     columns = {name: table.by_subject(metric, name, mask) for name in names}
     return {name: of for name, of in columns.items() if of}
 

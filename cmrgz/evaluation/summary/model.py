@@ -204,6 +204,25 @@ class MemoryRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProbeRow:
+    """Whether holes in training frames come back better than holes in frames of other patients.
+
+    Attributes:
+        method: A model.
+        mask: What hid.
+        auc: Probability that a held-out frame has the larger error: 0.5 without memorisation.
+        low: Lower end of its 95 % interval over patients.
+        high: Upper end.
+    """
+
+    method: str
+    mask: str
+    auc: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gate:
     """A condition without which no number counts.
 
@@ -261,7 +280,8 @@ class Summary:
         contrasts: Of models, for the headline metrics.
         sets: Set metrics.
         biomarkers: Agreement of volumes.
-        memory: Memorisation.
+        memory: Memorisation, by distance.
+        probes: Memorisation, by the error in the hole.
         claims: The claims.
         failures: Why units failed, one line each.
     """
@@ -280,6 +300,7 @@ class Summary:
     sets: tuple[SetRow, ...] = ()
     biomarkers: tuple[BiomarkerRow, ...] = ()
     memory: tuple[MemoryRow, ...] = ()
+    probes: tuple[ProbeRow, ...] = ()
     claims: tuple[ClaimRow, ...] = ()
     failures: tuple[str, ...] = ()
     _lookup: dict[tuple[str, str, str], Estimate] = field(default_factory=dict, repr=False, compare=False)

@@ -10,6 +10,7 @@ from cmrgz.evaluation.judge import AVERAGES
 from cmrgz.evaluation.metrics.sets import SET_METRICS, SetMetric, Space, control
 from cmrgz.evaluation.statistics.bootstrap import Interval, bootstrap
 from cmrgz.evaluation.statistics.kernel import kernel_distance
+from cmrgz.evaluation.summary.estimates import HIDDEN
 from cmrgz.evaluation.summary.model import SetRow
 from cmrgz.evaluation.table import Table
 
@@ -43,9 +44,8 @@ class Reals:
 
     def __init__(self, table: Table, extractor: str) -> None:
         self.features, self.subjects = features(table, REAL, WHOLE, extractor, 1)
-        bank, _ = features(table, BANK, WHOLE, extractor, 1)
-        self.bank = bank
-        self.space = Space.fit(bank if len(bank) > 2 else self.features)
+        self.bank, self.bank_subjects = features(table, BANK, WHOLE, extractor, 1)
+        self.space = Space.fit(self.bank if len(self.bank) > 2 else self.features)
 
     def floor(self, metric: SetMetric) -> float:
         """Return what the metric gives for halves of the reals."""
@@ -69,7 +69,7 @@ def _of_extractor(table: Table, extractor: str) -> Iterator[SetRow]:
     metrics = [metric for metric in SET_METRICS.values() if metric.on != "images"]
     floors = {metric.name: reals.floor(metric) for metric in metrics}
     for method, info in table.methods.items():
-        for mask in table.masks if info.kind != "real" else ():
+        for mask in table.masks if info.kind not in HIDDEN else ():
             for average in (1, *(m for m in AVERAGES if m <= info.samples)):
                 if len(table.rows(method, mask)):
                     chosen = metrics if average == 1 else [SET_METRICS[KID]]

@@ -1,0 +1,107 @@
+"""The claims of the field, judged by the numbers of a table."""
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+
+from cmrgz.evaluation.claims.evidence import Arm, Evidence, Key, Values, Verdict
+from cmrgz.evaluation.claims.verdicts import judge
+from cmrgz.evaluation.statistics.kernel import Resampled, kernel_distance
+from cmrgz.evaluation.summary.derived import HALLUCINATION
+from cmrgz.evaluation.summary.estimates import HIDDEN
+from cmrgz.evaluation.summary.model import ClaimRow
+from cmrgz.evaluation.summary.sets import Reals, extractors, features
+from cmrgz.evaluation.table import Table
+
+DIFFUSION, AUTOREGRESSIVE = ("ldm", "flow"), ("ar",)
+"""Families of either side."""
+NAIVE = ("preset=paper_like", "algorithm=replace", "order=forced", "order=raster")
+"""Options of a plain sampler."""
+MEASURES = (HALLUCINATION.name, "fpe-hole", "topology-violations", "sfrc-hole")
+
+
+def claim_rows(table: Table) -> tuple[ClaimRow, ...]:
+    """Return what a run says of each claim."""
+    return tuple(_row(verdict) for verdict in judge(evidence(table)))
+
+
+def _row(verdict: Verdict) -> ClaimRow:
+    interval = verdict.interval
+    return ClaimRow(
+        name=verdict.name,
+        statement=verdict.statement,
+        verdict=verdict.outcome,
+        effect=interval.point,
+        low=interval.low,
+        high=interval.high,
+        subjects=interval.n,
+        why=verdict.why,
+    )
+
+
+def evidence(table: Table) -> Evidence:
+    """Return the evidence of a table, at the ratios of its first pattern."""
+    masks = _masks(table)
+    values = partial(_values, table, masks)
+    return Evidence(
+        diffusion=_arm(table, DIFFUSION),
+        autoregressive=_arm(table, AUTOREGRESSIVE),
+        families={name: name for name in _plain(table, (*DIFFUSION, *AUTOREGRESSIVE))},
+        hallucination={name: values(name) for name in MEASURES if name in table.metrics},
+        psnr=values("psnr-hole"),
+        mse=values("mse-hole"),
+        haarpsi=values("haarpsi-hole"),
+        kappa=(values("variance-hole"), values("error-hole")),
+        kid={name: _distances(table, masks, name) for name in extractors(table)},
+    )
+
+
+def _masks(table: Table) -> dict[float, str]:
+    """Return the masks of the pattern with most ratios by their ratio; nothing and all hidden belong to every one."""
+    inner = [info for info in table.masks.values() if 0 < info.ratio < 1]
+    patterns = [info.pattern for info in inner]
+    pattern = max(patterns, key=patterns.count, default="")
+    chosen = [info for info in table.masks.values() if info.pattern == pattern or info.ratio in (0, 1)]
+    return {info.ratio: info.spec for info in chosen}
+
+
+def _plain(table: Table, families: tuple[str, ...]) -> list[str]:
+    """Return the models of some families as they are, without options, in the order of the run."""
+    models = [info for info in table.methods.values() if info.kind == "model" and info.family in families]
+    return [info.name for info in models if ":" not in info.name] or [info.name for info in models][:1]
+
+
+def _arm(table: Table, families: tuple[str, ...]) -> Arm | None:
+    """Return a side: its first model, declared by the order of the run and never by its results."""
+    plain = _plain(table, families)
+    if not plain:
+        return None
+    best = plain[0]
+    naive = [name for name in table.methods if name.startswith(f"{best}:") and any(word in name for word in NAIVE)]
+    return Arm(best, naive=naive[0] if naive else None, proper=best if naive else None, floor=_floor(table, best))
+
+
+def _floor(table: Table, method: str) -> str | None:
+    """Return the round trip of a model's tokenizer."""
+    name = f"round-trip {table.methods[method].tokenizer}"
+    return name if name in table.methods else None
+
+
+def _values(table: Table, masks: Mapping[float, str], metric: str) -> Values:
+    names = [name for name, info in table.methods.items() if info.kind not in HIDDEN]
+    found = {(name, ratio): table.by_subject(metric, name, mask) for name in names for ratio, mask in masks.items()}
+    return {key: of for key, of in found.items() if of}
+
+
+def _distances(table: Table, masks: Mapping[float, str], extractor: str) -> dict[Key, Resampled]:
+    """Return the kernel distance of every method and ratio to the real frames, as a statistic of patients."""
+    reals, found = Reals(table, extractor), {}
+    real = reals.space.standard(reals.features)
+    for name, info in table.methods.items():
+        for ratio, mask in masks.items() if info.kind not in HIDDEN else ():
+            drawn, subjects = features(table, name, mask, extractor, 1)
+            if len(drawn) > 1 and bool(np.isfinite(drawn).all()):
+                generated = reals.space.standard(drawn)
+                found[name, ratio] = kernel_distance(generated, subjects.tolist(), real, reals.subjects.tolist())
+    return found

@@ -1,0 +1,66 @@
+"""Memorisation: whether what is drawn from nothing is near to training frames, and whether those are filled better."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmrgz.errors import CmrgzError
+from cmrgz.evaluation.memorisation import audit, inpainting_probe
+from cmrgz.evaluation.methods import Probe
+from cmrgz.evaluation.summary.model import MemoryRow, ProbeRow
+from cmrgz.evaluation.summary.sets import Reals, extractors, features
+from cmrgz.evaluation.table import Table
+
+LEAST = 10
+"""Training frames and results that a verdict needs."""
+
+
+def memory_rows(table: Table) -> tuple[MemoryRow, ...]:
+    """Return what distances say of every model at ratio 1, on every extractor; none without training frames."""
+    free = [spec for spec, info in table.masks.items() if info.ratio == 1]
+    models = [name for name, info in table.methods.items() if info.kind == "model"]
+    if not free or not len(table.rows("bank")):
+        return ()
+    return tuple(_row(table, name, free[0], extractor) for extractor in extractors(table) for name in models)
+
+
+def _row(table: Table, method: str, mask: str, extractor: str) -> MemoryRow:
+    drawn, _ = features(table, method, mask, extractor, 1)
+    reals = Reals(table, extractor)
+    if min(len(drawn), len(reals.bank)) < LEAST:
+        reason = f"needs {LEAST} results and training frames, has {len(drawn)} and {len(reals.bank)}"
+        return MemoryRow(method=method, extractor=extractor, items=len(drawn), reason=reason)
+    try:
+        found = audit(drawn, reals.bank, reals.features, reals.bank_subjects.tolist(), reals.subjects.tolist())
+    except CmrgzError as error:
+        return MemoryRow(method=method, extractor=extractor, items=len(drawn), reason=error.what)
+    return MemoryRow(
+        method=method,
+        extractor=extractor,
+        ratio=found.ratio,
+        authentic=found.authentic,
+        copying=found.c_t,
+        items=len(drawn),
+    )
+
+
+def probe_rows(table: Table) -> tuple[ProbeRow, ...]:
+    """Return how well the error in the hole tells training frames from others, for every model that was probed."""
+    probed = [name.removesuffix(Probe.SUFFIX) for name, info in table.methods.items() if info.kind == "probe"]
+    rows = (_probe_row(table, name, mask) for name in probed for mask in table.masks)
+    return tuple(row for row in rows if row is not None)
+
+
+def _probe_row(table: Table, method: str, mask: str) -> ProbeRow | None:
+    trained, held = (_errors(table, name, mask) for name in (method + Probe.SUFFIX, method))
+    if not (len(trained[0]) and len(held[0])):
+        return None
+    found = inpainting_probe(trained[0], held[0], trained[1], held[1])
+    return ProbeRow(method=method, mask=mask, auc=found.auc, low=found.low, high=found.high)
+
+
+def _errors(table: Table, method: str, mask: str) -> tuple[NDArray[np.float64], list[str]]:
+    """Return the squared error in the hole of each frame, and whose it is."""
+    rows = table.rows(method, mask)
+    values = table.metrics["mse-hole"][rows]
+    good = ~np.isnan(values)
+    return values[good], table.columns["subject"][rows][good].tolist()
