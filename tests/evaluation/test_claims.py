@@ -328,6 +328,15 @@ def test_few_ratios_are_said() -> None:
     assert "there are 2" in next(v for v in judge(replace(drawn, psnr=few)) if v.name == "C4").why
 
 
+def test_sets_of_other_subjects_cannot_be_compared() -> None:
+    evidence = world().draw().evidence()
+    for at in evidence.kid.values():
+        own = at["ar", 1.0]
+        at["ar", 1.0] = replace(own, subjects=tuple(f"other-{s}" for s in own.subjects))
+    verdict = judge(evidence)[0]
+    assert verdict.outcome == "not-tested" and "there are 0" in verdict.why
+
+
 def test_subjects_without_a_value_are_left_out_of_both_sides() -> None:
     drawn = world().draw(sets=False).evidence()
     drawn.psnr["ldm", 0.5]["s003"] = float("nan")

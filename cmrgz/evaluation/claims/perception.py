@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from cmrgz.evaluation.claims.evidence import Arm, Evidence, Key, Missing, Verdict, agreement, arms, between, columns
 from cmrgz.evaluation.claims.evidence import outcome as named
 from cmrgz.evaluation.statistics.bootstrap import Bootstrap, Interval, bootstrap
@@ -109,11 +111,16 @@ class _Stability:
     def p(self, direction: int) -> float:
         """Return the smallest level at which the side would be stable, or, for -1, would not be."""
         if direction < 0:
-            return min(self.haarpsi.p_beyond, sorted(e.p_beyond for e in self.kid.values())[EXTRACTORS - 1])
-        return max(self.haarpsi.p, sorted(e.p for e in self.kid.values())[EXTRACTORS - 1])
+            return min(self.haarpsi.p_beyond, _shown([e.p_beyond for e in self.kid.values()]))
+        return max(self.haarpsi.p, _shown([e.p for e in self.kid.values()]))
 
     def parts(self, side: str) -> tuple[tuple[str, Interval], ...]:
         return tuple((f"{name}, {side}", e.interval) for name, e in {**self.kid, "HaarPSI": self.haarpsi}.items())
+
+
+def _shown(p: Sequence[float]) -> float:
+    """Return the level at which so many extractors show it as must; NaN counts as not shown."""
+    return float(np.sort(np.nan_to_num(p, nan=1.0))[EXTRACTORS - 1])
 
 
 def _change(change: Bootstrap, whole: float) -> Equivalence:
@@ -132,8 +139,14 @@ def _by_extractor(evidence: Evidence, keys: Sequence[Key], coefficients: Sequenc
 
 
 def contrast(distances: Sequence[Resampled], coefficients: Sequence[float]) -> Bootstrap:
-    """Resample a sum of numbers of sets times coefficients over the subjects that all of them have."""
+    """Resample a sum of numbers of sets times coefficients over the subjects that all of them have.
+
+    Raises:
+        Missing: Fewer than two subjects are shared.
+    """
     shared = sorted(set.intersection(*(set(d.subjects) for d in distances)))
+    if len(shared) < 2:
+        raise Missing(f"2 subjects with all images are needed, and there are {len(shared)}")
     return bootstrap(combined(coefficients, [d.among(shared) for d in distances]), len(shared))
 
 
