@@ -86,4 +86,5 @@ def _noise(flat: Floats) -> float:
     mean = flat[:half].mean(0)
     _, rows = _components(flat[:half] - mean)
     rest = flat[half:] - mean
-    return float(max((rest - rest @ rows.T @ rows).var(), 1e-4))
+    left = (rest - rest @ rows.T @ rows).var() * flat.shape[1] / (flat.shape[1] - len(rows))
+    return float(max(left, 1e-4))
