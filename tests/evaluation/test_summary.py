@@ -1,0 +1,174 @@
+"""Tables and summaries say what the cells say: intervals over patients, gates, controls that come out as they must."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cmrgz.errors import CheckpointError
+from cmrgz.evaluation.console import lines
+from cmrgz.evaluation.extractors import open_extractor
+from cmrgz.evaluation.judge import Judge
+from cmrgz.evaluation.lineup import references
+from cmrgz.evaluation.store import read_lines
+from cmrgz.evaluation.summary.build import summarise
+from cmrgz.evaluation.summary.estimates import contrasts, estimates
+from cmrgz.evaluation.summary.gates import gates
+from cmrgz.evaluation.summary.model import Summary
+from cmrgz.evaluation.sweep import Order, run
+from cmrgz.evaluation.table import Table
+
+MakeOrder = Callable[..., Order]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory, frames: Any, bank: Any, noise: Any) -> Table:
+    """Return a small run with references, two models of which one is the other under another name, and features."""
+    from cmrgz.evaluation.lineup import Lineup
+    from cmrgz.evaluation.options import SweepOptions
+
+    root = tmp_path_factory.mktemp("run")
+    judge = Judge(None, {"radiomics": open_extractor("radiomics")}, frozenset([frames[0].id]))
+    methods = [noise("weak", 0.05), noise("strong", 0.3), noise("twin", 0.05), *references([], bank)]
+    options = SweepOptions(ratios=(0.5, 1.0), samples=2, seeds=(0, 1))
+    run(Order(options, Lineup(frames, bank, methods), judge, batch=4), root)
+    return Table.read(root)
+
+
+@pytest.fixture(scope="module")
+def summary(table: Table) -> Summary:
+    return summarise(table)
+
+
+def test_a_patient_is_the_mean_of_frames_and_seeds(table: Table) -> None:
+    values = table.by_subject("psnr-hole", "weak", "patch:0.5")
+    rows = table.rows("weak", "patch:0.5")
+    assert len(rows) == 4 * 2 * 2 and len(values) == 4
+    subject = next(iter(values))
+    own = [r for r in rows if table.columns["subject"][r] == subject]
+    assert values[subject] == pytest.approx(table.metrics["psnr-hole"][own].mean())
+
+
+def test_a_ratio_is_one_of_means(table: Table) -> None:
+    values = table.by_subject("kappa", "weak", "patch:0.5")
+    over, under = (table.by_subject(n, "weak", "patch:0.5") for n in ("variance-hole", "error-hole"))
+    assert values == {s: pytest.approx(over[s] / under[s]) for s in values}
+
+
+def test_estimates_hold_their_points_and_know_their_patients(summary: Summary) -> None:
+    found = summary.estimate("weak", "patch:0.5", "psnr-hole")
+    assert found is not None and found.low < found.value < found.high and found.subjects == 4
+    assert summary.estimate("weak", "patch:0.5", "no-metric") is None
+
+
+def test_the_same_model_under_two_names_does_not_differ(table: Table, summary: Summary) -> None:
+    rows = [c for c in summary.contrasts if {c.first, c.second} == {"weak", "twin"}]
+    assert rows and all(c.difference == 0 and c.low == c.high == 0 for c in rows)
+    for metric in ("psnr-hole", "energy-hole"):
+        pair = [summary.estimate(name, "patch:0.5", metric) for name in ("weak", "twin")]
+        assert all(p is not None and p.tied for p in pair)
+
+
+def test_a_worse_model_is_worse_but_four_patients_show_nothing(summary: Summary) -> None:
+    row = next(c for c in summary.contrasts if (c.first, c.second, c.metric) == ("weak", "strong", "psnr-hole"))
+    assert row.low > 0 and row.dz > 1 and row.cliff == 1
+    strong = summary.estimate("strong", "patch:0.5", "psnr-hole")
+    assert row.p > 0.05 and strong is not None and strong.tied  # 2^(1 - 4) is the least p of four patients
+
+
+def test_positive_controls_come_out_as_they_must(summary: Summary) -> None:
+    """A blurred truth is near in error and far in sharpness; another patient is the other way round."""
+
+    def value(method: str, metric: str) -> float:
+        found = summary.estimate(method, "patch:0.5", metric)
+        assert found is not None
+        return found.value
+
+    blurred, other = "control: blurred truth", "control: other patient"
+    assert value(blurred, "psnr-hole") > value("harmonic", "psnr-hole") > value(other, "psnr-hole")
+    assert value(blurred, "sharpness-high") < 0.3 < value(other, "sharpness-high")
+    kid = {m: summary.set_row(m, "patch:1", "radiomics", "kid") for m in (blurred, other, "mean")}
+    assert all(k is not None and math.isnan(k.value) and k.reason for k in kid.values()) or (
+        kid[other].value < kid[blurred].value  # type: ignore[union-attr]
+    )
+
+
+def test_gates_hold_and_fail_by_their_own_fault(table: Table) -> None:
+    assert {g.name: g.status for g in gates(table)} == dict.fromkeys(
+        ("leak", "masks", "known", "range", "ratio", "patients"), "pass"
+    )
+
+    def failing(**columns: Any) -> set[str]:
+        changed = dataclasses.replace(table, columns={**table.columns, **columns})
+        return {g.name for g in gates(changed) if g.status == "fail"}
+
+    masks = table.columns["known_sha1"].copy()
+    masks[table.rows("weak")[0]] = "0" * 16
+    assert failing(known_sha1=masks) == {"masks"}
+    exact = table.columns["exact"].copy()
+    exact[0] = False
+    assert failing(exact=exact) == {"known"}
+    assert failing(high=table.columns["high"] + 1) == {"range"}
+    assert failing(hidden=table.columns["hidden"] / 2) == {"ratio"}
+    subject = table.columns["subject"].copy()
+    subject[table.rows("bank")] = subject[table.rows("real")[0]]
+    assert failing(subject=subject) == {"patients"}
+
+
+def test_a_model_whose_leaks_were_not_tested_is_unknown(table: Table) -> None:
+    lines = tuple(dataclasses.replace(line, facts={**line.facts, "leak_tested": 0.0}) for line in table.lines)
+    gate = next(g for g in gates(dataclasses.replace(table, lines=lines)) if g.name == "leak")
+    assert gate.status == "unknown" and "weak" in gate.detail
+
+
+def test_pictures_are_of_the_frames_that_were_chosen_before(table: Table, frames: Any) -> None:
+    pictures = table.pictures("weak", "patch:0.5")
+    assert list(pictures) == [frames[0].id]
+    truth, known, *_ = pictures[frames[0].id]
+    assert np.array_equal(truth, np.round(frames[0].unit * 255).astype(np.uint8))
+    assert set(np.unique(known)) == {0, 255}
+
+
+def test_a_run_of_few_patients_says_so(summary: Summary) -> None:
+    assert any("descriptive" in text for text in summary.caveats)
+
+
+def test_the_console_shows_every_method_and_mask(summary: Summary) -> None:
+    text = "\n".join(lines(summary))
+    for name in ("weak", "strong", "harmonic", "control: blurred truth", "patch:0.5", "patch:1"):
+        assert name in text
+    assert "nan" not in text
+
+
+def test_claims_without_two_sides_are_not_tested(summary: Summary) -> None:
+    assert [c.name for c in summary.claims] == ["C1", "C2", "C2b", "C3", "C4", "C5"]
+    assert {c.verdict for c in summary.claims} == {"not-tested"} and all(c.why for c in summary.claims)
+
+
+def test_a_unit_that_was_done_twice_differently_is_told(table: Table, tmp_path: Path) -> None:
+    from cmrgz.durable import Journal
+    from cmrgz.evaluation.store import JOURNAL
+
+    line = read_lines(table.root)[0]
+    record = {"unit": line.unit, "cells": list(line.cells), "sha256": line.sha256, "facts": dict(line.facts)}
+    with Journal(tmp_path / JOURNAL) as journal:
+        journal.append(record)
+        journal.append(record)  # an equal twin is nothing
+        assert len(read_lines(tmp_path)) == 2
+        journal.append({**record, "sha256": "0" * 64})
+    with pytest.raises(CheckpointError, match="nondeterministic"):
+        Table.read(tmp_path)
+
+
+def test_an_empty_run_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="empty"):
+        Table.read(tmp_path)
+
+
+def test_estimates_and_contrasts_are_functions_of_the_table(table: Table) -> None:
+    assert repr(estimates(table)) == repr(estimates(table))
+    assert repr(contrasts(table)) == repr(contrasts(table))
