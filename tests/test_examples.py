@@ -11,12 +11,14 @@ from cmrgz.data.scan import Scan, save
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py"))
+PHANTOM = str(EXAMPLES / "phantom.nii.gz")
 ARGUMENTS = {
     "inpaint_api.py": ["a.nii.gz"],
     "phantom_volumes.py": [],
     "decoding_table.py": ["--items", "2", "--draws", "2", "--rows", "1"],
     "posterior_table.py": ["--items", "2", "--draws", "2", "--rows", "1"],
     "sampling_speed.py": ["--models", "ldm-dit", "--batch", "1", "--steps", "2", "--repeats", "1"],
+    "train_segmenter.py": [PHANTOM, "--test", PHANTOM, "--steps", "2", "--out", "a.safetensors"],
     "inpainting_table.py": ["a.nii.gz", "--bank", "a.nii.gz", "--models", "ar-vq", "ldm-unet:steps=2,moves=1"]
     + ["--samples", "2", "--frames", "1", "--masks", "patch:0.5"],
 }
