@@ -130,6 +130,14 @@ def test_the_score_is_calibrated_over_patients_only_with_patients() -> None:
     assert np.std(clustered) == pytest.approx(1.1, abs=0.2)
 
 
+def test_the_score_over_patients_by_hand() -> None:
+    """Places 1/8, 3/8, 5/8, 7/8 of two patients' frames: sums -1/2 and 1/2 about a half, over 4 frames; 2 / (2 - 1)."""
+    test, generated = np.array([1.0, 2, 3, 4]), np.array([0.5, 2.5, 2.6])
+    share = np.mean([0, 2 / 4, 2 / 4])
+    variance = 1 / (12 * 3) + (0.25 + 0.25) / 16 * 2
+    assert c_t(generated, test, ["a", "a", "b", "b"]) == pytest.approx((share - 0.5) / math.sqrt(variance))
+
+
 def test_the_two_scores_agree_where_items_are_independent() -> None:
     x, y = np.random.default_rng(0).normal(size=(2, 500))
     assert c_t(x - 0.1, y, np.arange(500)) == pytest.approx(c_t(x - 0.1, y), rel=0.05)

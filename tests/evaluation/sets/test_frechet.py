@@ -7,6 +7,7 @@ import torch
 from scipy.linalg import sqrtm
 from torchmetrics.image.fid import _compute_fid
 
+from cmrgz.evaluation.metrics.sets import frechet
 from cmrgz.evaluation.metrics.sets.frechet import fd, fd_infinity, gaussian_frechet
 
 
@@ -72,6 +73,19 @@ def test_extrapolation_takes_the_bias_out() -> None:
     values = [fd_infinity(draws(2 * i, 500, variances), draws(2 * i + 1, 500, variances), seed=i) for i in range(12)]
     assert abs(np.mean(values)) < 0.15  # 1.07 without it
     assert min(values) < 0.1
+
+
+def test_extrapolation_is_of_ten_sizes_from_a_fifth(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+
+    def biased(x: Any, y: Any) -> float:
+        sizes.append((len(x), len(y)))
+        return 3 + 70 / len(x)
+
+    monkeypatch.setattr(frechet, "fd", biased)
+    assert fd_infinity(draws(0, 500, np.ones(4)), draws(1, 900, np.ones(4))) == pytest.approx(3)
+    assert all(n == m for n, m in sizes) and len(set(sizes)) == 10
+    assert min(sizes) == (100, 100) and max(sizes) == (500, 500)
 
 
 def test_extrapolation_keeps_what_is_there() -> None:
