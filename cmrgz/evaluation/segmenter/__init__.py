@@ -1,9 +1,10 @@
 """The segmenter: which pixels of a frame are heart, and features of what it sees.
 
 A small U-Net whose weights are bundled. It was trained on phantoms and on two real scans (Sunnybrook Cardiac Data,
-CC0, Radau et al. 2009, hdl:10380/3070) that have no label of the right ventricle: `examples/train_segmenter.py`, whose
-figures for held-out subjects stand in examples/README.md. It judges results that are like those; for other scans train
-one on own labels.
+CC0, Radau et al. 2009, hdl:10380/3070) with `examples/train_segmenter.py`; figures for held-out subjects stand in
+examples/README.md. No real scan had labels of the right ventricle: in patients trust the left ventricle and its wall,
+not the right one, which is often cut short or missed towards the apex, and nothing above the base. For other scans
+train one on own labels.
 """
 
 from importlib.resources import as_file, files
