@@ -41,8 +41,8 @@ class Audit:
         ratio: Share of generated items nearer to training than 99 % of held-out reals are: 0.01 without copying.
         authentic: Percentage of generated items that are farther from their nearest training item than that is from
             other subjects (AuthPct).
-        c_t: Standard score of distances to training, generated against held-out: below -2 is copying, above 2 is
-            unlike the data.
+        c_t: Standard score of distances to training, generated against held-out: below -3 is copying, above 3 is
+            unlike the data; between them chance explains it, with ten held-out subjects or fewer.
         pairs: The closest, each of another training subject.
     """
 

@@ -2,6 +2,9 @@
 
 Three need no file and are the default. Others are networks of ImageNet or radiology whose weights the user has:
 `dinov2=FILE`, `resnet50=FILE`, `inception=FILE`. Features are raw here; `sets.Space` brings them to one unit.
+
+They see different things: the segmenter does not mind noise, radiomics do not know where things are, a random network
+knows no anatomy. So no conclusion rests on one.
 """
 
 from collections.abc import Callable
