@@ -63,42 +63,38 @@ def _head(summary: Summary) -> Iterator[Block]:
 
 
 def _sections(summary: Summary, pictures: Pictures) -> Iterator[Section]:
-    missing = sets.reasons(summary)
-    every: tuple[tuple[str, str, tuple[Block, ...], str], ...] = (
-        ("claims", "Claims", _claims(summary), "No claim was tested."),
-        ("spectrum", "The spectrum", spectra(summary), "No method has both an error and a distance of sets."),
-        ("quality", "Quality against ratio", figures(summary, QUALITY), "There are no frame metrics."),
-        ("invented", "Hallucination", figures(summary, INVENTED), "No measure of hallucination was computed."),
-        ("calibration", "Calibration", figures(summary, CALIBRATED), "This needs two samples of each frame or more."),
-        ("pictures", "Pictures", _pictures(summary, pictures), "No picture was kept."),
-        ("floors", "T1 · Floors and controls", results.floors(summary), "There is nothing but models."),
-        (
-            "generation",
-            "T2 · Generation",
-            sets.unconditional(summary),
-            "No mask of this run hides everything (ratio 1).",
-        ),
-        ("inpainting", "T3 · Inpainting by mask", results.inpainting(summary), "No frame metric is defined."),
-        (
-            "sets",
-            "Sets of results by mask",
-            (*sets.conditional(summary), *_listed(missing)),
-            "There are no set metrics.",
-        ),
-        ("contrasts", "T4 · Paired contrasts", contrasts.contrasts(summary), "There are no two models to compare."),
-        ("presets", "As in the paper, and mended", contrasts.presets(summary), "No model was run both ways."),
-        ("biomarkers", "Biomarkers", anatomy.biomarkers(summary), "No scan has frames of both ends of the cycle."),
-        (
-            "memory",
-            "Memorisation",
-            anatomy.memory(summary),
-            "Nothing was drawn without a known pixel, or there is no bank.",
-        ),
-        ("cost", "T5 · Cost", run.cost(summary), "Nothing was timed."),
-        ("run", "How this was run", _run(summary), ""),
-    )
-    for name, title, blocks, empty in every:
+    for name, title, blocks, empty in (*_figures(summary, pictures), *_tables(summary)):
         yield Section(name, title, blocks or (Text((empty,)),))
+
+
+Part = tuple[str, str, tuple[Block, ...], str]
+"""Of a section: its anchor, its heading, what stands in it, and what is said where that is nothing."""
+
+
+def _figures(summary: Summary, pictures: Pictures) -> Iterator[Part]:
+    yield "claims", "Claims", _claims(summary), "No claim was tested."
+    yield "spectrum", "The spectrum", spectra(summary), "No method has both an error and a distance of sets."
+    yield "quality", "Quality against ratio", figures(summary, QUALITY), "There are no frame metrics."
+    yield "invented", "Hallucination", figures(summary, INVENTED), "No measure of hallucination was computed."
+    yield "calibration", "Calibration", figures(summary, CALIBRATED), "This needs two samples of each frame or more."
+    yield "pictures", "Pictures", _pictures(summary, pictures), "No picture was kept."
+
+
+def _tables(summary: Summary) -> Iterator[Part]:
+    scored = (*sets.conditional(summary), *_listed(sets.reasons(summary)))
+    whole = any(hidden(mask) >= 1 for mask in summary.masks)
+    why = "The sets are too small to be scored." if whole else "No mask of this run hides everything (ratio 1)."
+    drawn = "No features of results of which nothing was known, or no training frames to compare them with."
+    yield "floors", "T1 · Floors and controls", results.floors(summary), "There is nothing but models."
+    yield "generation", "T2 · Generation", sets.unconditional(summary), why
+    yield "inpainting", "T3 · Inpainting by mask", results.inpainting(summary), "No frame metric is defined."
+    yield "sets", "Sets of results by mask", scored, "There are no set metrics."
+    yield "contrasts", "T4 · Paired contrasts", contrasts.contrasts(summary), "There are no two models to compare."
+    yield "presets", "As in the paper, and mended", contrasts.presets(summary), "No model was run both ways."
+    yield "biomarkers", "Biomarkers", anatomy.biomarkers(summary), "No scan has frames of both ends of the cycle."
+    yield "memory", "Memorisation", anatomy.memory(summary), drawn
+    yield "cost", "T5 · Cost", run.cost(summary), "Nothing was timed."
+    yield "run", "How this was run", _run(summary), ""
 
 
 def _claims(summary: Summary) -> tuple[Block, ...]:

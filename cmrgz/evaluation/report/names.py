@@ -35,7 +35,7 @@ LABELS = {
     "spread-skill-hole": "Spread-skill correlation",
     "fpe-hole": "False edges, hole",
     "fne-hole": "Missed edges, hole",
-    "sfrc-hole": "sFRC, flagged patches",
+    "sfrc-hole": "sFRC flags, hole",
     "topology-violations": "Topology violations",
     "parts-invented": "Parts invented",
     "parts-lost": "Parts lost",

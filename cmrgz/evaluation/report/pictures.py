@@ -18,8 +18,8 @@ Bytes = NDArray[np.uint8]
 Pictures = Mapping[tuple[str, str], Mapping[str, Bytes]]
 """By method and mask: frame id -> (6, h, w), the layers of `judge.PICTURES`."""
 
-FRAMES, FEW = 3, 8
-"""Most frames of a mask, most methods where there is no model."""
+FRAMES, FEW, STRIPS = 4, 8, 16
+"""Most frames of a mask, most methods where there is no model, about most strips of a mask."""
 HOTTEST = SPREAD * 255 / 8
 """The level of a spread that is white: a standard deviation of 1/8."""
 ORDER = (
@@ -30,24 +30,25 @@ ORDER = (
 
 
 def galleries(summary: Summary, pictures: Pictures) -> tuple[Gallery, ...]:
-    """Return the pictures of two masks: the frames of each, the first one open."""
+    """Return the pictures of a few masks: the frames of each, the first one open."""
     return tuple(gallery for mask in shown_masks(summary, pictures) for gallery in _of_mask(summary, pictures, mask))
 
 
 def shown_masks(summary: Summary, pictures: Pictures) -> list[MaskRow]:
-    """Return the masks that are shown: of the first pattern one in the middle, and the one that hides most, not all."""
+    """Return the masks that are shown, of the first pattern: one in the middle, the one that hides most, and all."""
     there = {mask for (_, mask), frames in pictures.items() if frames}
     for _, masks in patterns([mask for mask in summary.masks if mask.spec in there]):
         inner = [mask for mask in masks if 0 < hidden(mask) < 1] or list(masks)
         middle = main_mask(inner) or inner[0]
-        return [middle, *(mask for mask in inner[-1:] if mask != middle)]
+        return list({mask.spec: mask for mask in (middle, inner[-1], masks[-1])}.values())
     return []
 
 
 def _of_mask(summary: Summary, pictures: Pictures, mask: MaskRow) -> Iterator[Gallery]:
     methods = of_kind(summary, "model") or of_kind(summary, "baseline", "bound", "control")[:FEW]
     own = {method.name: pictures.get((method.name, mask.spec), {}) for method in methods}
-    for i, frame in enumerate(sorted({frame for frames in own.values() for frame in frames})[:FRAMES]):
+    most = max(2, min(FRAMES, STRIPS // max(1, len(methods))))
+    for i, frame in enumerate(sorted({frame for frames in own.values() for frame in frames})[:most]):
         layers = {name: frames[frame] for name, frames in own.items() if frame in frames}
         given = next(iter(layers.values()))
         strips = [

@@ -17,7 +17,10 @@ CALIBRATION = ("kappa", "coverage-hole", "rank-low-hole", "rank-high-hole")
 IDEALS = {"kappa": 1.0, "coverage-hole": 0.8, "rank-low-hole": 1.0, "rank-high-hole": 1.0}
 """What draws from the posterior have."""
 LOGARITHMIC = ("kappa", "rank-low-hole", "rank-high-hole")
-READ = "Bands are 95 % intervals over patients. Colours are models; thin grey lines are fills, dashed ones bounds."
+READ = (
+    "Bands are 95 % intervals over patients. Colours are models; thin grey lines are fills, dashed ones bounds; fills "
+    "that are far worse leave the panel."
+)
 
 
 @dataclass(frozen=True)
@@ -124,29 +127,29 @@ def _draw(axes: Any, own: Sequence[tuple[float, Estimate]], style: Style, shift:
 
 
 def _limits(axes: Any, lines: Lines, looks: dict[str, Style], metric: str) -> None:
-    """Leave to the models half of the height, whatever the worst fill has."""
-    own = [
-        v
-        for m, points in lines.items()
-        if looks[m].kind == "model"
-        for _, e in points
-        for v in (e.value, e.low, e.high)
-    ]
+    """Show models and bounds whole; fills and controls that are far worse leave the panel."""
+    own = [v for m, points in lines.items() if looks[m].kind == "model" for _, e in points for v in (e.low, e.high)]
+    own += [e.value for m, points in lines.items() if looks[m].kind in ("model", "bound") for _, e in points]
     inner = [v for v in [*own, *([IDEALS[metric]] if metric in IDEALS else [])] if math.isfinite(v)]
     low, high = axes.get_ylim()
     if not own or axes.get_yscale() == "log" or max(inner) == min(inner):
         return
-    room = max(inner) - min(inner)
-    axes.set_ylim(max(low, min(inner) - 0.6 * room), min(high, max(inner) + 0.6 * room))
+    room = 0.25 * (max(inner) - min(inner))
+    axes.set_ylim(max(low, min(inner) - room), min(high, max(inner) + room))
 
 
 def _logarithmic(axes: Any) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator
-
+    """Make the scale logarithmic, with the coarsest round ticks of which the panel has three."""
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+    low, high = axes.get_ylim()
+    for digits in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), tuple(1 + i / 10 for i in range(90))):
+        every = [digit * 10.0**power for power in range(-6, 7) for digit in digits]
+        ticks = [tick for tick in every if low <= tick <= high]
+        if len(ticks) >= 3:
+            break
+    ticks = ticks[:: math.ceil(len(ticks) / 8) or 1]
+    axes.set_yticks(ticks, [f"{tick:.3g}" for tick in ticks])
+    axes.set_yticks([], minor=True)
 
 
 def _shares(axes: Any, xs: Sequence[float], single: bool) -> None:

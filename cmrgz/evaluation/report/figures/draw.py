@@ -26,19 +26,20 @@ RC = {
 }
 
 
-def panel(paint: Callable[[Any], None], name: str, size: tuple[float, float] = SIZE) -> str:
+def panel(paint: Callable[[Any], None], name: str, top: float = 0.96) -> str:
     """Return the SVG of axes that `paint` has drawn on.
 
     Args:
         paint: Draws on axes of matplotlib.
         name: Of the panel, its own in the page: it starts every id in the SVG.
-        size: Inches.
+        top: Where the axes end; the rest of the height is for what stands above them.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(RC):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=SIZE)  # a layout engine would draw everything twice
+        figure.subplots_adjust(left=0.165, right=0.97, bottom=0.16, top=top)
         paint(figure.add_subplot())
         return _svg(figure, name)
 

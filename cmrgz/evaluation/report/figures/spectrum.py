@@ -35,7 +35,7 @@ class Curve:
 def spectra(summary: Summary) -> tuple[Figure, ...]:
     """Return the figure by each extractor, the first one open; none without set metrics."""
     extractors = dict.fromkeys(row.extractor for row in summary.sets if row.metric == KID)
-    found = [_of_extractor(summary, extractor, folded=i > 0) for i, extractor in enumerate(extractors)]
+    found = [_of_extractor(summary, extractor, rank) for rank, extractor in enumerate(extractors)]
     return tuple(figure for figure in found if figure.panels)
 
 
@@ -50,8 +50,9 @@ def curve(summary: Summary, method: str, mask: str, extractor: str) -> Curve | N
     return Curve(method, *map(tuple, zip(*points, strict=True))) if points else None
 
 
-def _of_extractor(summary: Summary, extractor: str, folded: bool) -> Figure:
-    looks, panels, shown, floors = styles(summary), [], set(), set()
+def _of_extractor(summary: Summary, extractor: str, rank: int) -> Figure:
+    looks, shown, floors = styles(summary), set[str](), set[float]()
+    panels: list[Panel] = []
     for _, masks in patterns(summary.masks)[:1]:
         for mask in (m for m in masks if hidden(m) > 0):
             every = [curve(summary, m.name, mask.spec, extractor) for m in summary.methods]
@@ -60,10 +61,10 @@ def _of_extractor(summary: Summary, extractor: str, folded: bool) -> Figure:
                 floor = _floor(summary, mask.spec, extractor)
                 shown |= {c.method for c in curves}
                 floors |= {floor} - {math.nan}
-                panels.append(_panel(curves, looks, floor, mask, extractor))
+                panels.append(_panel(curves, looks, floor, mask, f"f1-{rank}-{len(panels)}"))
     keys = legend(looks, shown) + ((Key("real against real", BAND),) if floors else ())
     title = f"Error against perception, by features of {extractor}"
-    return Figure(title, CAPTION, tuple(panels), keys, folded)
+    return Figure(title, CAPTION, tuple(panels), keys, folded=rank > 0)
 
 
 def _floor(summary: Summary, mask: str, extractor: str) -> float:
@@ -71,7 +72,7 @@ def _floor(summary: Summary, mask: str, extractor: str) -> float:
     return next((floor for floor in own if math.isfinite(floor)), math.nan)
 
 
-def _panel(curves: Sequence[Curve], looks: dict[str, Style], floor: float, mask: MaskRow, extractor: str) -> Panel:
+def _panel(curves: Sequence[Curve], looks: dict[str, Style], floor: float, mask: MaskRow, name: str) -> Panel:
     def paint(axes: Any) -> None:
         for c in sorted(curves, key=lambda c: looks[c.method].kind == "model"):
             _trace(axes, c, looks[c.method])
@@ -81,7 +82,7 @@ def _panel(curves: Sequence[Curve], looks: dict[str, Style], floor: float, mask:
 
     share_hidden = share(hidden(mask))
     alt = f"KID against root mean squared error of {len(curves)} methods, {share_hidden} hidden"
-    return Panel(f"{share_hidden} hidden", panel(paint, f"f1-{extractor}-{mask.spec}"), alt)
+    return Panel(f"{share_hidden} hidden", panel(paint, name, top=0.83), alt)
 
 
 def _trace(axes: Any, c: Curve, style: Style) -> None:

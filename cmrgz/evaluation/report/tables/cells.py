@@ -50,5 +50,6 @@ def filled(table: Table) -> Table:
 
 
 def present(tables: Sequence[Table]) -> tuple[Table, ...]:
-    """Return the tables that have a row, without their empty columns."""
-    return tuple(filled(table) for table in tables if any(not isinstance(row, str) for row in table.rows))
+    """Return the tables that say something, without their empty columns."""
+    trimmed = [filled(table) for table in tables if any(not isinstance(row, str) for row in table.rows)]
+    return tuple(table for table in trimmed if len(table.columns) > 1)

@@ -1,5 +1,7 @@
 """T1, floors and controls, and T3, inpainting by mask and ratio."""
 
+from dataclasses import replace
+
 from cmrgz.evaluation.report.document import Cell, Column, Table
 from cmrgz.evaluation.report.names import (
     HEADLINES,
@@ -17,9 +19,9 @@ from cmrgz.evaluation.report.tables.cells import BEST, METHOD, by_method, estima
 from cmrgz.evaluation.report.tables.sets import extractors, set_column
 from cmrgz.evaluation.summary.model import MaskRow, MethodRow, Summary
 
-COLUMNS = (*HEADLINES, "fpe-hole", "fne-hole", "sfrc-hole", "topology-violations", "dice-lv")
-"""Metrics of the tables by mask."""
-KID, PSNR = "kid", "psnr-hole"
+FURTHER = ("fpe-hole", "fne-hole", "sfrc-hole", "topology-violations", "dice-lv")
+"""Metrics of the tables by mask beside the headlines and KID."""
+KID, PSNR, HOLE = "kid", "psnr-hole", ", hole"
 
 
 def floors(summary: Summary) -> tuple[Table, ...]:
@@ -38,12 +40,16 @@ def _of_mask(summary: Summary, mask: MaskRow, folded: bool) -> Table:
     names = extractors(summary)[:1]
 
     def cells(method: MethodRow) -> list[Cell]:
-        frame = [estimate_cell(summary.estimate(method.name, mask.spec, name)) for name in COLUMNS]
-        return frame + [set_cell(summary.set_row(method.name, mask.spec, name, KID)) for name in names]
+        best, more = (
+            [estimate_cell(summary.estimate(method.name, mask.spec, name)) for name in part]
+            for part in (HEADLINES, FURTHER)
+        )
+        return [*best, *(set_cell(summary.set_row(method.name, mask.spec, name, KID)) for name in names), *more]
 
-    own = [metric_column(summary, name) for name in COLUMNS]
-    columns = (METHOD, *own, *(set_column(KID, f"KID, {name}") for name in names))
-    note = f"{BEST} In brackets: 95 % intervals over patients."
+    best, more = ([metric_column(summary, name) for name in part] for part in (HEADLINES, FURTHER))
+    every = (*best, *(set_column(KID, f"KID, {name}") for name in names), *more)
+    columns = (METHOD, *(replace(column, name=column.name.removesuffix(HOLE)) for column in every))
+    note = f"In the hole. In brackets: 95 % intervals over patients. {BEST}"
     return Table(mask_label(mask), columns, by_method(summary, cells), note, folded)
 
 

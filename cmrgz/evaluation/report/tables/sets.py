@@ -35,9 +35,12 @@ def conditional(summary: Summary) -> tuple[Table, ...]:
 
 
 def reasons(summary: Summary) -> tuple[str, ...]:
-    """Return why set metrics are not defined, each once."""
-    found = sorted({(row.metric, row.reason) for row in summary.sets if row.reason})
-    return tuple(f"{label(metric)}: {reason}" for metric, reason in found)
+    """Return why set metrics are not defined, each reason once with the metrics that it is of."""
+    found: dict[str, dict[str, None]] = {}
+    for row in summary.sets:
+        if row.reason:
+            found.setdefault(row.reason, {})[label(row.metric)] = None
+    return tuple(sorted(f"{', '.join(metrics)}: {reason}" for reason, metrics in found.items()))
 
 
 def _tables(summary: Summary, masks: list[MaskRow], folded: bool) -> tuple[Table, ...]:
