@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cmrgz.latents import known_positions, smooth_fill
+from cmrgz.latents import position_hints
 from cmrgz.model import CodeTokenizer, Model
 from cmrgz.rng import Streams, derive
 from cmrgz.tokens.network import CodeNetwork, Logits
@@ -62,20 +62,13 @@ class CodeModel(Model):
 
     @torch.no_grad()
     def hints(self, x: Tensor, known: Tensor) -> Tensor:
-        """Return what the known pixels alone say of each position: (b, n, channels + 4).
-
-        The vector of a smooth continuation of what is known, and the share that is known around the position. Static,
-        and free of hidden values: a target starts from what interpolation knows, and need not learn it.
+        """Return what the known pixels alone say of each position, (b, n, channels + 4): see `position_hints`.
 
         Args:
             x: Items (b, 1, *item); hidden pixels are not used.
             known: (b, 1, *item) bool.
         """
-        vectors = self.tokenizer.encode(smooth_fill(x, known))
-        share = known_positions(known, self.tokenizer.patch)[:, None].to(x.dtype)
-        near = [F.avg_pool2d(share, k, 1, k // 2, count_include_pad=False) for k in (3, 5, 9)]
-        everywhere = share.mean((2, 3), keepdim=True).expand_as(share)
-        return flat(torch.cat([vectors, *near, everywhere], 1))
+        return flat(position_hints(self.tokenizer, x, known))
 
     def level_loss(self, states: Tensor, codes: Tensor, rng: Streams) -> Tensor:
         """Weighted mean over levels of the cross-entropy of codes (n, levels) given states (n, d).

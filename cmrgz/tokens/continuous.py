@@ -13,6 +13,7 @@ from cmrgz.latents import channel_weights, known_positions, position_hints, posi
 from cmrgz.model import Condition, Model, Progress, Tokenizer
 from cmrgz.options import Range
 from cmrgz.rng import Streams
+from cmrgz.tokens.codes import flat
 from cmrgz.tokens.decoding import take
 from cmrgz.tokens.orders import WALKS
 from cmrgz.tokens.schedule import Schedule, between, reveal_counts, turns
@@ -59,11 +60,6 @@ class VectorHead(Protocol):
 
     def draw(self, features: Tensor, noise: Tensor, steps: int, temperature: float, solver: Solver) -> Tensor:
         """Return vectors (b, m, c) drawn given features (b, m, d) with normal numbers (b, m, noises, c)."""
-
-
-def rows(maps: Tensor) -> Tensor:
-    """Return positions in a row (b, n, c) of maps (b, c, h, w)."""
-    return maps.flatten(2).transpose(1, 2)
 
 
 Draw = Callable[[Tensor, Tensor], Tensor]
@@ -137,7 +133,7 @@ class MaskedVectorModel(Model):
         features = self.network(torch.where(shown[:, None], vectors, 0.0), shown[:, None], condition, hints)
         shown, n = shown.flatten(1), shown[0].numel()
         places = (rng.uniform(n).to(x.device) + shown).argsort(dim=1)[:, : max(1, round(self.asked * n))]
-        error = self.head.loss(take(rows(features), places), take(rows(vectors), places), rng)
+        error = self.head.loss(take(flat(features), places), take(flat(vectors), places), rng)
         counted = ~shown.gather(1, places)[..., None]
         return (error * self.weight * counted).sum() / (counted.sum() * error.shape[2]).clamp(min=1)
 
@@ -190,7 +186,7 @@ class MaskedVectorModel(Model):
             own = take(noise, positions).unflatten(-1, (-1, self.tokenizer.channels))
             drawn = self.head.draw(features, own, head_steps, temperature, solver)
             kept = given.flatten(1).gather(1, positions)[..., None]
-            return torch.where(kept, take(rows(content), positions), drawn)
+            return torch.where(kept, take(flat(content), positions), drawn)
 
         counts = reveal_counts((~shown).flatten(1).sum(1), schedule, steps)
         hints = position_hints(self.tokenizer, x, known)
@@ -213,7 +209,7 @@ class MaskedVectorModel(Model):
         for step, (start, end) in enumerate(pairwise(counts)):
             seen = shown[:, None]
             features = self.network(torch.where(seen, vectors, 0.0), seen, condition, hints)
-            drawn = reveal(rows(vectors), rows(features), order, start, end, most[step], draw)
+            drawn = reveal(flat(vectors), flat(features), order, start, end, most[step], draw)
             vectors = drawn.transpose(1, 2).unflatten(2, shown.shape[1:])
             shown = shown | between(turn, start, end).unflatten(1, shown.shape[1:])
             if progress is not None:
