@@ -37,8 +37,9 @@ def lead(summary: Summary) -> str:
     draws = max((method.samples for method in of_kind(summary, "model")), default=1)
     masks = "; ".join(f"{p} ({', '.join(share(hidden(m)) for m in own)})" for p, own in patterns(summary.masks)[:6])
     more = ", and more" if len(patterns(summary.masks)) > 6 else ""
+    who = " and ".join(_some(n, what) for n, what in ((models, "model"), (others, "reference")) if n)
     return (
-        f"{_some(models, 'model')} and {_some(others, 'reference')} on {_some(summary.frames, 'frame')} of "
+        f"{who or 'Nothing'} on {_some(summary.frames, 'frame')} of "
         f"{_some(summary.subjects, 'patient')}, {_some(draws, 'sample')} a hidden frame; hidden: "
         f"{masks or 'nothing'}{more}."
     )
@@ -59,7 +60,7 @@ def _head(summary: Summary) -> Iterator[Block]:
         yield Alert(
             f"Some cells failed ({_some(len(summary.failures), 'reason')})", ("See the end of the report.",), "warn"
         )
-    yield Text((*(caveat[:1].upper() + caveat[1:] + "." for caveat in summary.caveats), NOT_A_DEVICE), listed=True)
+    yield Text((*map(_sentence, summary.caveats), NOT_A_DEVICE), listed=True)
 
 
 def _sections(summary: Summary, pictures: Pictures) -> Iterator[Section]:
@@ -104,9 +105,14 @@ def _claims(summary: Summary) -> tuple[Block, ...]:
 
 def _card(claim: ClaimRow) -> Card:
     text, note = interval(claim.effect, claim.low, claim.high)
-    value = f"effect {text} {note}, {_some(claim.subjects, 'patient')}" if note else ""
+    value = f"Effect {text} {note}, {_some(claim.subjects, 'patient')}" if note else ""
     verdict = claim.verdict.replace("-", " ")
-    return Card(claim.name, claim.statement, verdict, TONES.get(claim.verdict, ""), value, claim.why)
+    tone = TONES.get(claim.verdict, "")
+    return Card(claim.name, _sentence(claim.statement), verdict, tone, value, _sentence(claim.why))
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
 
 
 def _pictures(summary: Summary, pictures: Pictures) -> tuple[Block, ...]:

@@ -26,8 +26,8 @@ def block(of: Block) -> str:
             return "\n".join([f"> **{plain(of.title)}**", ">", *(f"> - {plain(line)}" for line in of.lines)])
         case Cards():
             return "\n".join(
-                f"- {SIGNS[c.tone]} **{plain(c.name)}, {plain(c.verdict)}**: {plain(c.title)}."
-                f"{f' {plain(c.value)}.' if c.value else ''} {plain(c.text)}."
+                f"- {SIGNS[c.tone]} **{plain(c.name)}, {plain(c.verdict)}**: {plain(c.title)}"
+                f"{f' {plain(c.value)}.' if c.value else ''} {plain(c.text)}"
                 for c in of.cards
             )
         case Table():
@@ -70,7 +70,7 @@ def cell(of: Cell) -> str:
 
 def plain(text: str) -> str:
     """Return text in which nothing is markup."""
-    return re.sub(r"([\\`*_<>|\[\]#])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_<>|#]|(?<=\])\()", r"\\\1", " ".join(text.split()))
 
 
 def _line(cells: list[str]) -> str:

@@ -20,12 +20,10 @@ Pictures = Mapping[tuple[str, str], Mapping[str, Bytes]]
 
 FRAMES, FEW, STRIPS = 4, 8, 16
 """Most frames of a mask, most methods where there is no model, about most strips of a mask."""
-HOTTEST = SPREAD * 255 / 8
-"""The level of a spread that is white: a standard deviation of 1/8."""
 ORDER = (
     "The frames are the first ones in the order of their ids, which are hashes of their pixels: nobody chose them. "
     "Orange is hidden; known pixels are pasted into every result. The spread is the standard deviation of the samples, "
-    "from 0 (black) to 0.125 of the intensity range (white)."
+    f"from 0 (black) to {1 / SPREAD:g} of the intensity range (white)."
 )
 
 
@@ -51,9 +49,7 @@ def _of_mask(summary: Summary, pictures: Pictures, mask: MaskRow) -> Iterator[Ga
     for i, frame in enumerate(sorted({frame for frames in own.values() for frame in frames})[:most]):
         layers = {name: frames[frame] for name, frames in own.items() if frame in frames}
         given = next(iter(layers.values()))
-        strips = [
-            Strip("What was given", (("the scan", grey(given[0])), ("what was hidden", hole(given[0], given[1]))))
-        ]
+        strips = [Strip("What was given", (("the scan", grey(given[0])), ("hidden", hole(given[0], given[1]))))]
         strips += [Strip(name, _drawn(name, of)) for name, of in layers.items()]
         yield Gallery(f"{mask_label(mask)}: frame {i + 1}", tuple(strips), folded=i > 0)
 
@@ -63,8 +59,8 @@ def _drawn(name: str, layers: Bytes) -> tuple[tuple[str, bytes], ...]:
     sample, other, mean, spread = layers[2:]
     if not spread.any() and (sample == other).all():
         return (("result", grey(sample)),)
-    drawn = (("sample", grey(sample)), ("another sample", grey(other)), ("mean of all", grey(mean)))
-    return (*drawn, ("spread", png(heat(spread.astype(np.float32), HOTTEST))))
+    drawn = (("sample", grey(sample)), ("other sample", grey(other)), ("mean of all", grey(mean)))
+    return (*drawn, ("spread", png(heat(spread.astype(np.float32), 255))))
 
 
 def grey(plane: Bytes) -> bytes:

@@ -1,7 +1,7 @@
 """Metrics against the share that is hidden: F2 (headlines), F3 (hallucination) and F4 (calibration)."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,18 @@ HALLUCINATION = ("fpe-hole", "fne-hole", "sfrc-hole", "topology-violations", "pa
 CALIBRATION = ("kappa", "coverage-hole", "rank-low-hole", "rank-high-hole")
 IDEALS = {"kappa": 1.0, "coverage-hole": 0.8, "rank-low-hole": 1.0, "rank-high-hole": 1.0}
 """What draws from the posterior have."""
+DIGITS = (
+    (1,),
+    (1, 2, 5),
+    (1, 1.5, 2, 3, 5, 7),
+    (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9),
+    (1, *(d / 20 for d in range(21, 200))),
+)
+"""First digits of ticks, from coarse to fine."""
 LOGARITHMIC = ("kappa", "rank-low-hole", "rank-high-hole")
 READ = (
-    "Bands are 95 % intervals over patients. Colours are models; thin grey lines are fills, dashed ones bounds; fills "
-    "that are far worse leave the panel."
+    "Bands and bars are 95 % intervals over patients. Colours are models; thin grey lines are fills, dashed ones bounds; "
+    "fills that are far worse leave the panel."
 )
 
 
@@ -92,38 +100,60 @@ Lines = dict[str, list[tuple[float, Estimate]]]
 
 def _panel(summary: Summary, lines: Lines, looks: dict[str, Style], metric: str, name: str) -> Panel:
     column = metric_column(summary, metric)
-
-    def paint(axes: Any) -> None:
-        single = len({x for own in lines.values() for x, _ in own}) == 1
-        for i, (method, own) in enumerate(lines.items()):
-            _draw(axes, own, looks[method], (i - (len(lines) - 1) / 2) / len(lines) if single else 0.0)
-        if metric in IDEALS:
-            axes.axhline(IDEALS[metric], color="black", linewidth=0.9, zorder=1.5)
-        if metric in LOGARITHMIC and all(e.value > 0 for own in lines.values() for _, e in own):
-            _logarithmic(axes)
-        _limits(axes, lines, looks, metric)
-        _shares(axes, sorted({x for own in lines.values() for x, _ in own}), single)
-
-    title = f"{column.name} {f'({column.note})' if column.note else ''}".strip()
-    return Panel(
-        title, panel(paint, f"{name}-{metric}"), f"{label(metric)} against the share hidden, {len(lines)} methods"
-    )
+    title = f"{column.name} ({column.note})" if column.note else column.name
+    alt = f"{label(metric)} against the share hidden, {len(lines)} methods"
+    return Panel(title, panel(lambda axes: _paint(axes, lines, looks, metric), f"{name}-{metric}"), alt)
 
 
-def _draw(axes: Any, own: Sequence[tuple[float, Estimate]], style: Style, shift: float) -> None:
-    """Draw a line with its band, or points with their intervals where there is one share alone."""
+def _paint(axes: Any, lines: Lines, looks: dict[str, Style], metric: str) -> None:
+    shares = sorted({x for own in lines.values() for x, _ in own})
+    if len(shares) == 1:
+        _levels(axes, {method: own[0][1] for method, own in lines.items()}, looks, shares[0])
+    else:
+        for method, own in lines.items():
+            _curve(axes, own, looks[method])
+    if metric in IDEALS:
+        axes.axhline(IDEALS[metric], color="black", linewidth=0.9, zorder=1.5)
+    if metric in LOGARITHMIC and all(e.value > 0 for own in lines.values() for _, e in own):
+        _logarithmic(axes)
+    _limits(axes, lines, looks, metric)
+    ticks = [x for i, x in enumerate(shares) if i == 0 or x - shares[i - 1] > 0.06]
+    axes.set_xticks(ticks, [f"{round(100 * x, 1):g}" for x in ticks])
+    axes.set_xlabel("hidden, %")
+
+
+def _curve(axes: Any, own: Sequence[tuple[float, Estimate]], style: Style) -> None:
+    """Draw a line, that of a model with its band."""
     model = style.kind == "model"
-    x, y = [x + shift * 0.1 for x, _ in own], [e.value for _, e in own]
-    front = 3 if model else 2
-    size = 4.5 if model else 3.0
-    axes.plot(
-        x, y, style.dash, marker=style.marker, color=style.colour, linewidth=style.width, markersize=size, zorder=front
-    )
-    low, high = [e.low for _, e in own], [e.high for _, e in own]
+    x, estimates = [x for x, _ in own], [e for _, e in own]
+    _line(axes, x, [e.value for e in estimates], style)
     if model and len(own) > 1:
+        low, high = [e.low for e in estimates], [e.high for e in estimates]
         axes.fill_between(x, low, high, color=style.colour, alpha=0.15, linewidth=0, zorder=1)
-    elif model and math.isfinite(low[0]) and math.isfinite(high[0]):
-        axes.plot([x[0]] * 2, [low[0], high[0]], "-", color=style.colour, linewidth=1.2, zorder=front)
+    elif model:
+        _bar(axes, x[0], estimates[0], style)
+
+
+def _levels(axes: Any, values: Mapping[str, Estimate], looks: dict[str, Style], share: float) -> None:
+    """Draw models side by side with their intervals, and all else as levels across."""
+    models = [method for method in values if looks[method].kind == "model"]
+    for i, method in enumerate(models):
+        x = share + 0.14 * ((i + 0.5) / len(models) - 0.5)
+        _line(axes, [x], [values[method].value], looks[method])
+        _bar(axes, x, values[method], looks[method])
+    for method in (m for m in values if m not in models):
+        _line(axes, [share - 0.1, share + 0.1], [values[method].value] * 2, looks[method])
+
+
+def _line(axes: Any, x: Sequence[float], y: Sequence[float], style: Style) -> None:
+    size, front = (4.5, 3) if style.kind == "model" else (3.0, 2)
+    look = {"marker": style.marker, "markersize": size, "color": style.colour, "linewidth": style.width}
+    axes.plot(x, y, style.dash, zorder=front, **look)
+
+
+def _bar(axes: Any, x: float, estimate: Estimate, style: Style) -> None:
+    if math.isfinite(estimate.low) and math.isfinite(estimate.high):
+        axes.plot([x, x], [estimate.low, estimate.high], "-", color=style.colour, linewidth=1.2, zorder=3)
 
 
 def _limits(axes: Any, lines: Lines, looks: dict[str, Style], metric: str) -> None:
@@ -142,19 +172,10 @@ def _logarithmic(axes: Any) -> None:
     """Make the scale logarithmic, with the coarsest round ticks of which the panel has three."""
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    for digits in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), tuple(1 + i / 10 for i in range(90))):
+    for digits in DIGITS:
         every = [digit * 10.0**power for power in range(-6, 7) for digit in digits]
         ticks = [tick for tick in every if low <= tick <= high]
         if len(ticks) >= 3:
             break
-    ticks = ticks[:: math.ceil(len(ticks) / 8) or 1]
     axes.set_yticks(ticks, [f"{tick:.3g}" for tick in ticks])
     axes.set_yticks([], minor=True)
-
-
-def _shares(axes: Any, xs: Sequence[float], single: bool) -> None:
-    ticks = [x for i, x in enumerate(xs) if i == 0 or x - xs[i - 1] > 0.06]
-    axes.set_xticks(ticks, [f"{round(100 * x, 1):g}" for x in ticks])
-    axes.set_xlabel("hidden, %")
-    if single:
-        axes.set_xlim(xs[0] - 0.1, xs[0] + 0.1)

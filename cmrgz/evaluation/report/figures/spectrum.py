@@ -106,6 +106,7 @@ def _scales(axes: Any, curves: Sequence[Curve], floor: float) -> None:
     if top > 20 * height:
         _mostly_logarithmic(axes, max(height, top / 1000), top)
     axes.margins(0.08)
+    axes.locator_params(axis="x", nbins=6)
     low, high = axes.get_xlim()
     decibels = axes.twiny()
     decibels.grid(False)

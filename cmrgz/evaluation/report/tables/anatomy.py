@@ -2,7 +2,7 @@
 
 from cmrgz.evaluation.report.document import Cell, Column, Table
 from cmrgz.evaluation.report.names import main_mask, mask_label, patterns
-from cmrgz.evaluation.report.numerals import interval, number, share
+from cmrgz.evaluation.report.numerals import DASH, interval, number, share
 from cmrgz.evaluation.report.tables.cells import METHOD, NOTHING, by_method, present
 from cmrgz.evaluation.summary.model import BiomarkerRow, MaskRow, MethodRow, Summary
 
@@ -46,7 +46,7 @@ def memory(summary: Summary) -> tuple[Table, ...]:
             Cell(f"{number(row.authentic)}"),
             Cell(number(row.copying)),
             Cell(str(row.items)),
-            Cell(row.reason),
+            Cell(row.reason or DASH),
         )
         for row in summary.memory
     )

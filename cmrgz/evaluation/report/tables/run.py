@@ -6,7 +6,7 @@ from typing import Any
 
 from cmrgz.evaluation.report.document import Cell, Column, Row, Table, Tone
 from cmrgz.evaluation.report.names import patterns
-from cmrgz.evaluation.report.numerals import count, number, share
+from cmrgz.evaluation.report.numerals import DASH, count, number, share
 from cmrgz.evaluation.report.tables.cells import METHOD, by_method, present
 from cmrgz.evaluation.summary.model import MethodRow, Summary
 
@@ -19,13 +19,17 @@ def cost(summary: Summary) -> tuple[Table, ...]:
     """Return T5: what a draw costs."""
 
     def cells(method: MethodRow) -> list[Cell]:
-        texts = (method.family, str(method.samples), number(method.seconds), count(method.calls))
-        return [*map(Cell, texts), Cell(count(round(method.memory_mb)) if method.memory_mb > 0 else "–")]
+        texts = (method.family, str(method.samples), _seconds(method.seconds), count(method.calls))
+        return [*map(Cell, texts), Cell(count(round(method.memory_mb)) if method.memory_mb > 0 else DASH)]
 
     heads = (Column("Samples"), Column("Seconds", "a draw"), Column("Network calls", "a draw"), Column("Memory", "MB"))
     note = "On the device of this run; memory is the most that the process had held by then."
     columns = (METHOD, Column("Family", words=True), *heads)
     return present([Table("Cost", columns, by_method(summary, cells), note)])
+
+
+def _seconds(value: float) -> str:
+    return "< 0.001" if 0 < value < 0.001 else number(value)
 
 
 def gates(summary: Summary) -> tuple[Table, ...]:
@@ -80,5 +84,5 @@ def _methods(summary: Summary) -> Table:
 
 def _text(value: object) -> str:
     if isinstance(value, list | tuple):
-        return ", ".join(map(_text, value)) or "–"
+        return ", ".join(map(_text, value)) or DASH
     return value if isinstance(value, str) else json.dumps(value)
