@@ -1,11 +1,11 @@
 """What drawing costs over the hidden share, and what each scale of the tokenizer adds to the round trip.
 
     python plugins/ar-var/benchmarks/scales.py [--threads 2] [--batch 16] [--repeats 3]
-    python plugins/ar-var/benchmarks/scales.py --layouts DATA --test TEST [--items 700]
+    python plugins/ar-var/benchmarks/scales.py --layouts DATA... --test TEST... [--items 1000]
 
 The first draws frames of 128 x 128 with random weights, which cost what trained ones cost: the best of `--repeats`, in
 ms a frame, wall-clock and CPU time of all threads. The second fits the closed form of tokenizers with other scales to
-frames of DATA and prints the PSNR of frames of TEST after each scale, without any trained decoder.
+frames of DATA and prints the PSNR of frames of each TEST after each scale, without any trained decoder.
 """
 
 import argparse
@@ -61,19 +61,20 @@ def psnr(y: Tensor, x: Tensor) -> float:
     return float((-10 * error.clamp(min=1e-8).log10()).mean())
 
 
-def layouts(data: str, test: str, items: int) -> None:
+def layouts(data: list[str], tests: list[str], items: int) -> None:
     """Print the closed-form PSNR after each scale, for several tokenizers."""
-    x = Frames([cases.find(data)], (128, 128)).batch(0, 0, items).x
-    unseen = torch.cat([held_out(read_clip(case), (128, 128), 4).x for case in cases.find(test)])
+    x = Frames([cases.find(path) for path in data], (128, 128)).batch(0, 0, items).x
+    unseen = [torch.cat([held_out(read_clip(case), (128, 128), 12).x for case in cases.find(test)]) for test in tests]
     for layout in LAYOUTS:
         options = {name: tuple(map(int, value.split(","))) for name, value in layout.items()}
         tokenizer = registry.build_tokenizer(registry.get_tokenizer("vq-ms"), {**options, "lloyd": 6}).eval()
         tokenizer.fit(x, rng=Streams(0, [("fit",)]))
-        with torch.inference_mode():
-            sums = tokenizer.code(tokenizer.encode(unseen)).sums
-            found = [psnr(tokenizer.decode(part), unseen) for part in sums]
-        rows = "  ".join(f"{value:.2f}" for value in found)
-        print(f"strides {layout['strides']:12s} levels {layout['levels']:10s} dB {rows}", flush=True)
+        print(f"strides {layout['strides']}   levels {layout['levels']}   vocab {layout['vocab']}")
+        for test, frames in zip(tests, unseen, strict=True):
+            with torch.inference_mode():
+                sums = tokenizer.code(tokenizer.encode(frames)).sums
+                found = [psnr(tokenizer.decode(part), frames) for part in sums]
+            print(f"    {test[-30:]:30s} dB " + "  ".join(f"{value:.2f}" for value in found), flush=True)
 
 
 def main() -> None:
@@ -82,9 +83,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--layouts")
-    parser.add_argument("--test")
-    parser.add_argument("--items", type=int, default=700)
+    parser.add_argument("--layouts", nargs="+")
+    parser.add_argument("--test", nargs="+")
+    parser.add_argument("--items", type=int, default=1000)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     if given.layouts:
