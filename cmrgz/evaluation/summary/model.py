@@ -303,8 +303,8 @@ class Summary:
     probes: tuple[ProbeRow, ...] = ()
     claims: tuple[ClaimRow, ...] = ()
     failures: tuple[str, ...] = ()
-    _lookup: dict[tuple[str, str, str], Estimate] = field(default_factory=dict, repr=False, compare=False)
-    _sets: dict[tuple[str, str, str, str, int], SetRow] = field(default_factory=dict, repr=False, compare=False)
+    _lookup: dict[tuple[str, str, str], Estimate] = field(init=False, default_factory=dict, repr=False, compare=False)
+    _sets: dict[tuple[str, str, str, str, int], SetRow] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def estimate(self, method: str, mask: str, metric: str) -> Estimate | None:
         """Return an estimate, or None where there is none."""
