@@ -33,6 +33,24 @@ class Truncation:
     top_p: float = 1.0
 
 
+def level_loss(logits: Logits, states: Tensor, codes: Tensor, decay: float, training: bool, rng: Streams) -> Tensor:
+    """Weighted mean over levels of the cross-entropy of codes (n, levels) given states (n, d).
+
+    A level after the second is seen by half of the positions: fine levels cost as much as coarse ones, but the picture
+    hangs on the coarse. Each level weighs `decay` times the one before. All positions count where nothing is trained.
+    """
+    total, weight = states.new_zeros(()), 0.0
+    generator = torch.Generator().manual_seed(derive(rng.seed, *rng.keys[0], "half"))
+    half = torch.rand(len(codes), generator=generator) < 0.5
+    every = not (training and bool(half.any()))  # of one or two positions, half may be none
+    some = (half | every).nonzero()[:, 0].to(codes.device)
+    for level in range(codes.shape[-1]):
+        at, own = (states, codes) if level < 2 else (states[some], codes[some])
+        total = total + decay**level * F.cross_entropy(logits(at, own, level).float(), own[:, level])
+        weight += decay**level
+    return total / weight
+
+
 class CodeModel(Model):
     """A model of the codes of a tokenizer, by a network that predicts those of a position level after level.
 
@@ -71,22 +89,8 @@ class CodeModel(Model):
         return flat(position_hints(self.tokenizer, x, known))
 
     def level_loss(self, states: Tensor, codes: Tensor, rng: Streams) -> Tensor:
-        """Weighted mean over levels of the cross-entropy of codes (n, levels) given states (n, d).
-
-        A level after the second is seen by half of the positions, at twice the weight: fine levels cost as much as
-        coarse ones, but the picture hangs on the coarse.
-        """
-        total, weight = states.new_zeros(()), 0.0
-        generator = torch.Generator().manual_seed(derive(rng.seed, *rng.keys[0], "half"))
-        half = torch.rand(len(codes), generator=generator) < 0.5
-        every = not (self.training and bool(half.any()))  # of one or two positions, half may be none
-        some = (half | every).nonzero()[:, 0].to(codes.device)
-        for level in range(codes.shape[-1]):
-            at, own = (states, codes) if level < 2 else (states[some], codes[some])
-            logits = self.network.logits(at, own, level).float()
-            total = total + self.level_decay**level * F.cross_entropy(logits, own[:, level])
-            weight += self.level_decay**level
-        return total / weight
+        """Return `level_loss` of codes (n, levels) given states (n, d)."""
+        return level_loss(self.network.logits, states, codes, self.level_decay, self.training, rng)
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
