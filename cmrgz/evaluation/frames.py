@@ -128,9 +128,10 @@ def check_disjoint(test: Iterable[Case], bank: Iterable[Case]) -> None:
 
 
 def _systole(clip: Clip) -> int:
-    """Return the phase at which the left ventricle is smallest."""
-    if clip.labels is not None and (clip.labels == LEFT).any():
-        return int((clip.labels == LEFT).sum((1, 2, 3)).argmin())
+    """Return the phase at which the left ventricle is smallest, of those that are annotated."""
+    size = np.zeros(0) if clip.labels is None else (clip.labels == LEFT).sum((1, 2, 3))
+    if size.any():
+        return int(np.where(size > 0, size, np.inf).argmin())
     return round(SYSTOLE * clip.frames.shape[0]) % clip.frames.shape[0]
 
 
@@ -152,6 +153,7 @@ def _frame(case: Case, clip: Clip, t: int, z: int, role: str, item: Pair) -> Fra
     corner = clip.corner(item)
     x = crop(clip.frames[t, z], corner, item, -1.0).astype(np.float32)
     label = None if clip.labels is None else crop(clip.labels[t, z], corner, item, 0)
+    label = label if label is not None and label.any() else None  # many scans are annotated at the ends of the cycle
     before = None
     if clip.frames.shape[0] > 1:
         before = crop(clip.frames[t - 1, z], corner, item, -1.0).astype(np.float32)

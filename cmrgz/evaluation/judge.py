@@ -93,7 +93,13 @@ class Judge:
             "high": samples.max((0, 2, 3)),
             "exact": (~known | (samples == truth)).all((0, 2, 3)),
         }
-        return arrays | _places(unit.frames) | self._features(samples) | self._pictures(unit, known, samples)
+        return (
+            arrays
+            | _places(unit.frames)
+            | self._features(samples)
+            | self._pictures(unit, known, samples)
+            | _whole(unit, known, samples)
+        )
 
     def _segments(self, samples: Floats) -> NDArray[np.uint8] | None:
         """Return labels (k, n, h, w)."""
@@ -120,6 +126,11 @@ class Judge:
         layers = (truth, known, samples[0], samples[-1], samples.mean(0), spread * SPREAD)
         pictures = np.stack([layer[rows] for layer in layers], axis=1)
         return {"pictures": _bytes(pictures), "picture_rows": np.array(rows, dtype=np.int64)}
+
+
+def _whole(unit: Unit, known: Bools, samples: Floats) -> dict[str, NDArray[Any]]:
+    """Return the first sample of each frame (n, h, w) uint8 where nothing was known, and of real frames."""
+    return {"images": _bytes(samples[0])} if unit.method.kind == "real" or not known.any() else {}
 
 
 def check_leak(unit: Unit, known: Bools, draws: Draws) -> None:

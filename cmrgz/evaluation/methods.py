@@ -44,6 +44,7 @@ class Method(ABC):
         kind: What it is.
         family: `ar`, `ldm`, ... of a model; else its kind.
         tokenizer: Name of a model's tokenizer, or "".
+        trained_on: Keyed hashes of the patients that it was trained on, or None where nothing tells.
         fingerprint: What its result depends on, beside frame, mask, seed and samples: part of a cell's address.
         sees_truth: Whether hidden pixels reach it, as they may those of a bound or a control.
         random: Whether it draws samples; else every draw is the same and one is made.
@@ -52,6 +53,7 @@ class Method(ABC):
     kind: ClassVar[Kind]
     family: str
     tokenizer: str = ""
+    trained_on: frozenset[str] | None = frozenset()
     sees_truth: ClassVar[bool] = False
     random: ClassVar[bool] = False
 
@@ -93,6 +95,8 @@ class ModelMethod(Method):
         self.chosen = chosen
         self._model: Any = None
         self.family, self.tokenizer = _family(meta.name), meta.tokenizer.name if meta.tokenizer else ""
+        told = meta.training.get("trained_on")
+        self.trained_on = None if told is None else frozenset(told)
 
     @property
     def model(self) -> Any:

@@ -192,6 +192,7 @@ def _facts(unit: Unit) -> dict[str, Any]:
         "kind": method.kind,
         "family": method.family,
         "tokenizer": method.tokenizer,
+        "seen": None if method.trained_on is None else sum(f.subject in method.trained_on for f in unit.frames),
         "fingerprint": method.key,
         "mask": unit.mask,
         "seed": unit.seed,

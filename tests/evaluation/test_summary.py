@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from cmrgz.errors import CheckpointError
 from cmrgz.evaluation.console import lines
 from cmrgz.evaluation.extractors import open_extractor
+from cmrgz.evaluation.frames import read_frames
 from cmrgz.evaluation.judge import Judge
 from cmrgz.evaluation.lineup import references
+from cmrgz.evaluation.methods import Real
 from cmrgz.evaluation.store import read_lines
 from cmrgz.evaluation.summary.build import summarise
 from cmrgz.evaluation.summary.estimates import contrasts, estimates
@@ -23,6 +26,15 @@ from cmrgz.evaluation.sweep import Order, run
 from cmrgz.evaluation.table import Table
 
 MakeOrder = Callable[..., Order]
+
+
+class Perfect(Real):
+    """Draws the truth, as a model."""
+
+    kind = "bound"
+
+    def __init__(self) -> None:
+        super().__init__("perfect")
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +159,54 @@ def test_the_console_shows_every_method_and_mask(summary: Summary) -> None:
 def test_claims_without_two_sides_are_not_tested(summary: Summary) -> None:
     assert [c.name for c in summary.claims] == ["C1", "C2", "C2b", "C3", "C4", "C5"]
     assert {c.verdict for c in summary.claims} == {"not-tested"} and all(c.why for c in summary.claims)
+
+
+class Segmenter:
+    """Labels by brightness, in place of a network."""
+
+    sha256 = "brightness"
+
+    def segment(self, images: NDArray[Any], clean: bool = True) -> NDArray[np.uint8]:
+        return np.digitize(images, [0.3, 0.5, 0.7]).astype(np.uint8)
+
+
+def measured(phantoms: Path, root: Path, choice: str, methods: list[Any]) -> Summary:
+    from cmrgz.data import cases
+    from cmrgz.evaluation.lineup import Lineup
+    from cmrgz.evaluation.options import SweepOptions
+    from cmrgz.evaluation.sweep import shown
+
+    frames = read_frames(cases.find(phantoms), (64, 64), choice)
+    lineup = Lineup(frames, [], methods)
+    options = SweepOptions(ratios=(0.5,), samples=2, frames=choice)
+    run(Order(options, lineup, Judge(Segmenter(), {}, shown(lineup, choice == "cine")), batch=4), root)
+    return summarise(Table.read(root))
+
+
+def test_volumes_are_those_of_the_same_slices(phantoms: Path, tmp_path: Path, noise: Any) -> None:
+    summary = measured(phantoms, tmp_path, "stack", [noise(), Perfect()])
+    found = {(b.method, b.biomarker): b for b in summary.biomarkers}
+    exact = found["perfect", "LVEF"]
+    assert exact.subjects == 4 and exact.bias == exact.error == 0
+    assert found["noise", "LVEDV"].error > 0
+
+
+def test_motion_is_that_of_the_truth_for_the_truth_and_flickers_for_noise(
+    phantoms: Path, tmp_path: Path, noise: Any
+) -> None:
+    summary = measured(phantoms, tmp_path, "cine", [noise(level=0.3), Perfect()])
+    found = {(b.method, b.biomarker): b for b in summary.biomarkers}
+    for name in ("motion", "lv-roughness", "lv-closure"):
+        assert found["perfect", name].error == pytest.approx(0, abs=1e-9), name
+    assert found["noise", "motion"].bias > 1
+
+
+def test_who_was_trained_on_a_patient_of_the_run_is_told(make_order: MakeOrder, noise: Any, tmp_path: Path) -> None:
+    order = make_order([noise()])
+    order.lineup.methods[0].trained_on = frozenset([order.lineup.frames[0].subject])
+    run(order, tmp_path)
+    gate = next(g for g in gates(Table.read(tmp_path)) if g.name == "patients")
+    assert gate.status == "fail" and "noise" in gate.detail
 
 
 def test_a_unit_that_was_done_twice_differently_is_told(table: Table, tmp_path: Path) -> None:

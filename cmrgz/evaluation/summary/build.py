@@ -11,6 +11,7 @@ from cmrgz.evaluation.summary.evidence import claim_rows
 from cmrgz.evaluation.summary.gates import gates
 from cmrgz.evaluation.summary.memory import memory_rows, probe_rows
 from cmrgz.evaluation.summary.model import MaskRow, MethodRow, Summary
+from cmrgz.evaluation.summary.motion import motion_rows
 from cmrgz.evaluation.summary.sets import set_rows
 from cmrgz.evaluation.sweep import SETTINGS
 from cmrgz.evaluation.table import Table
@@ -39,7 +40,7 @@ def summarise(table: Table) -> Summary:
         memory=memory_rows(table),
         probes=probe_rows(table),
         claims=claim_rows(table),
-        biomarkers=biomarker_rows(table),
+        biomarkers=(*biomarker_rows(table), *motion_rows(table)),
         failures=tuple(sorted({str(facts.get("reason", "")) for facts in table.failures})),
     )
 

@@ -62,8 +62,16 @@ def _ratios(table: Table) -> Gate:
 
 
 def _patients(table: Table) -> Gate:
-    """No patient may be both evaluated and learned from."""
+    """No patient may be both evaluated and learned from, in this run or in the training of a model."""
     of = {name: set(table.columns["subject"][table.rows(name)].tolist()) for name in ("real", "bank")}
     both = of["real"] & of["bank"]
-    good = "no evaluated patient is in the training frames of this run; those of a model are its checkpoint's to tell"
-    return _gate("patients", not both, good, f"{len(both)} patients are evaluated and learned from")
+    if both:
+        return Gate(name="patients", status="fail", detail=f"{len(both)} patients are evaluated and learned from")
+    told = [line.facts for line in table.lines if line.facts["kind"] == "model"]
+    seen = sorted({f["method"] for f in told if f["seen"]})
+    silent = sorted({f["method"] for f in told if f["seen"] is None})
+    if seen:
+        return Gate(name="patients", status="fail", detail=f"trained on patients of this run: {', '.join(seen)}")
+    if silent:
+        return Gate(name="patients", status="unknown", detail=f"do not tell who they learned from: {', '.join(silent)}")
+    return Gate(name="patients", status="pass", detail="no evaluated patient was learned from, by models or baselines")

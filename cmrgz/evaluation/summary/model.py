@@ -304,7 +304,7 @@ class Summary:
     claims: tuple[ClaimRow, ...] = ()
     failures: tuple[str, ...] = ()
     _lookup: dict[tuple[str, str, str], Estimate] = field(init=False, default_factory=dict, repr=False, compare=False)
-    _sets: dict[tuple[str, str, str, str, int], SetRow] = field(init=False, default_factory=dict, repr=False, compare=False)
+    _sets: dict[tuple[str, ...], SetRow] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def estimate(self, method: str, mask: str, metric: str) -> Estimate | None:
         """Return an estimate, or None where there is none."""
@@ -315,5 +315,5 @@ class Summary:
     def set_row(self, method: str, mask: str, extractor: str, metric: str, average: int = 1) -> SetRow | None:
         """Return a set metric, or None where there is none."""
         if not self._sets:
-            self._sets.update({(r.method, r.mask, r.extractor, r.metric, r.average): r for r in self.sets})
-        return self._sets.get((method, mask, extractor, metric, average))
+            self._sets.update({(r.method, r.mask, r.extractor, r.metric, str(r.average)): r for r in self.sets})
+        return self._sets.get((method, mask, extractor, metric, str(average)))

@@ -31,7 +31,39 @@ def extractors(table: Table) -> list[str]:
 
 def set_rows(table: Table) -> tuple[SetRow, ...]:
     """Return every set metric of every method and mask, on every extractor."""
-    return tuple(row for extractor in extractors(table) for row in _of_extractor(table, extractor))
+    of_features = [row for extractor in extractors(table) for row in _of_extractor(table, extractor)]
+    return (*of_features, *_of_images(table))
+
+
+def _of_images(table: Table) -> Iterator[SetRow]:
+    """Yield the set metrics of images, of what was drawn from nothing."""
+    metrics = [metric for metric in SET_METRICS.values() if metric.on == "images"]
+    free = [spec for spec, info in table.masks.items() if info.ratio == 1]
+    reals, of_reals = images(table, REAL, WHOLE)
+    floors = {metric.name: control(metric, reals, of_reals).mean for metric in metrics} if free else {}
+    for method, info in table.methods.items():
+        for mask in free if info.kind not in HIDDEN else ():
+            drawn, subjects = images(table, method, mask)
+            for metric in metrics if len(drawn) else ():
+                score = metric.score(drawn, reals, subjects=(subjects, of_reals))
+                yield SetRow(
+                    method=method,
+                    mask=mask,
+                    extractor="",
+                    metric=metric.name,
+                    value=score.value,
+                    floor=floors[metric.name],
+                    items=len(drawn),
+                    reason=score.reason,
+                )
+
+
+def images(table: Table, method: str, mask: str) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
+    """Return the first samples (n, h, w) in [0, 1] of frames of which nothing was known, and whose they are (n,)."""
+    rows = table.rows(method, mask)
+    if not len(rows):
+        return np.zeros((0, 1, 1)), np.zeros(0, "U16")
+    return table.arrays(rows, "images") / 255, table.columns["subject"][rows]
 
 
 class Reals:
