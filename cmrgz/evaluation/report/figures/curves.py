@@ -26,8 +26,8 @@ DIGITS = (
 """First digits of ticks, from coarse to fine."""
 LOGARITHMIC = ("kappa", "rank-low-hole", "rank-high-hole")
 READ = (
-    "Bands and bars are 95 % intervals over patients. Colours are models; thin grey lines are fills, dashed ones bounds; "
-    "fills that are far worse leave the panel."
+    "Bands and bars are 95 % intervals over patients. Colours are models; grey lines are fills, dashed ones bounds, "
+    "dotted ones controls; fills that are far worse leave the panel."
 )
 
 
@@ -158,13 +158,15 @@ def _bar(axes: Any, x: float, estimate: Estimate, style: Style) -> None:
 
 def _limits(axes: Any, lines: Lines, looks: dict[str, Style], metric: str) -> None:
     """Show models and bounds whole; fills and controls that are far worse leave the panel."""
+    if all(looks[m].kind != "model" for m in lines):
+        return
     own = [v for m, points in lines.items() if looks[m].kind == "model" for _, e in points for v in (e.low, e.high)]
     own += [e.value for m, points in lines.items() if looks[m].kind in ("model", "bound") for _, e in points]
     inner = [v for v in [*own, *([IDEALS[metric]] if metric in IDEALS else [])] if math.isfinite(v)]
     low, high = axes.get_ylim()
-    if not own or axes.get_yscale() == "log" or max(inner) == min(inner):
+    if axes.get_yscale() == "log" or max(inner) == min(inner):
         return
-    room = 0.25 * (max(inner) - min(inner))
+    room = 0.6 * (max(inner) - min(inner))
     axes.set_ylim(max(low, min(inner) - room), min(high, max(inner) + room))
 
 
