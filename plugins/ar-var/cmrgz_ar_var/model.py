@@ -11,7 +11,8 @@ from cmrgz.errors import UsageError
 from cmrgz.latents import known_positions, position_pixels, smooth_fill, training_known
 from cmrgz.model import Condition, Model, Progress
 from cmrgz.options import Range
-from cmrgz.rng import Streams, derive
+from cmrgz.rng import Streams
+from cmrgz.tokens.codes import Truncation, flat, level_loss
 from cmrgz.tokens.decoding import take
 from cmrgz.tokens.head import DepthHead
 from cmrgz.tokens.network import Logits
@@ -23,9 +24,8 @@ PART = 32
 """Cells per call of a head, or of the quantiser: what nobody in the batch asks for need not be computed."""
 
 
-def flat(grid: Tensor) -> Tensor:
-    """Return cells in a row (b, n, c) of a grid (b, c, h, w)."""
-    return grid.flatten(2).transpose(1, 2)
+PLAIN = Truncation()
+"""Codes as the model has them."""
 
 
 class ScaleModel(Model):
@@ -97,25 +97,10 @@ class ScaleModel(Model):
             known = known_cells(given, stride).flatten(1)
             asked = _asked(known, child, half=scale == len(tokenizer.strides) - 1)
             codes = coded.codes[scale].flatten(1, 2)
-            own = self._level_loss(self.network.head(scale), states[scale][asked], codes[asked], rng)
+            own = level_loss(
+                self.network.head(scale), states[scale][asked], codes[asked], self.level_decay, self.training, rng
+            )
             total, weight = total + own / stride, weight + 1 / stride
-        return total / weight
-
-    def _level_loss(self, head: DepthHead, states: Tensor, codes: Tensor, rng: Streams) -> Tensor:
-        """Weighted mean over levels of the cross-entropy of codes (n, levels) given states (n, d).
-
-        A level after the second is seen by half of the cells.
-        """
-        total, weight = states.new_zeros(()), 0.0
-        generator = torch.Generator().manual_seed(derive(rng.seed, *rng.keys[0], "half"))
-        half = torch.rand(len(codes), generator=generator) < 0.5
-        every = not (self.training and bool(half.any()))
-        some = (half | every).nonzero()[:, 0].to(codes.device)
-        for level in range(codes.shape[-1]):
-            at, own = (states, codes) if level < 2 else (states[some], codes[some])
-            logits = head(at, own, level).float()
-            total = total + self.level_decay**level * F.cross_entropy(logits, own[:, level])
-            weight += self.level_decay**level
         return total / weight
 
     @torch.no_grad()
@@ -126,14 +111,12 @@ class ScaleModel(Model):
         condition: Condition | None,
         rng: Streams,
         progress: Progress | None = None,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
+        how: Truncation = PLAIN,
         levels: int = 0,
     ) -> Coded:
         """Return the codes of every scale, and the vectors that they stand for, drawn from p(codes | known).
 
-        Arguments are those of `sample`.
+        Arguments are those of `sample`; `how` is how codes are drawn from logits.
         """
         tokenizer, count = self.tokenizer, len(self.tokenizer.strides)
         exact = tokenizer.encode(torch.where(known, x, 0.0))
@@ -148,7 +131,7 @@ class ScaleModel(Model):
                 depth = min(levels, depth) or depth
             u = rng.uniform(states.shape[1], depth).to(x.device)
             cells = known_cells(given, stride)
-            drawn = draw_hidden(self.network.frozen_head(scale), states, cells.flatten(1), u, temperature, top_k, top_p)
+            drawn = draw_hidden(self.network.frozen_head(scale), states, cells.flatten(1), u, how)
             rest = tokenizer.pool(torch.where(given[:, None], exact - total, 0.0), scale)
             forced = self._requantised(rest, cells.flatten(1), scale)[..., :depth]
             codes = torch.where(cells.flatten(1)[..., None], forced, drawn).unflatten(1, cells.shape[1:])
@@ -184,7 +167,8 @@ class ScaleModel(Model):
         levels: Annotated[int, "residual levels drawn at the finest scale; 0 is all", Range(0)] = 0,
     ) -> Tensor:
         """Draw items from p(x | known); see `Model.sample`."""
-        coded = self.draw_codes(x, known, condition, rng, progress, temperature, top_k, top_p, levels)
+        how = Truncation(temperature, top_k, top_p)
+        coded = self.draw_codes(x, known, condition, rng, progress, how, levels)
         given = known_positions(known, self.tokenizer.patch)[:, None]
         exact = self.tokenizer.encode(torch.where(known, x, 0.0))
         return self.tokenizer.decode(torch.where(given, exact, coded.sums[-1]))
@@ -210,9 +194,7 @@ def parts(asked: Tensor) -> Iterator[Tensor]:
         yield order[:, start : start + PART]
 
 
-def draw_hidden(
-    logits: Logits, states: Tensor, known: Tensor, u: Tensor, temperature: float, top_k: int, top_p: float
-) -> Tensor:
+def draw_hidden(logits: Logits, states: Tensor, known: Tensor, u: Tensor, how: Truncation) -> Tensor:
     """Return codes (b, n, levels) drawn at the hidden cells; those at known ones are of no use.
 
     Args:
@@ -220,15 +202,13 @@ def draw_hidden(
         states: (b, n, d) features.
         known: (b, n) bool.
         u: (b, n, levels) in [0, 1): one number for each code.
-        temperature: See `sampling.draw`; so `top_k`, `top_p`.
-        top_k: As said.
-        top_p: As said.
+        how: How codes are drawn from logits.
     """
     result = torch.zeros(*u.shape, dtype=torch.long, device=states.device)
     for at in parts(~known):
         own, numbers, codes = take(states, at), take(u, at), at[..., None][..., :0]
         for level in range(u.shape[-1]):
-            code = draw(logits(own, codes, level), numbers[..., level], temperature, top_k, top_p)
+            code = draw(logits(own, codes, level), numbers[..., level], how.temperature, how.top_k, how.top_p)
             codes = torch.cat([codes, code[..., None]], -1)
         result.scatter_(1, at[..., None].expand_as(codes), codes)
     return result
