@@ -33,8 +33,8 @@ class ScaleModel(Model):
 
     Next-scale prediction (Tian et al. 2024, arXiv 2404.02905), made to inpaint: a cell all of whose positions are known
     is not drawn. Its codes are those of what the known pixels and the coarser scales, as drawn, leave between them:
-    `quantise(pool(exact - drawn))`. So they always add up to what is known, and no cell that covers a hidden position
-    is ever quantised: nothing hidden reaches a code of any scale.
+    `quantise(pool(exact - drawn))`. So they add up to what is known, as near as the quantiser comes, and no cell that
+    covers a hidden position is ever quantised: nothing hidden reaches a code of any scale.
 
     Args:
         network: Gives the logits.
