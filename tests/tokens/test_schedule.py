@@ -7,7 +7,17 @@ from hypothesis import strategies as st
 
 from cmrgz.rng import Streams
 from cmrgz.tokens.orders import WALKS, halton
-from cmrgz.tokens.schedule import SCHEDULES, Schedule, automatic_steps, best, between, reveal_counts, turns
+from cmrgz.tokens.schedule import (
+    SCHEDULES,
+    Schedule,
+    automatic_steps,
+    best,
+    between,
+    counts_over_grid,
+    reveal_counts,
+    turns,
+    within_entropy,
+)
 
 names = st.sampled_from(sorted(SCHEDULES))
 hiddens = st.lists(st.integers(0, 400), min_size=1, max_size=6)
@@ -131,3 +141,36 @@ def test_the_best_are_hidden_and_the_best(seed: int, count: int) -> None:
     for row, take_, of in zip(score, chosen, hidden, strict=True):
         if take_.any() and (of & ~take_).any():
             assert row[take_].min() >= row[of & ~take_].max()
+
+
+@pytest.mark.parametrize(
+    ("hidden", "expected"),
+    [
+        (25, [1] * 11 + [14]),
+        (64, [1] * 10 + [21, 33]),
+        (128, [1] * 8 + [23, 31, 33, 33]),
+        (192, [1] * 5 + [6, 26, 27, 31, 31, 33, 33]),
+        (230, [1, 1, 1, 6, 18, 22, 26, 27, 31, 31, 33, 33]),
+        (256, [3, 6, 11, 15, 18, 22, 26, 27, 31, 31, 33, 33]),
+        (5, [1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0]),
+        (0, [0] * 12),
+    ],
+)
+def test_counts_over_the_grid_are_those_of_published_code(hidden: int, expected: list[int]) -> None:
+    counts = counts_over_grid(torch.tensor([hidden, 256]), 256, "cosine", 12)
+    assert counts[:, 0].diff().tolist() == expected and counts[0, 0] == 0 and counts[-1, 0] == hidden
+
+
+@given(st.integers(0, 1000), st.floats(0, 12))
+@settings(deadline=None, max_examples=80)
+def test_as_many_are_drawn_as_the_bound_allows(seed: int, bound: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    key, entropy = torch.rand(2, 4, 9, generator=generator)
+    entropy, hidden = entropy * 3, torch.rand(4, 9, generator=generator) < 0.7
+    for row, own, of, count in zip(key, entropy, hidden, within_entropy(key, entropy, hidden, bound), strict=True):
+        ranked = [i for i in row.argsort(descending=True).tolist() if of[i]]
+        allowed = 1
+        for m in range(1, len(ranked) + 1):
+            first = own[ranked[:m]].double()
+            allowed = m if float(first.sum() - first.max()) <= bound else allowed
+        assert int(count) == allowed
