@@ -136,4 +136,4 @@ def kid_interval(drawn: Features, subjects: NDArray[np.str_], reals: Reals) -> I
     """Return the kernel distance x1000 with its interval over patients."""
     generated, real = reals.space.standard(drawn), reals.space.standard(reals.features)
     resampled = kernel_distance(generated, subjects.tolist(), real, reals.subjects.tolist())
-    return bootstrap(lambda weights: 1000 * resampled.of(weights), len(resampled.subjects)).interval()
+    return bootstrap(resampled.of, len(resampled.subjects)).interval()
