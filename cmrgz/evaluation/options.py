@@ -14,6 +14,8 @@ from cmrgz.evaluation.frames import check_choice
 from cmrgz.options import Range
 
 RATIOS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+SCAN_PATTERNS = ("frames", "slices", "kt")
+"""Patterns that hide whole frames or slices of a scan."""
 Preset = Literal["smoke", "standard", "paper"]
 
 
@@ -95,10 +97,17 @@ def read(preset: str, file: Path | None, given: Mapping[str, Any]) -> SweepOptio
     if file is not None:
         loaded = configs.load(file)
         values |= options.parse(loaded.values, known, loaded.where)
-    values |= {name: value for name, value in given.items() if value is not None}
+    values |= options.parse({name: value for name, value in given.items() if value is not None}, known, _flag)
     result = dataclasses.replace(PRESETS[preset], **values)
     check(result)
     return result
+
+
+def _flag(name: str) -> str:
+    """Return the option of the command line that sets a key."""
+    flags = {"models": "model", "seeds": "seed", "patterns": "mask", "data": "DATA"}
+    flag = flags.get(name, name.replace("_", "-"))
+    return flag if flag.isupper() else f"option --{flag}"
 
 
 def check(sweep: SweepOptions) -> None:
@@ -112,7 +121,10 @@ def check(sweep: SweepOptions) -> None:
         _check_list(name, getattr(sweep, name))
     for name in ("data", "bank", "models"):
         _check_list(name, getattr(sweep, name), empty=True)
-    sweep.masks()
+    for mask in sweep.masks():
+        if mask.pattern in SCAN_PATTERNS:
+            what = f"'{mask.pattern}' hides whole frames or slices, and frames are filled one by one"
+            raise UsageError("usage", "patterns", what, hint="use cmrgz inpaint for it")
 
 
 def _check_list(name: str, values: Sequence[Any], empty: bool = False) -> None:
