@@ -49,6 +49,6 @@ def _fixed(value: float, scale: float) -> str:
     if size < -4 or size > 6:
         mantissa, _, exponent = f"{value:.{DIGITS - 1}e}".partition("e")
         return f"{mantissa}e{int(exponent)}".replace("-", MINUS)
-    places = max(0, DIGITS - 1 - size)
-    text = f"{value:,.{places}f}"
+    places = DIGITS - 1 - size
+    text = f"{round(value, places):,.{max(0, places)}f}"
     return "0" if not text.strip("-0.") else text.replace("-", MINUS)

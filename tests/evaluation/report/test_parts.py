@@ -13,7 +13,7 @@ from PIL import Image
 
 from cmrgz.evaluation.report import Pictures
 from cmrgz.evaluation.report.document import Cell, Column, Table
-from cmrgz.evaluation.report.figures.curves import QUALITY, figures, line
+from cmrgz.evaluation.report.figures.curves import QUALITY, figures, line, round_ticks
 from cmrgz.evaluation.report.figures.spectrum import curve, spectra
 from cmrgz.evaluation.report.figures.styles import GREY, styles
 from cmrgz.evaluation.report.markdown import table
@@ -31,7 +31,8 @@ NAN = math.nan
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(24.137, "24.1"), (0.81249, "0.812"), (-0.0123, "−0.0123"), (1234.5, "1,234"), (0.0, "0"), (NAN, DASH),
+    [(24.137, "24.1"), (0.81249, "0.812"), (-0.0123, "−0.0123"), (1234.5, "1,230"), (240965.0, "241,000"),
+     (0.0, "0"), (NAN, DASH),
      (math.inf, DASH), (99.95, "100.0"), (3.2e-7, "3.20e−7"), (1.46e7, "1.46e7"), (-0.0, "0")],
 )  # fmt: skip
 def test_a_number_has_three_digits(value: float, text: str) -> None:
@@ -101,6 +102,14 @@ def test_the_spectrum_has_a_panel_a_ratio_and_a_figure_an_extractor(make: Make) 
     assert not spectra(replace(summary, sets=()))
 
 
+def test_distances_far_above_the_floor_get_a_logarithmic_scale_with_short_labels(make: Make) -> None:
+    summary = make(models=1, others=1, patterns=1, ratios=(0.5,))
+    far = replace(summary, sets=tuple(replace(row, value=row.value * 1e5) for row in summary.sets))
+    (near,), (panel,) = spectra(summary)[0].panels, spectra(far)[0].panels
+    assert ">10⁵<" in panel.svg and ">100000<" not in panel.svg and ">0<" in panel.svg
+    assert "⁵" not in near.svg
+
+
 def test_curves_leave_out_what_is_not_defined(make: Make) -> None:
     summary = make(models=2, others=3, patterns=2, ratios=(0.25, 0.75))
     assert line(summary, "mean", "energy-hole", summary.masks) == []
@@ -110,6 +119,13 @@ def test_curves_leave_out_what_is_not_defined(make: Make) -> None:
     assert [panel.title for panel in first.panels][:1] == ["PSNR, hole (dB ↑)"]
     assert "currentColor" in first.panels[0].svg and "#000000" not in first.panels[0].svg
     assert not figures(replace(summary, estimates=()), QUALITY)
+
+
+@given(st.floats(1e-3, 10), st.floats(1.05, 300))
+def test_a_logarithmic_scale_has_a_few_round_ticks(low: float, factor: float) -> None:
+    ticks = round_ticks(low, low * factor)
+    assert 2 <= len(ticks) <= 12 and ticks == sorted(ticks) and low <= ticks[0] and ticks[-1] <= low * factor
+    assert len({f"{tick:.3g}" for tick in ticks}) == len(ticks)
 
 
 def test_tables_without_numbers_are_left_out_and_so_are_empty_columns() -> None:

@@ -16,14 +16,8 @@ HALLUCINATION = ("fpe-hole", "fne-hole", "sfrc-hole", "topology-violations", "pa
 CALIBRATION = ("kappa", "coverage-hole", "rank-low-hole", "rank-high-hole")
 IDEALS = {"kappa": 1.0, "coverage-hole": 0.8, "rank-low-hole": 1.0, "rank-high-hole": 1.0}
 """What draws from the posterior have."""
-DIGITS = (
-    (1,),
-    (1, 2, 5),
-    (1, 1.5, 2, 3, 5, 7),
-    (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9),
-    (1, *(d / 20 for d in range(21, 200))),
-)
-"""First digits of ticks, from coarse to fine."""
+DIGITS = ((1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7))
+"""First digits of logarithmic ticks, from coarse to fine."""
 LOGARITHMIC = ("kappa", "rank-low-hole", "rank-high-hole")
 READ = (
     "Bands and bars are 95 % intervals over patients. Colours are models; grey lines are fills, dashed ones bounds, "
@@ -173,11 +167,18 @@ def _limits(axes: Any, lines: Lines, looks: dict[str, Style], metric: str) -> No
 def _logarithmic(axes: Any) -> None:
     """Make the scale logarithmic, with the coarsest round ticks of which the panel has three."""
     axes.set_yscale("log")
-    low, high = axes.get_ylim()
+    ticks = round_ticks(*axes.get_ylim())
+    axes.set_yticks(ticks, [f"{tick:.3g}" for tick in ticks])
+    axes.set_yticks([], minor=True)
+
+
+def round_ticks(low: float, high: float) -> list[float]:
+    """Return round numbers between two: by ratio as far as there are three such ones, else evenly spaced ones."""
+    from matplotlib.ticker import MaxNLocator
+
     for digits in DIGITS:
         every = [digit * 10.0**power for power in range(-6, 7) for digit in digits]
         ticks = [tick for tick in every if low <= tick <= high]
         if len(ticks) >= 3:
-            break
-    axes.set_yticks(ticks, [f"{tick:.3g}" for tick in ticks])
-    axes.set_yticks([], minor=True)
+            return ticks
+    return [float(tick) for tick in MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= tick <= high]

@@ -122,8 +122,18 @@ def _mostly_logarithmic(axes: Any, linear: float, top: float) -> None:
     start = math.ceil(math.log10(linear))
     powers = [10.0**i for i in range(start, math.floor(math.log10(top)) + 1)]
     axes.set_yscale("symlog", linthresh=10.0**start, linscale=0.8)
-    axes.set_yticks([0.0, *powers], ["0", *(f"{power:g}" for power in powers)])
+    axes.set_yticks([0.0, *powers], ["0", *map(_power, powers)])
     axes.set_yticks([], minor=True)
+
+
+def _power(value: float) -> str:
+    """Return a power of ten in at most four characters."""
+    exponent = round(math.log10(value))
+    return (
+        f"{value:g}"
+        if -3 < exponent < 4
+        else "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    )
 
 
 def _decibels(low: float, high: float) -> list[float]:
