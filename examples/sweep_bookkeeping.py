@@ -42,19 +42,9 @@ class Grey(Method):
 
 def frames(count: int) -> list[Frame]:
     """Return frames of noise."""
-    rng = np.random.default_rng(0)
-    x = rng.uniform(-1, 1, (count, 128, 128)).astype(np.float32)
-    place: dict[str, Any] = {
-        "before": None,
-        "label": None,
-        "condition": {},
-        "spacing": 1.4,
-        "step": 10.0,
-        "centre": (64.0, 64.0),
-    }
-
-
-X
+    x = np.random.default_rng(0).uniform(-1, 1, (count, 128, 128)).astype(np.float32)
+    rest: tuple[Any, ...] = (None, None, {}, 1.4, 10.0, (64.0, 64.0))
+    return [Frame(f"{i:016x}", f"s{i % 50}", "scan", 0, 0, "", x[i], *rest) for i in range(count)]
 
 
 def megabytes() -> float:
@@ -107,9 +97,8 @@ def main() -> None:
         start = time.perf_counter()
         run(order, Path(folder), lambda units: iter(computed))
         books = time.perf_counter() - start
-    print(
-        f"{cells} cells: {1000 * work / cells:.1f} ms drawing and measuring, {1000 * books / cells:.2f} ms of books a cell"
-    )
+    each = 1000 / cells
+    print(f"{cells} cells: {work * each:.1f} ms drawing and measuring, {books * each:.2f} ms of books a cell")
 
 
 if __name__ == "__main__":
