@@ -179,19 +179,26 @@ def report(root: Folder, as_json: Json = False) -> None:
 @app.command("verify")
 def verify(
     root: Folder,
+    data: Annotated[list[str] | None, typer.Option(help="Data of the run, in order [built-in phantoms].")] = None,
+    bank: Annotated[list[str] | None, typer.Option(help="Training data of the run [built-in phantoms].")] = None,
+    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Checkpoint folders of the run.")] = None,
     cells: Annotated[int, typer.Option(help="How many, drawn at random.", min=1)] = 8,
     seed: Annotated[int, typer.Option(help="Seed of the choice.")] = 0,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Compute some cells of a run again and compare them with what is stored. Exit code 8 if one differs."""
+    """Compute some cells of a run again and compare them with what is stored. Exit code 8 if one differs.
+
+    A run stores no path: name its data and checkpoint folders as when it was started.
+    """
     _there(root)
     from cmrgz.cli.devices import pick
     from cmrgz.cli.progress import progress
     from cmrgz.evaluation.verify import verify as compare
 
+    sources = {"data": data or (), "bank": bank or (), "models": model or ()}
     with progress("cells") as shown:
-        found = compare(root, cells, seed, pick(device), shown)
+        found = compare(root, cells, seed, pick(device), sources, shown)
     rows = [{"cell": c.cell, "method": c.method, "mask": c.mask, "equal": c.equal, "largest": c.largest} for c in found]
     if as_json:
         typer.echo(json.dumps(rows, indent=1))

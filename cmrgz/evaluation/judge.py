@@ -21,6 +21,8 @@ from cmrgz.evaluation.metrics.base import Sampled
 
 AVERAGES = (2, 4, 8, 16)
 """Averages of this many samples are looked at too: from one sample to the mean a method traces its own curve."""
+FORMAT = 1
+"""Of what is stored of a cell, and of how its numbers are computed: to be raised when either changes."""
 PICTURES = ("truth", "known", "sample", "other sample", "mean", "std")
 """What is kept of a frame that is shown, each (h, w) uint8."""
 SPREAD = 4.0
@@ -49,7 +51,7 @@ class Judge:
         """What a number depends on beside method, mask, seed and frame: code, metrics and the networks that measure."""
         segmenter = None if self.segmenter is None else self.segmenter.sha256
         networks = [segmenter, sorted((name, extract.identity) for name, extract in self.extractors.items())]
-        return digest([__version__, sorted(FRAME_METRICS), networks])
+        return digest([__version__, FORMAT, sorted(FRAME_METRICS), networks])
 
     def run(self, unit: Unit, leak: bool = False) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
         """Compute a unit.

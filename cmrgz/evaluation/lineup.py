@@ -85,7 +85,8 @@ def _model(text: str, device: str, batch_size: int | None) -> ModelMethod:
     if not Path(text).exists():
         target, _, assignments = text.partition(":")
     chosen = Chosen.of(target, [a for a in assignments.split(",") if a], device=device, batch_size=batch_size)
-    label = chosen.meta.name if target == chosen.meta.name else target
+    meta = chosen.meta
+    label = meta.name if target == meta.name else f"{meta.name}@{meta.sha256[:8]}"  # a path is never stored
     return ModelMethod(f"{label}:{assignments}" if assignments else label, chosen)
 
 

@@ -17,7 +17,7 @@ from cmrgz.durable import atomic_write
 from cmrgz.durable.arrays import pack
 from cmrgz.errors import CmrgzError, PartialError, ResourceError, Stopped
 from cmrgz.evaluation.cells import Grid, Unit
-from cmrgz.evaluation.judge import Judge
+from cmrgz.evaluation.judge import FORMAT, Judge
 from cmrgz.evaluation.lineup import Lineup
 from cmrgz.evaluation.methods import Method, ModelMethod, Probe, Real
 from cmrgz.evaluation.options import SweepOptions
@@ -27,6 +27,8 @@ from cmrgz.signals import stop_on_signals
 SETTINGS = "sweep.json"
 ATTEMPTS = 3
 """A unit that failed this often is left alone."""
+PATHS = ("data", "bank", "models")
+"""Options that may hold paths."""
 SHOWN = 4
 """Frames whose pictures are kept: the first in the order of their ids, never chosen by hand."""
 WHOLE = "patch:0"
@@ -188,6 +190,7 @@ def _facts(unit: Unit) -> dict[str, Any]:
     """Return what the journal says of a unit beside its cells."""
     method = unit.method
     return {
+        "format": FORMAT,
         "method": method.name,
         "kind": method.kind,
         "family": method.family,
@@ -202,9 +205,12 @@ def _facts(unit: Unit) -> dict[str, Any]:
 
 def settings(order: Order) -> dict[str, Any]:
     """Return what `sweep.json` says: all that it takes to run the sweep again."""
+    options = asdict(order.options)
+    told = {name: value for name, value in options.items() if name not in PATHS}  # no path of an input is ever stored
+    models = [m.name for m in order.lineup.methods if m.kind == "model"]
     methods = [{"name": m.name, "kind": m.kind, "family": m.family, **m.fingerprint} for m in order.lineup.methods]
     return {
-        "options": asdict(order.options),
+        "options": {**told, "models": models},
         "cmrgz": __version__,
         "torch": version("torch"),
         "python": platform.python_version(),

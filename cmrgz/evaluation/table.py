@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cmrgz.data.masks import parse
 from cmrgz.errors import CheckpointError
+from cmrgz.evaluation.judge import FORMAT
 from cmrgz.evaluation.metrics import FRAME_METRICS, RATIOS
 from cmrgz.evaluation.store import Line, read_lines, read_results, results
 
@@ -103,7 +104,9 @@ class Table:
         every = read_lines(root)
         kept = _once(root, every)
         if not kept:
-            raise CheckpointError("empty", str(root), "holds no finished cell", hint="run: cmrgz evaluate -o RUN")
+            raise CheckpointError(
+                "empty", str(root), "holds no finished cell of this version", hint="run the sweep again"
+            )
         columns: dict[str, list[Any]] = {name: [] for name in ("method", "mask", "seed", *PLACES, *CHECKS)}
         metrics: dict[str, Floats] = {}
         where: list[NDArray[np.int64]] = []
@@ -200,7 +203,7 @@ def _once(root: Path, lines: list[Line]) -> list[Line]:
     """
     kept: dict[str, Line] = {}
     for line in lines:
-        if not line.cells:
+        if not line.cells or line.facts.get("format") != FORMAT:  # an older version: the sweep does it again
             continue
         twin = kept.setdefault(line.unit, line)
         if twin.sha256 != line.sha256:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,14 @@ class Comparison:
     largest: float
 
 
-def verify(root: Path, count: int, seed: int, device: str, report: Report | None = None) -> list[Comparison]:
+def verify(
+    root: Path,
+    count: int,
+    seed: int,
+    device: str,
+    sources: Mapping[str, Sequence[str]],
+    report: Report | None = None,
+) -> list[Comparison]:
     """Compute cells again and compare.
 
     Args:
@@ -47,6 +54,7 @@ def verify(root: Path, count: int, seed: int, device: str, report: Report | None
         count: How many cells, drawn at random.
         seed: Of the choice.
         device: Where to compute.
+        sources: `data`, `bank` and checkpoint folders as `models`, as the run was given them: it stores no path.
         report: Told the cells compared.
 
     Raises:
@@ -54,13 +62,13 @@ def verify(root: Path, count: int, seed: int, device: str, report: Report | None
             data, weights or code are others; or its journal or files are damaged.
         DataError: A scan is missing.
     """
-    order = prepare(read_settings(root), device)
+    order = prepare(read_settings(root, sources), device)
     places = {cell: (line, row) for line in read_lines(root) for row, cell in enumerate(line.cells)}
     units = [unit for unit in order.units(set()) if any(cell in places for cell in unit.cells)]
     chosen = _chosen(units, places, count, seed)
     if not chosen:
-        what = "none of its cells can be computed any more: data, weights or code are others"
-        raise CheckpointError("changed", str(root), what)
+        what = "none of its cells can be computed: data, weights or code are others"
+        raise CheckpointError("changed", str(root), what, hint="name --data, --bank and --model as in the run")
     found = []
     for number, (unit, index) in enumerate(chosen, 1):
         line, row = places[unit.cells[index]]
@@ -70,15 +78,18 @@ def verify(root: Path, count: int, seed: int, device: str, report: Report | None
     return found
 
 
-def read_settings(root: Path) -> SweepOptions:
-    """Return the options that a run was last started with.
+def read_settings(root: Path, sources: Mapping[str, Sequence[str]]) -> SweepOptions:
+    """Return the options that a run was last started with, with the paths that it does not store.
 
     Raises:
         CheckpointError: `not-found` or `syntax`.
     """
     try:
         stored = json.loads((root / SETTINGS).read_bytes())["options"]
-        return SweepOptions(**options.parse(stored, options.schema(SweepOptions), str(root / SETTINGS)))
+        registered = [name for name in stored["models"] if "@" not in name]
+        paths = {name: list(sources.get(name, ())) for name in ("data", "bank")}
+        values = {**stored, **paths, "models": [*registered, *sources.get("models", ())]}
+        return SweepOptions(**options.parse(values, options.schema(SweepOptions), str(root / SETTINGS)))
     except FileNotFoundError:
         raise CheckpointError("not-found", str(root / SETTINGS), "is not there") from None
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -77,13 +77,35 @@ def test_a_dry_run_tells_cells_and_time_and_writes_nothing(
     assert plan["cells"] > sum(row["cells"] for row in plan["methods"]) / 2
 
 
-def test_cells_that_are_done_again_are_equal(done: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", "verify", str(done), "--cells", "12", "--device", "cpu"]) == 0
+@pytest.fixture(scope="module")
+def sources(phantoms: Path, training: Path, tiny_checkpoint: Path) -> Args:
+    return ["--data", str(phantoms), "--bank", str(training), "--model", str(tiny_checkpoint), "--device", "cpu"]
+
+
+def test_cells_that_are_done_again_are_equal(done: Path, sources: Args, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "verify", str(done), "--cells", "12", *sources]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 12 and all(line.startswith("equal") for line in printed)
 
 
-def test_a_number_that_was_changed_is_found(done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_path_is_stored(done: Path, phantoms: Path, training: Path, tiny_checkpoint: Path) -> None:
+    """Not in any byte of the run: neither where the data lies nor where a checkpoint does."""
+    for file in (path for path in done.rglob("*") if path.is_file()):
+        data = file.read_bytes()
+        for path in (phantoms, training, tiny_checkpoint):
+            assert str(path).encode() not in data and path.parent.name.encode() not in data, file.name
+
+
+def test_other_data_than_that_of_the_run_are_told(
+    done: Path, training: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "verify", str(done), "--data", str(training), "--device", "cpu"]) == 4
+    assert "none of its cells" in capsys.readouterr().err
+
+
+def test_a_number_that_was_changed_is_found(
+    done: Path, sources: Args, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from cmrgz.durable.arrays import pack
     from cmrgz.evaluation.store import Store, read_results, result_path
 
@@ -97,7 +119,7 @@ def test_a_number_that_was_changed_is_found(done: Path, tmp_path: Path, capsys: 
     (root / JOURNAL).write_bytes(b"".join(entry for entry in journal if line.unit.encode() not in entry))
     with Store(root) as store:
         store.put(line.unit, line.cells, pack(arrays), line.facts)
-    assert main(["evaluate", "verify", str(root), "--cells", "1000", "--device", "cpu"]) == 8
+    assert main(["evaluate", "verify", str(root), "--cells", "1000", *sources]) == 8
     printed = capsys.readouterr()
     differing = [text for text in printed.out.splitlines() if text.startswith("differs")]
     assert len(differing) == 4 and all("harmonic" in text for text in differing)

@@ -30,8 +30,8 @@ _NAEEM = "Naeem et al. 2020, arXiv:2002.09797"
 _KYNKAANNIEMI = "Kynkaanniemi et al. 2019, arXiv:1904.06991"
 
 _METRICS = (
-    SetMetric("kid", kid, "lower", 10, unit="x1000", by_subject=True, cite="Binkowski et al. 2018, arXiv:1801.01401"),
-    SetMetric("rbf-mmd", rbf_mmd, "lower", 10, unit="x1000", by_subject=True, cite="Gretton et al. 2012, JMLR 13"),
+    SetMetric("kid", kid, "lower", 6, unit="x1000", by_subject=True, cite="Binkowski et al. 2018, arXiv:1801.01401"),
+    SetMetric("rbf-mmd", rbf_mmd, "lower", 6, unit="x1000", by_subject=True, cite="Gretton et al. 2012, JMLR 13"),
     SetMetric("fd", fd, "lower", _FULL_RANK, "principal", cite="Heusel et al. 2017, arXiv:1706.08500"),
     SetMetric(
         "fd-inf", fd_infinity, "lower", 5 * _FULL_RANK, "principal", cite="Chong and Forsyth 2020, arXiv:1911.07023"
