@@ -1,6 +1,7 @@
 """Codes on several grids, coarse to fine: what models that predict the next scale are built on."""
 
 from abc import abstractmethod
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -96,8 +97,8 @@ def check_strides(strides: tuple[int, ...]) -> None:
     Raises:
         UsageError: `range`.
     """
-    falling = all(fine > 0 and coarse % fine == 0 for coarse, fine in zip(strides, strides[1:], strict=False))
-    if not strides or strides[-1] != 1 or not falling:
+    nested = min(strides, default=0) > 0 and all(coarse % fine == 0 for coarse, fine in pairwise(strides))
+    if not nested or strides[-1] != 1:
         must = "must fall to 1, each a divisor of the one before"
         raise UsageError("range", "strides", must, f"got {','.join(map(str, strides))}")
 
