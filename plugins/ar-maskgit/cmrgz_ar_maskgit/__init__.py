@@ -10,5 +10,6 @@ SPEC = ModelSpec(
     cite="Chang et al. 2022, arXiv 2202.04200; Besnier et al. 2025, arXiv 2503.17076",
     tokenizer="vq",
     conditions=("phase", "slice", "row", "column"),
+    checkpoint="cmrgz_ar_maskgit:weights/ar-maskgit",
     tiny={"grid": (8, 8), "width": 32, "heads": 2, "inner": 32, "layers": 1, "local": 16, "free": 4},
 )
