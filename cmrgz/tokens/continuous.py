@@ -1,8 +1,6 @@
 """Masked autoregression over continuous vectors: known ones first, then hidden ones a few at a time."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from itertools import pairwise
 from typing import Annotated, Literal, Protocol
 
 import torch
@@ -15,11 +13,11 @@ from cmrgz.options import Range
 from cmrgz.rng import Streams
 from cmrgz.tokens.codes import flat
 from cmrgz.tokens.decoding import take
-from cmrgz.tokens.orders import WALKS
-from cmrgz.tokens.schedule import Schedule, between, reveal_counts, turns
+from cmrgz.tokens.schedule import Schedule
+from cmrgz.tokens.unmasking import Pace, Unmasking, counter
 
 CHUNK = 8
-"""Positions of an item that a call of the head draws: its shape does not depend on how many a step reveals."""
+"""Positions of an item that a call of the head draws, few: a call of the head is many steps."""
 FRESH_SHARE = 0.3
 """Share of the training items of which nothing is drawn yet."""
 Order = Literal["halton", "random"]
@@ -60,36 +58,6 @@ class VectorHead(Protocol):
 
     def draw(self, features: Tensor, noise: Tensor, steps: int, temperature: float, solver: Solver) -> Tensor:
         """Return vectors (b, m, c) drawn given features (b, m, d) with normal numbers (b, m, noises, c)."""
-
-
-Draw = Callable[[Tensor, Tensor], Tensor]
-"""(features (b, m, d), positions (b, m)) -> vectors (b, m, c)."""
-
-
-def reveal(
-    vectors: Tensor, features: Tensor, order: Tensor, start: Tensor, end: Tensor, most: int, draw: Draw
-) -> Tensor:
-    """Return vectors (b, n, c) with those of the positions drawn whose turn is in [start, end), each (b,).
-
-    In calls of one shape: an item's bits do not depend on how many positions its neighbours reveal.
-
-    Args:
-        vectors: By position.
-        features: (b, n, d) by position.
-        order: (b, n) the positions by turn.
-        start: (b,) first turn of each item.
-        end: (b,) turn after the last.
-        most: Turns of the item that has most.
-        draw: Turns features into vectors.
-    """
-    n, c = vectors.shape[1:]
-    vectors = torch.cat([vectors, vectors.new_zeros(len(vectors), 1, c)], 1)  # row n takes what is drawn in vain
-    for first in range(0, most, CHUNK):
-        turn = start[:, None] + torch.arange(first, first + CHUNK, device=start.device)
-        positions = order.gather(1, turn.clamp(max=n - 1))
-        drawn = draw(take(features, positions), positions)
-        vectors.scatter_(1, torch.where(turn < end[:, None], positions, n)[..., None].expand(-1, -1, c), drawn)
-    return vectors[:, :n]
 
 
 class MaskedVectorModel(Model):
@@ -177,41 +145,20 @@ class MaskedVectorModel(Model):
             order, schedule, steps, head_steps, solver = PAPER_LIKE
             known = torch.zeros_like(known)
         shown = known_positions(known, self.tokenizer.patch)
-        grid, n = (vectors.shape[2], vectors.shape[3]), shown[0].numel()
-        turn = turns(WALKS[order](shown.flatten(1), grid, rng), shown.flatten(1))
-        noise = rng.normal(n, self.head.noises(head_steps, solver) * self.tokenizer.channels).to(vectors)
-        content = torch.where(given[:, None], vectors, 0.0)
+        grid, n, c = (vectors.shape[2], vectors.shape[3]), shown[0].numel(), vectors.shape[1]
+        noise = rng.normal(n, self.head.noises(head_steps, solver) * c).to(vectors)
+        start = flat(torch.where(given[:, None], vectors, 0.0))
+        hints = position_hints(self.tokenizer, x, known)
+
+        def look(content: Tensor, seen: Tensor) -> Tensor:
+            maps = content.transpose(1, 2).unflatten(2, grid)
+            return flat(self.network(maps, seen.unflatten(1, (1, *grid)), condition, hints))
 
         def draw(features: Tensor, positions: Tensor) -> Tensor:
-            own = take(noise, positions).unflatten(-1, (-1, self.tokenizer.channels))
+            own = take(noise, positions).unflatten(-1, (-1, c))
             drawn = self.head.draw(features, own, head_steps, temperature, solver)
-            kept = given.flatten(1).gather(1, positions)[..., None]
-            return torch.where(kept, take(flat(content), positions), drawn)
+            return torch.where(given.flatten(1).gather(1, positions)[..., None], take(start, positions), drawn)
 
-        counts = reveal_counts((~shown).flatten(1).sum(1), schedule, steps)
-        hints = position_hints(self.tokenizer, x, known)
-        drawn = self._decode(content, shown, turn, counts, draw, condition, hints, progress)
-        return self.tokenizer.decode(drawn)
-
-    def _decode(
-        self,
-        vectors: Tensor,
-        shown: Tensor,
-        turn: Tensor,
-        counts: Tensor,
-        draw: Draw,
-        condition: Condition | None,
-        hints: Tensor,
-        progress: Progress | None,
-    ) -> Tensor:
-        """Return vectors (b, c, h, w) of which those that are not `shown` (b, h, w) are drawn in turn."""
-        order, most = turn.argsort(dim=1), counts.diff(dim=0).amax(1).tolist()  # so that no step waits for the device
-        for step, (start, end) in enumerate(pairwise(counts)):
-            seen = shown[:, None]
-            features = self.network(torch.where(seen, vectors, 0.0), seen, condition, hints)
-            drawn = reveal(flat(vectors), flat(features), order, start, end, most[step], draw)
-            vectors = drawn.transpose(1, 2).unflatten(2, shown.shape[1:])
-            shown = shown | between(turn, start, end).unflatten(1, shown.shape[1:])
-            if progress is not None:
-                progress(step + 1, len(counts) - 1)
-        return vectors
+        unmasking = Unmasking(look, grid, counter(progress, int((~shown).sum())), CHUNK)
+        drawn = unmasking.reveal(start, shown.flatten(1), Pace(order, schedule, steps), draw, rng)
+        return self.tokenizer.decode(drawn.transpose(1, 2).unflatten(2, grid))

@@ -10,7 +10,7 @@ from torch import Tensor
 from cmrgz.model import Progress
 from cmrgz.rng import Streams
 from cmrgz.tokens.codes import Drawer, Proposal
-from cmrgz.tokens.decoding import take
+from cmrgz.tokens.decoding import Draw, take
 from cmrgz.tokens.orders import WALKS
 from cmrgz.tokens.schedule import Schedule, best, counts_over_grid, reveal_counts, turns, within_entropy
 
@@ -82,20 +82,22 @@ class Unmasking:
         look: The network.
         grid: Rows and columns.
         tick: Told what is drawn.
+        chunk: Positions of an item per call of a draw; None is `CHUNK`.
     """
 
     look: Look
     grid: tuple[int, int]
     tick: Tick
+    chunk: int | None = None
 
-    def reveal(self, vectors: Tensor, shown: Tensor, pace: Pace, draw: Drawer, rng: Streams) -> Tensor:
+    def reveal(self, vectors: Tensor, shown: Tensor, pace: Pace, draw: Draw, rng: Streams) -> Tensor:
         """Draw what is not shown.
 
         Args:
             vectors: (b, n, c) by position; used where shown.
             shown: (b, n) bool.
             pace: Which positions are drawn when.
-            draw: Draws codes.
+            draw: Draws vectors; a `Drawer` of codes where the pace weighs them.
             rng: For the order.
 
         Returns:
@@ -108,13 +110,14 @@ class Unmasking:
         while bool((~shown).any()):
             states = self.look(torch.where(shown[..., None], vectors, 0.0), shown)
             if pace.weighs:
+                assert isinstance(draw, Drawer)
                 proposal = draw.propose(states, torch.arange(n, device=shown.device).expand_as(shown))
                 key = pace.key(proposal, turn, _calm(counts, step), noise)
                 chosen = best(key, ~shown, pace.count(key, proposal, ~shown, counts, step))
                 drawn = proposal.vectors
             else:
                 chosen = best(turn, ~shown, counts[step])
-                drawn = _draw_chosen(draw, states, chosen, vectors)
+                drawn = _draw_chosen(draw, states, chosen, vectors, self.chunk or CHUNK)
             vectors, shown, step = torch.where(chosen[..., None], drawn, vectors), shown | chosen, step + 1
             self.tick(int(chosen.sum()))
         return vectors
@@ -154,12 +157,12 @@ def _calm(counts: Tensor, step: int) -> Tensor:
     return (1 - (step + 1) / own).clamp(min=0)[:, None]
 
 
-def _draw_chosen(draw: Drawer, states: Tensor, chosen: Tensor, vectors: Tensor) -> Tensor:
+def _draw_chosen(draw: Draw, states: Tensor, chosen: Tensor, vectors: Tensor, chunk: int) -> Tensor:
     """Return vectors (b, n, c) with those of the chosen positions (b, n) drawn from features (b, n, d)."""
     ranked = chosen.long().argsort(dim=1, descending=True, stable=True)
     n, drawn = chosen.shape[1], torch.cat([vectors, vectors[:, :1]], 1)  # row n takes what is not chosen
-    for start in range(0, int(chosen.sum(1).max()), CHUNK):
-        places = torch.arange(start, start + CHUNK, device=chosen.device)
+    for start in range(0, int(chosen.sum(1).max()), chunk):
+        places = torch.arange(start, start + chunk, device=chosen.device)
         positions = ranked[:, places.clamp(max=n - 1)]
         new = draw(take(states, positions), positions)
         target = torch.where(chosen.gather(1, positions) & (places < n), positions, n)

@@ -114,8 +114,8 @@ def test_counts_follow_the_schedule_of_each_item(hidden: list[int], order: str, 
     known = (places >= torch.tensor(hidden)[:, None]).view(-1, 1, 6, 8)
     network, head, drawn = recorded(known, order=order, steps=steps, head_steps=2)
     counts = reveal_counts(torch.tensor(hidden), steps=steps)
-    assert len(network.shown) == len(counts) - 1
-    for shown, count in zip(network.shown, counts[:-1], strict=True):
+    assert len(network.shown) == (len(counts) - 1 if any(hidden) else 0)
+    for shown, count in zip(network.shown, counts, strict=False):
         assert torch.equal(shown.flatten(1).sum(1), 48 - torch.tensor(hidden) + count)
         assert shown[known].all()
     assert torch.equal(drawn[known], torch.ones(int(known.sum())))
