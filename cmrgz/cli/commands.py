@@ -10,7 +10,7 @@ import typer
 import typer.core
 
 from cmrgz import __version__, errors
-from cmrgz.cli import data, env, evaluate, generate, inpaint, models, plugins, train
+from cmrgz.cli import data, env, evaluate, generate, inpaint, metrics, models, plugins, train
 
 GLOBAL = ("--debug", "--quiet", "-q", "--verbose", "-v")
 
@@ -54,6 +54,7 @@ app.command("inpaint")(inpaint.command)
 app.command("generate")(generate.command)
 app.command("train")(train.command)
 app.command("models")(models.command)
+app.command("metrics")(metrics.command)
 app.command("env")(env.command)
 
 

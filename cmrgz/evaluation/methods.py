@@ -86,6 +86,7 @@ class ModelMethod(Method):
             name,
             {
                 "model": meta.name,
+                "distribution": meta.distribution,
                 "version": meta.version,
                 "weights": meta.sha256,
                 "tokenizer": meta.tokenizer.sha256 if meta.tokenizer else None,
