@@ -96,7 +96,7 @@ class MaskedTokenModel(CodeModel):
         pace = Pace(order, schedule, steps, gumbel, entropy_bound)
         how = Truncation(temperature, top_k, top_p)
         if preset == "paper_like":
-            pace, how, remask = PAPER_LIKE, Truncation(), 0
+            pace, how, remask, output = PAPER_LIKE, Truncation(), 0, "draw"
         given = known_positions(known, self.tokenizer.patch).flatten(1)
         vectors = torch.where(given[..., None], flat(self.tokenizer.encode(x)), 0.0)
         hints, n, grid = self.hints(x, known), given.shape[1], self.grid(x)

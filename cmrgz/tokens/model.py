@@ -108,18 +108,18 @@ class TokenModel(CodeModel):
         """Draw items from p(x | known); see `Model.sample`."""
         how = Truncation(temperature, top_k, top_p)
         if preset == "paper_like":
-            order, how, parallel = PAPER_LIKE
+            (order, how, parallel), output = PAPER_LIKE, "draw"
         exact, codes = self.encode(x)
-        grid, known_ = self.grid(x), known_positions(known, self.tokenizer.patch).flatten(1)
-        vectors = torch.where(known_[..., None], exact, 0.0)
-        sequence = ORDERS[order](known_, grid, rng)
-        hints = self.hints(x, self._hinting(known, known_, sequence, order))
-        given = Given(vectors, known_, sequence, condition, hints)
-        draw = self.drawer(known_.shape[1], levels, how, rng, particles if order == "smc" else 1)
+        grid, n = self.grid(x), exact.shape[1]
+        positions = known_positions(known, self.tokenizer.patch).flatten(1)
+        sequence = ORDERS[order](positions, grid, rng)
+        hints = self.hints(x, self._hinting(known, positions, sequence, order))
+        given = Given(torch.where(positions[..., None], exact, 0.0), positions, sequence, condition, hints)
+        draw = self.drawer(n, levels, how, rng, particles if order == "smc" else 1)
         if output == "mean":
-            every = torch.arange(known_.shape[1], device=x.device).expand_as(known_)
+            every = torch.arange(n, device=x.device).expand_as(positions)
             mean = draw.mean(ask(self.network, given, every), every)
-            drawn = torch.where(known_[..., None], vectors, mean)
+            drawn = torch.where(positions[..., None], exact, mean)
             if progress is not None:
                 progress(1, 1)
         elif order == "smc":

@@ -143,6 +143,15 @@ def test_expected_vectors_have_no_order() -> None:
         TokenModel.check_options({}, {"output": "mean", "order": "forced"})
 
 
+def test_the_preset_overrides_what_it_stands_for() -> None:
+    field = FIELDS["3x3"]
+    given = (oracle_model(field), truth(field), mask(field, "scattered"), field.grid)
+    rng = [(i,) for i in range(50)]
+    preset = draw_hidden(*given, Streams(0, rng), preset="paper_like", output="mean", order="any", temperature=0.0)
+    same = draw_hidden(*given, Streams(0, rng), order="forced", top_k=50, parallel=1)
+    assert np.array_equal(preset, same)
+
+
 def test_there_are_eight_orientations() -> None:
     ways = orientations((3, 3))
     assert len(ways.unique(dim=0)) == 8

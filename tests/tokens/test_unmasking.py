@@ -209,6 +209,14 @@ def test_the_steps_are_those_of_the_item_with_most_hidden() -> None:
         assert calls.count == expected
 
 
+def test_the_preset_overrides_what_it_stands_for() -> None:
+    model = MODELS["3x3"]
+    x, known = items(model, FIELDS["3x3"])
+    other = {"order": "random", "remask": 2, "temperature": 0.0, "output": "mean", "entropy_bound": 3.0, "steps": 1}
+    draws = [model.sample(x * known, known, rng=streams(len(x)), preset="paper_like", **way) for way in ({}, other)]
+    assert torch.equal(*draws)
+
+
 @pytest.mark.parametrize("way", [{}, {"remask": 3}, {"entropy_bound": 1.5}, {"output": "mean"}], ids=str)
 def test_progress_grows_to_its_total(way: dict[str, Any]) -> None:
     told: list[tuple[int, int]] = []
