@@ -82,8 +82,10 @@ def _has_preset(name: str) -> bool:
 def _model(text: str, device: str, batch_size: int | None) -> ModelMethod:
     """Return the model that NAME or NAME:option=value,... names."""
     target, assignments = text, ""
-    if not Path(text).exists():
-        target, _, assignments = text.partition(":")
+    if not Path(text).exists() and "=" in text:
+        first, _, rest = text.partition("=")
+        target, _, option = first.rpartition(":")  # what comes before may be `distribution:name`
+        assignments = f"{option}={rest}"
     chosen = Chosen.of(target, [a for a in assignments.split(",") if a], device=device, batch_size=batch_size)
     meta = chosen.meta
     label = meta.name if target == meta.name else f"{meta.name}@{meta.sha256[:8]}"  # a path is never stored

@@ -95,7 +95,7 @@ class ModelMethod(Method):
         )
         self.chosen = chosen
         self._model: Any = None
-        self.family, self.tokenizer = _family(meta.name), meta.tokenizer.name if meta.tokenizer else ""
+        self.family, self.tokenizer = _family(meta.qualified), meta.tokenizer.name if meta.tokenizer else ""
         told = meta.training.get("trained_on")
         self.trained_on = None if told is None else frozenset(told)
 

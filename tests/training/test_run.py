@@ -20,11 +20,11 @@ from cmrgz import checkpoint
 from cmrgz.data.scan import Scan, save
 from cmrgz.durable import read_journal
 from cmrgz.errors import CheckpointError, CmrgzError, CmrgzWarning, DivergedError, ResourceError, Stopped, UsageError
+from cmrgz.signals import StopFlag
 from cmrgz.training import loop
 from cmrgz.training.options import TrainOptions
 from cmrgz.training.plan import Plan
 from cmrgz.training.run import train
-from cmrgz.signals import StopFlag
 
 BUILD = {"vocab": 8, "levels": 2, "width": 8, "fine_width": 4, "blocks": 1, "lloyd": 2}
 OPTIONS = TrainOptions(

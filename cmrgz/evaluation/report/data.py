@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from cmrgz.errors import CheckpointError
-from cmrgz.evaluation.summary.model import NAN, Estimate, SetRow, Summary
+from cmrgz.evaluation.summary.model import Estimate, SetRow, Summary
+from cmrgz.evaluation.summary.rows import NAN
 
 
 def to_json(summary: Summary) -> bytes:

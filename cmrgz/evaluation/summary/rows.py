@@ -1,0 +1,261 @@
+"""The rows of a summary: methods, masks, metrics, and numbers of them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodRow:
+    """A method.
+
+    Attributes:
+        name: As it stands in tables.
+        kind: `model`, `baseline`, `bound`, `control` or `real`.
+        family: Of a model: `ar`, `ldm`, ...
+        samples: Draws of each frame.
+        seconds: A draw took.
+        calls: Of a network, a draw.
+        memory_mb: Most memory while it ran.
+    """
+
+    name: str
+    kind: str
+    family: str
+    samples: int
+    seconds: float = NAN
+    calls: float = NAN
+    memory_mb: float = NAN
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskRow:
+    """A mask.
+
+    Attributes:
+        spec: Its canonical text.
+        pattern: Its pattern with options, without the ratio.
+        ratio: Share to hide, NaN for a pattern that has none.
+        hidden: Share that was hidden, mean over frames.
+    """
+
+    spec: str
+    pattern: str
+    ratio: float
+    hidden: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricRow:
+    """A metric.
+
+    Attributes:
+        name: For example `psnr-hole`.
+        better: `higher`, `lower`, `one`, `zero` or `none`.
+        unit: For example `dB`, or "".
+        cite: The source.
+    """
+
+    name: str
+    better: str
+    unit: str = ""
+    cite: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A mean over patients with its interval.
+
+    Attributes:
+        method: What filled.
+        mask: What hid.
+        metric: What was measured.
+        value: The mean over patients, or for a ratio the ratio of means.
+        low: Lower end of the 95 % interval (BCa bootstrap over patients), NaN where there is none.
+        high: Upper end.
+        subjects: Patients that it is over.
+        tied: Whether it is the best of the models, or not shown to be worse (Holm).
+    """
+
+    method: str
+    mask: str
+    metric: str
+    value: float
+    low: float = NAN
+    high: float = NAN
+    subjects: int = 0
+    tied: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContrastRow:
+    """A paired difference of two models, the first less the second.
+
+    Attributes:
+        first: A model.
+        second: Another.
+        mask: What hid.
+        metric: What was measured.
+        difference: Mean over patients.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        p: Of no difference, adjusted over all contrasts of the metric (Holm).
+        dz: Cohen's effect size.
+        cliff: Cliff's delta.
+        detectable: The least difference that as many patients show four times in five.
+        subjects: Patients that both have.
+    """
+
+    first: str
+    second: str
+    mask: str
+    metric: str
+    difference: float
+    low: float
+    high: float
+    p: float
+    dz: float
+    cliff: float
+    detectable: float
+    subjects: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetRow:
+    """A number for a set of results beside real frames.
+
+    Attributes:
+        method: What filled.
+        mask: What hid.
+        extractor: Of the features, or "" for a metric of images.
+        metric: For example `kid`.
+        average: Samples that were averaged before: 1 is a sample as it was drawn.
+        value: The number, NaN where it is not defined.
+        low: Lower end of its interval over patients, NaN where there is none.
+        high: Upper end.
+        floor: What real frames score against real frames of other patients.
+        items: Results that it is over.
+        reason: Why it is not defined, or "".
+    """
+
+    method: str
+    mask: str
+    extractor: str
+    metric: str
+    average: int = 1
+    value: float = NAN
+    low: float = NAN
+    high: float = NAN
+    floor: float = NAN
+    items: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BiomarkerRow:
+    """Agreement of volumes, fractions and masses with those of the truth, over the same slices.
+
+    Attributes:
+        method: What filled.
+        mask: What hid.
+        biomarker: For example `lv-ef`.
+        unit: For example `ml`.
+        bias: Mean of result less truth over patients.
+        low: Lower limit of agreement (95 %).
+        high: Upper limit.
+        error: Mean absolute difference.
+        subjects: Patients that have it.
+    """
+
+    method: str
+    mask: str
+    biomarker: str
+    unit: str
+    bias: float
+    low: float
+    high: float
+    error: float
+    subjects: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryRow:
+    """Whether a method gives back training frames, of results of which nothing was known.
+
+    Attributes:
+        method: What drew.
+        extractor: Of the features.
+        ratio: Share of results nearer to a training frame than 99 % of real test frames are.
+        authentic: AuthPct, per cent.
+        copying: C_T; below 0 is copying.
+        items: Results.
+        reason: Why it is not defined, or "".
+    """
+
+    method: str
+    extractor: str
+    ratio: float = NAN
+    authentic: float = NAN
+    copying: float = NAN
+    items: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeRow:
+    """Whether holes in training frames come back better than holes in frames of other patients.
+
+    Attributes:
+        method: A model.
+        mask: What hid.
+        auc: Probability that a held-out frame has the larger error: 0.5 without memorisation.
+        low: Lower end of its 95 % interval over patients.
+        high: Upper end.
+    """
+
+    method: str
+    mask: str
+    auc: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """A condition without which no number counts.
+
+    Attributes:
+        name: For example `leak`.
+        status: Whether it holds; `unknown` where it could not be tested.
+        detail: One sentence.
+    """
+
+    name: str
+    status: Literal["pass", "fail", "unknown"]
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimRow:
+    """A claim of the field, tested.
+
+    Attributes:
+        name: `C1` .. `C5`.
+        statement: In words.
+        verdict: `supported`, `refuted`, `undecided` or `not-tested`.
+        effect: Its statistic.
+        low: Lower end of its interval.
+        high: Upper end.
+        subjects: Patients.
+        why: One sentence.
+    """
+
+    name: str
+    statement: str
+    verdict: str
+    effect: float = NAN
+    low: float = NAN
+    high: float = NAN
+    subjects: int = 0
+    why: str = ""
