@@ -44,11 +44,13 @@ def describe(
         spacing: In-plane pixel size in mm that it was trained on.
         training: What else to keep, in JSON's types: seed, steps, split hash, metrics.
     """
-    model = isinstance(spec, ModelSpec)
-    entry = (registry.models() if model else registry.tokenizers())[spec.name]
-    schema = registry.model_schema(spec) if isinstance(spec, ModelSpec) else registry.tokenizer_schema(spec)
+    entry: registry.Entry[Any]
+    if isinstance(spec, ModelSpec):
+        entry, schema = registry.find_entry(spec, registry.models()), registry.model_schema(spec)
+    else:
+        entry, schema = registry.find_entry(spec, registry.tokenizers()), registry.tokenizer_schema(spec)
     return Meta(
-        kind="model" if model else "tokenizer",
+        kind="model" if isinstance(spec, ModelSpec) else "tokenizer",
         name=spec.name,
         distribution=entry.distribution,
         version=entry.version,
@@ -164,8 +166,8 @@ def bundled(spec: ModelSpec | TokenizerSpec) -> Path | None:
 
 def _folder(target: str | Path, entries: Mapping[str, registry.Entry[Any]], noun: str) -> Path:
     path = Path(target)
-    if str(target) in entries:
-        folder = bundled(entries[str(target)].require())
+    if (entry := registry.find(str(target), entries)) is not None:
+        folder = bundled(entry.require())
         if folder is None:
             hint = f"train one: cmrgz train {target}" if noun == "model" else "name a checkpoint folder"
             raise CheckpointError("no-checkpoint", str(target), f"this {noun} comes without weights", hint=hint)
@@ -192,7 +194,7 @@ def _contents(module: nn.Module, meta: Meta, tokenizer: tuple[Tokenizer, Meta] |
 
 def _bundled_link(tokenizer: Tokenizer, meta: Meta) -> Link | None:
     """Return a reference to the bundled tokenizer where `tokenizer` is that one, to the bit."""
-    entry = registry.tokenizers().get(meta.name)
+    entry = registry.find(meta.qualified, registry.tokenizers())
     folder = bundled(entry.require()) if entry else None
     if folder is None or entry is None:
         return None
@@ -238,7 +240,7 @@ def _spec(entries: Mapping[str, registry.Entry[registry.S]], meta: Meta, folder:
     if meta.name not in entries:
         what = f"needs the {meta.kind} '{meta.name}', which is not installed"
         raise CheckpointError("unknown-plugin", str(folder), what, f"made with {made}", hint)
-    entry = entries[meta.name]
+    entry = registry.find(meta.qualified, entries) or entries[meta.name]
     newer = Version(meta.version).release[:2] > Version(entry.version).release[:2]
     if entry.distribution != meta.distribution or newer or meta.protocol > PROTOCOL:
         what = f"made with {made}, here is {entry.distribution} {entry.version}"
@@ -251,7 +253,7 @@ def _linked_tokenizer(folder: Path, link: Link | None) -> Tokenizer | None:
         return None
     inner = folder / TOKENIZER
     if link.bundled:
-        entry = registry.tokenizers().get(link.name)
+        entry = registry.find(link.qualified, registry.tokenizers())
         home = bundled(entry.require()) if entry else None
         if home is None:
             what = f"needs the tokenizer '{link.name}' with its weights"

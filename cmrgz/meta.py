@@ -39,6 +39,11 @@ class Link:
     bundled: bool
 
     @property
+    def qualified(self) -> str:
+        """`distribution:name`, which selects it wherever names are taken."""
+        return f"{self.distribution}:{self.name}"
+
+    @property
     def requirement(self) -> str:
         """What pip would install."""
         return f"{self.distribution}=={self.version}"
@@ -77,6 +82,11 @@ class Meta:
     dtype: str = "float32"
     sha256: str = ""
     format: int = weights.FORMAT
+
+    @property
+    def qualified(self) -> str:
+        """`distribution:name`, which selects it wherever names are taken."""
+        return f"{self.distribution}:{self.name}"
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,12 @@ A distribution registers a spec under the entry-point group `cmrgz.models` or `c
     ar-vq = "cmrgz_ar_vq:SPEC"
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+from cmrgz.errors import PluginError
 
 PROTOCOL = 1
 
@@ -68,3 +71,57 @@ class ModelSpec:
     protocol: int = PROTOCOL
     checkpoint: str | None = None
     tiny: Mapping[str, Any] = field(default_factory=dict)
+
+
+S = TypeVar("S", ModelSpec, TokenizerSpec)
+
+
+@dataclass(frozen=True)
+class Entry(Generic[S]):
+    """A registered name. What it registers is imported when its spec is first asked for, and nothing else with it.
+
+    Attributes:
+        name: What selects it: its registered name, or `distribution:name` where several distributions register one.
+        distribution: Name of the distribution that registers it.
+        version: Version of that distribution.
+        target: `module:attribute` of the spec.
+        load: Imports the spec.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    target: str
+    load: Callable[[], S] = field(repr=False, compare=False)
+
+    @cached_property
+    def _loaded(self) -> S | PluginError:
+        try:
+            return self.load()
+        except PluginError as error:
+            return error
+
+    @property
+    def spec(self) -> S | None:
+        """The spec, or None where it cannot be used."""
+        return None if isinstance(self._loaded, PluginError) else self._loaded
+
+    @property
+    def error(self) -> PluginError | None:
+        """Why there is no spec, or None."""
+        return self._loaded if isinstance(self._loaded, PluginError) else None
+
+    @property
+    def reason(self) -> str:
+        """Why it is broken, in one line, or ""."""
+        return "" if self.error is None else f"{self.error.code}: {self.error.what}"
+
+    def require(self) -> S:
+        """Return the spec.
+
+        Raises:
+            PluginError: It is broken.
+        """
+        if isinstance(self._loaded, PluginError):
+            raise self._loaded
+        return self._loaded

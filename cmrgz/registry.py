@@ -7,62 +7,25 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
 
 from cmrgz import options
 from cmrgz.errors import CmrgzError, PluginError, UsageError, did_you_mean
 from cmrgz.plugin import PROTOCOL, ModelSpec, TokenizerSpec
+from cmrgz.plugin import Entry as Entry
+from cmrgz.plugin import S as S
 
 if TYPE_CHECKING:
     from cmrgz.model import Model, Tokenizer
-
-S = TypeVar("S", ModelSpec, TokenizerSpec)
 
 MODELS, TOKENIZERS = "cmrgz.models", "cmrgz.tokenizers"
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _SAMPLE_ARGUMENTS = ("self", "x", "known", "condition", "rng", "progress")
-
-
-@dataclass(frozen=True)
-class Entry(Generic[S]):
-    """A registered name: its spec, or the reason why it cannot be used.
-
-    Attributes:
-        name: Registered name.
-        distribution: Name of the distribution that registers it.
-        version: Version of that distribution.
-        target: `module:attribute` of the spec.
-        spec: The spec, or None.
-        error: Why there is no spec, or None.
-    """
-
-    name: str
-    distribution: str
-    version: str
-    target: str
-    spec: S | None = None
-    error: PluginError | None = None
-
-    @property
-    def reason(self) -> str:
-        """Why it is broken, in one line, or ""."""
-        return "" if self.error is None else f"{self.error.code}: {self.error.what}"
-
-    def require(self) -> S:
-        """Return the spec.
-
-        Raises:
-            PluginError: It is broken.
-        """
-        if self.spec is None:
-            raise self.error or PluginError("plugin-broken", self.name, "has no spec")
-        return self.spec
 
 
 def models() -> dict[str, Entry[ModelSpec]]:
@@ -85,7 +48,7 @@ def tokenizers() -> dict[str, Entry[TokenizerSpec]]:
 
 
 def get_model(name: str) -> ModelSpec:
-    """Return the spec of a registered model.
+    """Return the spec of a registered model, `name` or `distribution:name`.
 
     Raises:
         UsageError: `unknown-plugin`, with the nearest name.
@@ -95,7 +58,7 @@ def get_model(name: str) -> ModelSpec:
 
 
 def get_tokenizer(name: str) -> TokenizerSpec:
-    """Return the spec of a registered tokenizer.
+    """Return the spec of a registered tokenizer, `name` or `distribution:name`.
 
     Raises:
         UsageError: `unknown-plugin`, with the nearest name.
@@ -105,7 +68,9 @@ def get_tokenizer(name: str) -> TokenizerSpec:
 
 
 def collect(points: Iterable[EntryPoint], kind: type[S], allowed: str | None = None) -> dict[str, Entry[S]]:
-    """Return the entries of entry points by name, sorted.
+    """Return the entries of entry points by name, sorted; none is imported.
+
+    A name that several distributions register is broken; each of them is there as `distribution:name`.
 
     Args:
         points: Entry points of one group.
@@ -116,12 +81,49 @@ def collect(points: Iterable[EntryPoint], kind: type[S], allowed: str | None = N
     for point in points:
         if is_allowed(point, allowed):
             named.setdefault(point.name, []).append(point)
-    return {name: _entry(named[name], kind) for name in sorted(named)}
+    entries = [entry for name in sorted(named) for entry in _entries(named[name], kind)]
+    return {entry.name: entry for entry in entries}
+
+
+def find(name: str, entries: Mapping[str, Entry[S]]) -> Entry[S] | None:
+    """Return the entry that `name` or `distribution:name` selects, or None."""
+    distribution, _, plain = name.rpartition(":")
+    if name in entries:
+        return entries[name]
+    return entries[plain] if plain in entries and entries[plain].distribution == distribution else None
+
+
+def find_entry(spec: S, entries: Mapping[str, Entry[S]]) -> Entry[S]:
+    """Return the entry that a spec is of.
+
+    Raises:
+        UsageError: `unknown-plugin`: it is not registered.
+    """
+    own = [e for e in entries.values() if e.name.rpartition(":")[2] == spec.name and e.spec == spec]
+    if not own:
+        raise UsageError("unknown-plugin", spec.name, "this spec is not registered")
+    return own[0]
+
+
+def describe_plugins(used: Collection[str]) -> list[dict[str, Any]]:
+    """Return name, distribution, version and entry point of all plugins, for the record of a run; imports none.
+
+    Args:
+        used: Those that the run uses, as `distribution:name`; the others may have changed what it did, too.
+    """
+    entries: list[Entry[Any]] = [*models().values(), *tokenizers().values()]
+    return [
+        {"name": e.name, "distribution": e.distribution, "version": e.version, "target": e.target}
+        | {"used": f"{e.distribution}:{e.name.rpartition(':')[2]}" in used}
+        for e in entries
+    ]
 
 
 def is_allowed(point: EntryPoint, allowed: str | None) -> bool:
-    """Whether a list of names and distributions, as `CMRGZ_PLUGINS` holds it, has an entry point; None has all."""
-    return allowed is None or bool({part.strip() for part in allowed.split(",")} & {point.name, owner(point)[0]})
+    """Whether `CMRGZ_PLUGINS`, a list of names, distributions and `distribution:name`, has it; None has all."""
+    distribution = owner(point)[0]
+    ways = {point.name, distribution, f"{distribution}:{point.name}"}
+    return allowed is None or bool({part.strip() for part in allowed.split(",")} & ways)
 
 
 def is_name(name: str) -> bool:
@@ -239,10 +241,11 @@ def _installed(group: str, kind: type[S], allowed: str | None, strict: bool) -> 
 
 
 def _get(name: str, entries: Mapping[str, Entry[S]], noun: str) -> S:
-    if name not in entries:
+    entry = find(name, entries)
+    if entry is None:
         hint = did_you_mean(name, entries) if entries else f"no {noun} is installed"
         raise UsageError("unknown-plugin", name, f"no registered {noun} has this name", hint=hint)
-    return entries[name].require()
+    return entry.require()
 
 
 def owner(point: EntryPoint) -> tuple[str, str]:
@@ -250,32 +253,39 @@ def owner(point: EntryPoint) -> tuple[str, str]:
     return (point.dist.name, point.dist.version) if point.dist else ("an unknown distribution", "0")
 
 
-def _entry(points: list[EntryPoint], kind: type[S]) -> Entry[S]:
-    point = points[0]
-    distribution, version = owner(point)
-    try:
-        return Entry(point.name, distribution, version, point.value, _load(points, kind))
-    except PluginError as error:
-        return Entry(point.name, distribution, version, point.value, error=error)
+def _entries(points: list[EntryPoint], kind: type[S]) -> list[Entry[S]]:
+    """Return the entry of a name, or what refuses it and an entry for each of several distributions."""
+    name, several = points[0].name, len(points) > 1
+    owners = [owner(point) for point in points]
+    ways = [f"{distribution}:{name}" for distribution, _ in owners] if several else [name]
+    found: list[Entry[S]] = []
+    for way, owned, point in zip(ways, owners, points, strict=True):
+        found.append(Entry(way, *owned, point.value, partial(_load, point, kind)))
+    if several:
+        distributions, versions = (" and ".join(parts) for parts in zip(*owners, strict=True))
+        found.insert(0, Entry(name, distributions, versions, "", partial(_refuse_clash, name, owners, ways)))
+    return found
 
 
-def _load(points: list[EntryPoint], kind: type[S]) -> S:
-    name, owners = points[0].name, [" ".join(owner(p)) for p in points]
+def _refuse_clash(name: str, owners: list[tuple[str, str]], ways: list[str]) -> NoReturn:
+    what = f"registered by {' and by '.join(map(' '.join, owners))}"
+    raise PluginError("plugin-duplicate", name, what, hint=f"write {' or '.join(ways)}, or set CMRGZ_PLUGINS")
+
+
+def _load(point: EntryPoint, kind: type[S]) -> S:
+    name, owned = point.name, " ".join(owner(point))
     if not is_name(name):
-        raise PluginError("plugin-name", name, f"{owners[0]} registers a name that is not like 'ar-vq'")
-    if len(points) > 1:
-        hint = "uninstall all but one or set CMRGZ_PLUGINS"
-        raise PluginError("plugin-duplicate", name, f"registered by {' and by '.join(owners)}", hint=hint)
+        raise PluginError("plugin-name", name, f"{owned} registers a name that is not like 'ar-vq'")
     try:
-        spec = resolve(points[0].value)
+        spec = resolve(point.value)
     except PluginError as error:
-        raise PluginError(error.code, name, f"{owners[0]} {error.what}") from error
+        raise PluginError(error.code, name, f"{owned} {error.what}") from error
     if not isinstance(spec, kind) or spec.name != name:
         got = f"named '{spec.name}'" if isinstance(spec, kind) else type(spec).__name__
-        raise PluginError("plugin-protocol", name, f"{owners[0]} must give a {kind.__name__} '{name}', got {got}")
+        raise PluginError("plugin-protocol", name, f"{owned} must give a {kind.__name__} '{name}', got {got}")
     if spec.protocol != PROTOCOL:
-        what = f"{owners[0]} has protocol {spec.protocol}, not {PROTOCOL}"
-        outdated = "cmrgz" if spec.protocol > PROTOCOL else owners[0]
+        what = f"{owned} has protocol {spec.protocol}, not {PROTOCOL}"
+        outdated = "cmrgz" if spec.protocol > PROTOCOL else owned
         raise PluginError("plugin-protocol", name, what, hint=f"update {outdated}")
     return spec
 

@@ -99,11 +99,51 @@ def test_a_broken_plugin_is_listed_with_its_cause_and_the_others_work(
         registry.get_model("ar-bad")
 
 
+def clash(install: Install) -> list[EntryPoint]:
+    """Install two distributions that register `ar-test`, with a builder of another width."""
+    other = modules(module="other", build=BUILD.replace("width: int = 3", "width: int = 7"))
+    one = install("cmrgz-one", {"ar-test": "toy:SPEC"}, modules(), version="1.1")
+    return one + install("cmrgz-two", {"ar-test": "other:SPEC"}, other, version="2.2")
+
+
 def test_one_name_of_two_distributions_is_refused(install: Install) -> None:
-    points = install("cmrgz-one", {"ar-test": "toy:SPEC"}, modules()) + install("cmrgz-two", {"ar-test": "toy:SPEC"})
-    error = broken(registry.collect(points, ModelSpec), "ar-test", "plugin-duplicate")
-    assert "cmrgz-one" in error.line and "cmrgz-two" in error.line
-    assert registry.collect(points, ModelSpec, "cmrgz-two")["ar-test"].distribution == "cmrgz-two"
+    points = clash(install)
+    entries = registry.collect(points, ModelSpec)
+    error = broken(entries, "ar-test", "plugin-duplicate")
+    assert "cmrgz-one 1.1" in error.line and "cmrgz-two 2.2" in error.line
+    assert "write cmrgz-one:ar-test or cmrgz-two:ar-test" in error.line
+    assert list(entries) == ["ar-test", "cmrgz-one:ar-test", "cmrgz-two:ar-test"]
+    for allowed in ("cmrgz-two", "cmrgz-two:ar-test"):
+        (entry,) = registry.collect(points, ModelSpec, allowed).values()
+        assert (entry.name, entry.distribution, entry.error) == ("ar-test", "cmrgz-two", None)
+
+
+def test_a_distribution_selects_one_of_a_name(install: Install) -> None:
+    clash(install)
+    widths = {d: registry.model_schema(registry.get_model(f"{d}:ar-test"))["width"] for d in ("cmrgz-one", "cmrgz-two")}
+    assert {d: option.default for d, option in widths.items()} == {"cmrgz-one": 3, "cmrgz-two": 7}
+    for name in ("cmrgz-six:ar-test", "cmrgz-one:ar-tost", ":ar-test"):
+        with pytest.raises(UsageError, match="no registered model"):
+            registry.get_model(name)
+    spec = registry.get_model("cmrgz-two:ar-test")
+    assert registry.find_entry(spec, registry.models()).distribution == "cmrgz-two"
+    described = {d["name"]: d["used"] for d in registry.describe_plugins({"cmrgz-two:ar-test"})}
+    assert described["cmrgz-two:ar-test"] and not described["cmrgz-one:ar-test"] and not described["ar-test"]
+
+
+def test_a_distribution_may_be_named_where_there_is_one(install: Install) -> None:
+    install("cmrgz-toy", {"ar-test": "toy:SPEC"}, modules())
+    assert registry.get_model("cmrgz-toy:ar-test") is registry.get_model("ar-test")
+    with pytest.raises(UsageError, match="not registered"):
+        registry.find_entry(ModelSpec(name="ar-test", family="ar", summary="", build="a:b"), registry.models())
+
+
+def test_another_plugin_is_not_imported(install: Install) -> None:
+    """One that would end the process does no harm to who uses another."""
+    install("cmrgz-toy", {"ar-test": "toy:SPEC"}, modules())
+    install("cmrgz-bad", {"ar-bad": "bad:SPEC"}, {"bad": "import os; os._exit(3)"})
+    assert registry.get_model("ar-test").name == "ar-test" and "ar-bad" in registry.models()
+    assert "bad" not in sys.modules
 
 
 @pytest.mark.parametrize("name", ["../evil", "ar/vq", "AR", "ar_vq", "-ar", "ar\x1b[31m", "a" * 41])
@@ -164,7 +204,7 @@ def test_what_a_plugin_prints_at_import_does_not_reach_stdout(
     install: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install("cmrgz-bad", {"ar-bad": "bad:SPEC"}, {"bad": "print('hello')"})
-    assert "ar-bad" in registry.models()
+    assert registry.models()["ar-bad"].error is not None
     assert capsys.readouterr() == ("", "hello\n")
 
 

@@ -1,7 +1,7 @@
 """`cmrgz models`: what is installed, from the specs alone; with a name, its options too."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -28,16 +28,15 @@ def command(
         facts = _details(name)
         typer.echo(json.dumps(facts, indent=1) if as_json else "\n".join(_page(facts)))
         return
-    found: dict[str, list[Entry]] = {
-        "models": [*registry.models().values()],
-        "tokenizers": [*registry.tokenizers().values()],
-    }
+    from cmrgz.testing.survey import survey
+
+    models, tokenizers = [*registry.models().values()], [*registry.tokenizers().values()]
+    rows = survey([*models, *tokenizers], _facts)
+    found = {"models": rows[: len(models)], "tokenizers": rows[len(models) :]}
     if as_json:
-        typer.echo(
-            json.dumps({kind: [_facts(entry) for entry in entries] for kind, entries in found.items()}, indent=1)
-        )
+        typer.echo(json.dumps(found, indent=1))
         return
-    typer.echo("\n\n".join("\n".join(_table(kind.capitalize(), entries)) for kind, entries in found.items()))
+    typer.echo("\n\n".join("\n".join(_table(kind.capitalize(), part)) for kind, part in found.items()))
 
 
 def _facts(entry: Entry) -> dict[str, Any]:
@@ -55,13 +54,12 @@ def _facts(entry: Entry) -> dict[str, Any]:
 
 def _details(name: str) -> dict[str, Any]:
     """Return the facts of one entry with its options; imports what builds it."""
-    if name in registry.models():
-        spec = registry.get_model(name)
+    if (model := registry.find(name, registry.models())) is not None:
+        spec = model.require()
         options = {"build": registry.model_schema(spec), "sample": registry.sample_schema(spec)}
-        return _facts(registry.models()[name]) | {key: _described(schema) for key, schema in options.items()}
-    if name in registry.tokenizers():
-        schema = registry.tokenizer_schema(registry.get_tokenizer(name))
-        return _facts(registry.tokenizers()[name]) | {"build": _described(schema)}
+        return _facts(model) | {key: _described(schema) for key, schema in options.items()}
+    if (tokenizer := registry.find(name, registry.tokenizers())) is not None:
+        return _facts(tokenizer) | {"build": _described(registry.tokenizer_schema(tokenizer.require()))}
     names = [*registry.models(), *registry.tokenizers()]
     hint = did_you_mean(name, names) if names else "none is installed"
     raise UsageError("unknown-plugin", name, "no registered model or tokenizer has this name", hint=hint)
@@ -71,8 +69,7 @@ def _described(schema: dict[str, Option]) -> list[dict[str, Any]]:
     return [option.describe() for option in schema.values()]
 
 
-def _table(title: str, entries: Iterable[Entry]) -> list[str]:
-    facts = [_facts(entry) for entry in entries]
+def _table(title: str, facts: Sequence[dict[str, Any]]) -> list[str]:
     width = max((len(f["name"]) for f in facts), default=0)
     lines = [f"  {f['name']:<{width}}  {_row(f)}" for f in facts]
     return [title, *(lines or ["  none installed"])]

@@ -30,8 +30,8 @@ def list_(as_json: Json = False) -> None:
         typer.echo(json.dumps([asdict(plugin) for plugin in found], indent=1))
         return
     for plugin in found:
-        left_out = "" if plugin.allowed else "  left out by CMRGZ_PLUGINS"
-        typer.echo(f"{plugin.kind:<9}  {plugin.name:<14}  {plugin.distribution} {plugin.version}{left_out}")
+        note = f"  {plugin.note}" if plugin.note else ""
+        typer.echo(f"{plugin.kind:<9}  {plugin.name:<14}  {plugin.distribution} {plugin.version}{note}")
 
 
 @app.command("info")
@@ -52,7 +52,7 @@ def doctor(
     from cmrgz.errors import did_you_mean
     from cmrgz.testing.doctor import diagnose, listed
 
-    names = {plugin.name for plugin in listed()}
+    names = {name for plugin in listed() for name in (plugin.name, plugin.qualified)}
     for unknown in set(name or ()) - names:
         raise UsageError("unknown-plugin", unknown, "is not registered", hint=did_you_mean(unknown, names))
     found = []

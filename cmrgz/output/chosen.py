@@ -65,7 +65,7 @@ class Chosen:
         meta = checkpoint.peek_model(target)
         if len(meta.item) != 2:
             raise CheckpointError("dims", target, f"items have {len(meta.item)} axes", hint="use a model of frames")
-        spec = registry.get_model(meta.name)
+        spec = registry.get_model(meta.qualified)
         schema = registry.sample_schema(spec)
         given = options.parse(assignments, schema, "option --set")
         known = {name: Option(name, float, None, "", SHARES.get(name)) for name in spec.conditions}

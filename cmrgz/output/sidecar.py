@@ -80,7 +80,6 @@ def _software() -> dict[str, str | None]:
 
 def _plugins(chosen: Chosen) -> list[dict[str, Any]]:
     """Return every installed plugin, used or not: one that is there may have changed what was drawn."""
-    used = {chosen.meta.name} | ({chosen.meta.tokenizer.name} if chosen.meta.tokenizer else set())
-    entries: list[registry.Entry[Any]] = [*registry.models().values(), *registry.tokenizers().values()]
-    names = ("name", "distribution", "version", "target")
-    return [{name: getattr(e, name) for name in names} | {"used": e.name in used} for e in entries]
+    meta = chosen.meta
+    used = {meta.qualified} | ({meta.tokenizer.qualified} if meta.tokenizer else set())
+    return registry.describe_plugins(used)

@@ -8,8 +8,9 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -22,7 +23,17 @@ TIME_LIMIT = 60.0
 
 @dataclass(frozen=True)
 class Found:
-    """A registered name, from the metadata of its distribution alone; nothing of it is imported."""
+    """A registered name, from the metadata of its distribution alone; nothing of it is imported.
+
+    Attributes:
+        name: Registered name.
+        kind: `model` or `tokenizer`.
+        distribution: Distribution that registers it.
+        version: Version of that distribution.
+        target: `module:attribute` of the spec.
+        allowed: Whether `CMRGZ_PLUGINS` has it.
+        rivals: Other allowed distributions that register the same name, which then selects none of them.
+    """
 
     name: str
     kind: str
@@ -30,6 +41,19 @@ class Found:
     version: str
     target: str
     allowed: bool
+    rivals: tuple[str, ...] = ()
+
+    @property
+    def qualified(self) -> str:
+        """`distribution:name`, which selects it whatever else is installed."""
+        return f"{self.distribution}:{self.name}"
+
+    @property
+    def note(self) -> str:
+        """What to know before using it, or ""."""
+        if not self.allowed:
+            return "left out by CMRGZ_PLUGINS"
+        return f"also registered by {' and by '.join(self.rivals)}: write {self.qualified}" if self.rivals else ""
 
 
 @dataclass(frozen=True)
@@ -38,7 +62,8 @@ class Diagnosis:
 
     Attributes:
         plugin: Which.
-        status: `ok`, `broken` (it raised or breaks the protocol), `crashed` (it ended its process) or `hangs`.
+        status: `ok`, `clashes` (well, but its name is taken twice), `broken` (it raised or breaks the protocol),
+            `crashed` (it ended its process) or `hangs`.
         reason: In one line.
         seconds: How long it took.
     """
@@ -57,7 +82,9 @@ class Diagnosis:
 def listed() -> list[Found]:
     """Return all registered names, sorted; those that `CMRGZ_PLUGINS` leaves out as not allowed."""
     found = [_found(point, kind) for group, kind in GROUPS.items() for point in entry_points(group=group)]
-    return sorted(found, key=lambda plugin: (plugin.kind, plugin.name, plugin.distribution))
+    names = Counter((plugin.kind, plugin.name) for plugin in found if plugin.allowed)
+    with_rivals = [_with_rivals(p, found) if p.allowed and names[p.kind, p.name] > 1 else p for p in found]
+    return sorted(with_rivals, key=lambda plugin: (plugin.kind, plugin.name, plugin.distribution))
 
 
 def _found(point: EntryPoint, kind: str) -> Found:
@@ -65,17 +92,24 @@ def _found(point: EntryPoint, kind: str) -> Found:
     return Found(point.name, kind, *registry.owner(point), point.value, allowed)
 
 
+def _with_rivals(plugin: Found, found: list[Found]) -> Found:
+    same = [p for p in found if (p.kind, p.name, p.allowed) == (plugin.kind, plugin.name, True) and p != plugin]
+    return replace(plugin, rivals=tuple(f"{p.distribution} {p.version}" for p in same))
+
+
 def diagnose(names: Collection[str] | None = None, limit: float = TIME_LIMIT) -> Iterator[Diagnosis]:
-    """Yield the diagnosis of every allowed plugin, or of those in `names`."""
+    """Yield the diagnosis of every allowed plugin, or of those in `names`, be it as `distribution:name`."""
     for plugin in listed():
-        if plugin.allowed and (names is None or plugin.name in names):
-            yield _diagnosed(plugin, limit)
+        if plugin.allowed and (names is None or {plugin.name, plugin.qualified} & set(names)):
+            diagnosis = _diagnosed(plugin, limit)
+            clashes = plugin.rivals and diagnosis.status == "ok"
+            yield replace(diagnosis, status="clashes", reason=plugin.note) if clashes else diagnosis
 
 
 def _diagnosed(plugin: Found, limit: float) -> Diagnosis:
-    command = [sys.executable, "-m", "cmrgz.testing.doctor", plugin.kind, plugin.name]
+    command = [sys.executable, "-m", "cmrgz.testing.doctor", plugin.kind, plugin.qualified]
     paths = os.pathsep.join(filter(None, sys.path))
-    environment = {**os.environ, "PYTHONPATH": paths, "CMRGZ_PLUGINS": plugin.name}
+    environment = {**os.environ, "PYTHONPATH": paths, "CMRGZ_PLUGINS": plugin.qualified}
     start = time.perf_counter()
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=limit, check=False)
@@ -99,7 +133,7 @@ def _answer(stdout: str) -> dict[str, str] | None:
 
 
 def _examine(kind: str, name: str) -> None:
-    """Load and build one plugin, with the tokenizer that it names."""
+    """Load and build one plugin, `distribution:name`, with the tokenizer that it names."""
     from cmrgz.testing.subject import Subject, build_tokenizer
 
     if kind == "tokenizer":

@@ -57,10 +57,10 @@ def find_spec(name: str) -> Spec:
         PluginError: It is broken.
     """
     models, tokenizers = registry.models(), registry.tokenizers()
-    if name in models:
-        return models[name].require()
-    if name in tokenizers:
-        return tokenizers[name].require()
+    if (model := registry.find(name, models)) is not None:
+        return model.require()
+    if (tokenizer := registry.find(name, tokenizers)) is not None:
+        return tokenizer.require()
     hint = did_you_mean(name, [*models, *tokenizers])
     raise UsageError("unknown-plugin", name, "no such model or tokenizer", hint=hint)
 
@@ -95,8 +95,8 @@ def starting_from(plan: Plan, spec: Spec) -> tuple[Plan, Start | None]:
         return plan, None
     opened = checkpoint.open_model if isinstance(spec, ModelSpec) else checkpoint.open_tokenizer
     module, meta = opened(plan.start, plan.device)
-    if meta.name != plan.name:
-        raise UsageError("usage", "option --start", f"expected weights of '{plan.name}', got those of '{meta.name}'")
+    if meta.name != spec.name:
+        raise UsageError("usage", "option --start", f"expected weights of '{spec.name}', got those of '{meta.name}'")
     for name, value in plan.build.items():
         stored = meta.options[name]
         if value != (tuple(stored) if isinstance(stored, list) else stored):

@@ -175,6 +175,16 @@ def _build(spec: Spec, tokenizer: tuple[Tokenizer, Meta] | None, plan: Plan) -> 
     return registry.build_model(spec, tokenizer[0] if tokenizer else None, plan.build)
 
 
+def _plugins(spec: Spec, tokenizer: tuple[Tokenizer, Meta] | None) -> list[dict[str, Any]]:
+    """Return what was installed, and which of it was used."""
+    if isinstance(spec, ModelSpec):
+        entry: registry.Entry[Any] = registry.find_entry(spec, registry.models())
+    else:
+        entry = registry.find_entry(spec, registry.tokenizers())
+    used = {f"{entry.distribution}:{spec.name}"} | ({tokenizer[1].qualified} if tokenizer else set())
+    return registry.describe_plugins(used)
+
+
 def _fit_items(frames: Frames, plan: Plan) -> Tensor:
     return frames.batch(plan.seed, FIT_STEP, plan.train.fit_items).x
 
@@ -225,7 +235,7 @@ def _export(
     target: Path,
 ) -> None:
     """Write the averaged weights as a checkpoint, over one that a run that died has left."""
-    training = json.loads(json.dumps({**config, **figures}, default=list))
+    training = json.loads(json.dumps({**config, **figures, "plugins": _plugins(spec, tokenizer)}, default=list))
     spacing = spec.spacing if isinstance(spec, ModelSpec) else 1.4
     meta = checkpoint.describe(spec, plan.build, item=_item(spec), spacing=spacing, training=training)
     checkpoint.save(target, module, meta, tokenizer=tokenizer, dtype=plan.dtype, overwrite=True)  # type: ignore[arg-type]
