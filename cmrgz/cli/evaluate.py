@@ -70,6 +70,10 @@ def run(
     subjects: Annotated[int | None, typer.Option(help="Most patients [8].")] = None,
     frames: Annotated[str | None, typer.Option(help="Frames a scan: a number, stack or cine [2].")] = None,
     samples: Annotated[int | None, typer.Option(help="Draws of each frame [2].")] = None,
+    extractor: Annotated[
+        list[str] | None,
+        typer.Option(help="Of features: segmenter, radiomics, random, or dinov2=FILE, ...; again for another [three]."),
+    ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seed of masks and draws; again for another [0].")] = None,
     baselines: Annotated[bool, typer.Option("--baselines/--no-baselines", help="Fills, bounds and controls.")] = True,
     output: Annotated[
@@ -99,6 +103,7 @@ def run(
         "subjects": subjects,
         "frames": frames,
         "samples": samples,
+        "extractors": _tuple(extractor),
         "seeds": _tuple(seed),
         "baselines": None if baselines else False,
     }
@@ -182,6 +187,7 @@ def verify(
     data: Annotated[list[str] | None, typer.Option(help="Data of the run, in order [built-in phantoms].")] = None,
     bank: Annotated[list[str] | None, typer.Option(help="Training data of the run [built-in phantoms].")] = None,
     model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Checkpoint folders of the run.")] = None,
+    extractor: Annotated[list[str] | None, typer.Option(help="NAME=FILE of the run's local extractors.")] = None,
     cells: Annotated[int, typer.Option(help="How many, drawn at random.", min=1)] = 8,
     seed: Annotated[int, typer.Option(help="Seed of the choice.")] = 0,
     device: Device = "auto",
@@ -196,7 +202,7 @@ def verify(
     from cmrgz.cli.progress import progress
     from cmrgz.evaluation.verify import verify as compare
 
-    sources = {"data": data or (), "bank": bank or (), "models": model or ()}
+    sources = {"data": data or (), "bank": bank or (), "models": model or (), "extractors": extractor or ()}
     with progress("cells") as shown:
         found = compare(root, cells, seed, pick(device), sources, shown)
     rows = [{"cell": c.cell, "method": c.method, "mask": c.mask, "equal": c.equal, "largest": c.largest} for c in found]

@@ -44,6 +44,8 @@ def on_cluster(order: Order, address: str, gpus: float | None = None) -> Compute
     there = ray.cluster_resources()
     places = max(1, int(there.get("GPU", 0) / share if share else there.get("CPU", 1)))
 
+    setting = (order.device, order.options.extractors, order.judge.shown, threads)
+
     def compute(units: Iterable[Unit]) -> Iterator[tuple[Unit, Computed | CmrgzError]]:
         waiting, running, methods = deque(units), dict[Any, Unit](), dict[str, Any]()
         while waiting or running:
@@ -52,7 +54,7 @@ def on_cluster(order: Order, address: str, gpus: float | None = None) -> Compute
                 if unit.method.key not in methods:
                     methods[unit.method.key] = ray.put(unit.method)  # once, not with each of its units
                 parts = (unit.mask, unit.seed, unit.samples, unit.frames, unit.cells)
-                sent = task.remote(methods[unit.method.key], parts, order.device, order.judge.shown, threads)
+                sent = task.remote(methods[unit.method.key], parts, setting)
                 running[sent] = unit
             (ready,), _ = ray.wait(list(running), num_returns=1)
             yield running.pop(ready), _result(ray, ready)
@@ -60,12 +62,13 @@ def on_cluster(order: Order, address: str, gpus: float | None = None) -> Compute
     return compute
 
 
-def _task(method: Method, parts: Any, device: str, shown: frozenset[str], threads: int) -> Computed | CmrgzError:
+def _task(method: Method, parts: Any, setting: Any) -> Computed | CmrgzError:
     """Compute a unit in a worker, which keeps its judge and its model for the next one."""
     import torch
 
+    device, extractors, shown, threads = setting
     torch.set_num_threads(threads)
-    judge: Judge = _worker.setdefault("judge", None) or open_judge(device)
+    judge: Judge = _worker.get("judge") or open_judge(device, extractors)
     judge.shown, _worker["judge"] = shown, judge
     held: Method | None = _worker.get("method")
     fresh = held is None or held.key != method.key

@@ -10,6 +10,7 @@ from cmrgz import config as configs
 from cmrgz import options
 from cmrgz.data.masks import Mask, parse
 from cmrgz.errors import UsageError, did_you_mean
+from cmrgz.evaluation.extractors import DEFAULT
 from cmrgz.evaluation.frames import check_choice
 from cmrgz.options import Range
 
@@ -36,6 +37,7 @@ class SweepOptions:
     models: Annotated[tuple[str, ...], "NAME or NAME:option=value,...; none is all with bundled weights"] = ()
     baselines: Annotated[bool, "fills without a model, round trips and controls"] = True
     seeds: Annotated[tuple[int, ...], "seeds of masks and draws", Range(0, 2**63 - 1)] = (0,)
+    extractors: Annotated[tuple[str, ...], "of features: a name, or NAME=FILE of local weights"] = DEFAULT
     samples: Annotated[int, "draws of each hidden frame", Range(1, 64)] = 2
     paper_like: Annotated[bool, "each model also with preset=paper_like, where it has that"] = False
     probe: Annotated[bool, "fill training frames too, to see whether a model remembers them"] = False
@@ -105,7 +107,7 @@ def read(preset: str, file: Path | None, given: Mapping[str, Any]) -> SweepOptio
 
 def _flag(name: str) -> str:
     """Return the option of the command line that sets a key."""
-    flags = {"models": "model", "seeds": "seed", "patterns": "mask", "data": "DATA"}
+    flags = {"models": "model", "seeds": "seed", "patterns": "mask", "data": "DATA", "extractors": "extractor"}
     flag = flags.get(name, name.replace("_", "-"))
     return flag if flag.isupper() else f"option --{flag}"
 
@@ -119,7 +121,7 @@ def check(sweep: SweepOptions) -> None:
     check_choice(sweep.frames)
     for name in ("patterns", "ratios", "seeds"):
         _check_list(name, getattr(sweep, name))
-    for name in ("data", "bank", "models"):
+    for name in ("data", "bank", "models", "extractors"):
         _check_list(name, getattr(sweep, name), empty=True)
     for mask in sweep.masks():
         if mask.pattern in SCAN_PATTERNS:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from cmrgz.evaluation.extractors import DEFAULT
 from cmrgz.evaluation.judge import Judge
 from cmrgz.evaluation.lineup import Advance, assemble, choose_models
 from cmrgz.evaluation.options import SweepOptions
@@ -13,7 +14,6 @@ def prepare(
     device: str = "cpu",
     batch_size: int | None = None,
     advance: Advance | None = None,
-    extractors: Sequence[str] | None = None,
 ) -> Order:
     """Return a sweep that is ready to run; models are loaded when they are first needed.
 
@@ -22,7 +22,6 @@ def prepare(
         device: Where models and the networks that measure run.
         batch_size: Most items in flight.
         advance: Told the built-in subjects rendered.
-        extractors: Of features; see `extractors.open_extractor`. None is the default.
 
     Raises:
         UsageError: A model or an option is unknown.
@@ -33,17 +32,16 @@ def prepare(
 
     models = choose_models(options, device, batch_size)
     lineup = assemble(options, models, advance)
-    judge = open_judge(device, extractors)
+    judge = open_judge(device, options.extractors)
     judge.shown = shown(lineup, options.frames == "cine")
     batch = COMPUTE_BATCH.get(device.partition(":")[0], COMPUTE_BATCH["cpu"])
     return Order(options, lineup, judge, batch, device)
 
 
-def open_judge(device: str = "cpu", extractors: Sequence[str] | None = None) -> Judge:
-    """Return what measures: the bundled segmenter and extractors."""
-    from cmrgz.evaluation.extractors import DEFAULT, open_extractor
+def open_judge(device: str = "cpu", extractors: Sequence[str] = DEFAULT) -> Judge:
+    """Return what measures: the bundled segmenter and extractors; see `extractors.open_extractor`."""
+    from cmrgz.evaluation.extractors import open_extractor
     from cmrgz.evaluation.segmenter import Segmenter
 
-    names = DEFAULT if extractors is None else extractors
-    opened = [open_extractor(name) for name in names]
+    opened = [open_extractor(name) for name in extractors]
     return Judge(Segmenter.open(device=device), {extractor.name: extractor for extractor in opened})

@@ -15,19 +15,19 @@ from typing import Any
 from cmrgz import __version__
 from cmrgz.durable import atomic_write
 from cmrgz.durable.arrays import pack
-from cmrgz.errors import CmrgzError, PartialError, ResourceError, Stopped
+from cmrgz.errors import CheckpointError, CmrgzError, PartialError, ResourceError, Stopped
 from cmrgz.evaluation.cells import Grid, Unit
 from cmrgz.evaluation.judge import FORMAT, Judge
 from cmrgz.evaluation.lineup import Lineup
 from cmrgz.evaluation.methods import Method, ModelMethod, Probe, Real
 from cmrgz.evaluation.options import SweepOptions
-from cmrgz.evaluation.store import Store
+from cmrgz.evaluation.store import Line, Store
 from cmrgz.signals import stop_on_signals
 
 SETTINGS = "sweep.json"
 ATTEMPTS = 3
 """A unit that failed this often is left alone."""
-PATHS = ("data", "bank", "models")
+PATHS = ("data", "bank", "models", "extractors")
 """Options that may hold paths."""
 SHOWN = 4
 """Frames whose pictures are kept: the first in the order of their ids, never chosen by hand."""
@@ -118,12 +118,17 @@ def run(order: Order, root: Path, compute: Compute | None = None, report: Report
     Raises:
         PartialError: Some units failed; the others are done.
         Stopped: On request; what is done is stored.
-        CheckpointError: The journal is damaged.
+        CheckpointError: The journal is damaged; `changed`: the run has other results under one of the names.
         ResourceError: The disk is full or may not be written.
     """
     root.mkdir(parents=True, exist_ok=True)
+
+    def facts(unit: Unit) -> dict[str, Any]:
+        return {"revision": order.judge.revision, **_facts(unit)}
+
     with Store(root) as store, stop_on_signals() as stop:
         atomic_write(root / SETTINGS, json.dumps(settings(order), indent=1).encode(), overwrite=True)
+        check_same(store.lines, order)
         pending = list(order.units(store.done()))
         failures, total, failed = store.failures(), len(order), 0
         todo = [unit for unit in pending if failures.get(unit.id, 0) < ATTEMPTS]
@@ -134,11 +139,11 @@ def run(order: Order, root: Path, compute: Compute | None = None, report: Report
             if isinstance(result, ResourceError):
                 raise result
             if isinstance(result, CmrgzError):
-                store.fail(unit.id, {"reason": result.line, **_facts(unit)})
+                store.fail(unit.id, {"reason": result.line, **facts(unit)})
                 failed += len(unit.cells)
             else:
                 arrays, cost = result
-                store.put(unit.id, tuple(unit.cells), pack(arrays), {**_facts(unit), **cost})
+                store.put(unit.id, tuple(unit.cells), pack(arrays), {**facts(unit), **cost})
                 made += len(unit.cells)
             if report is not None:
                 report(made + failed, total)
@@ -149,6 +154,20 @@ def run(order: Order, root: Path, compute: Compute | None = None, report: Report
             what = f"{total - made} of {total} cells failed"
             raise PartialError("partial", str(root), what, hint="the reasons are in the report")
     return made - before
+
+
+def check_same(lines: Iterable[Line], order: Order) -> None:
+    """Refuse to mix results: a name stands for one thing in a run.
+
+    Raises:
+        CheckpointError: `changed`: a method of that name had other weights, options, training frames or samples.
+    """
+    now = {m.name: (m.key, order.options.samples if m.random else 1) for m in order.lineup.methods}
+    for line in lines:
+        name, before = line.facts["method"], (line.facts["fingerprint"], line.facts["samples"])
+        if line.cells and line.facts.get("revision") == order.judge.revision and now.get(name, before) != before:
+            what = f"'{name}' has other weights, training frames or samples than in this run"
+            raise CheckpointError("changed", line.unit, what, hint="use another folder with -o")
 
 
 def local(judge: Judge) -> Compute:
@@ -210,7 +229,7 @@ def settings(order: Order) -> dict[str, Any]:
     models = [m.name for m in order.lineup.methods if m.kind == "model"]
     methods = [{"name": m.name, "kind": m.kind, "family": m.family, **m.fingerprint} for m in order.lineup.methods]
     return {
-        "options": {**told, "models": models},
+        "options": {**told, "models": models, "extractors": sorted(order.judge.extractors)},
         "cmrgz": __version__,
         "torch": version("torch"),
         "python": platform.python_version(),

@@ -196,14 +196,15 @@ class Table:
 
 
 def _once(root: Path, lines: list[Line]) -> list[Line]:
-    """Return the units that are done, each once.
+    """Return the units that are done, each once; those of an older version are left out, a sweep does them again.
 
     Raises:
         CheckpointError: `nondeterministic`.
     """
     kept: dict[str, Line] = {}
+    revision = next((line.facts.get("revision") for line in reversed(lines) if line.cells), None)
     for line in lines:
-        if not line.cells or line.facts.get("format") != FORMAT:  # an older version: the sweep does it again
+        if not line.cells or (line.facts.get("format"), line.facts.get("revision")) != (FORMAT, revision):
             continue
         twin = kept.setdefault(line.unit, line)
         if twin.sha256 != line.sha256:

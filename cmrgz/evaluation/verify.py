@@ -12,6 +12,7 @@ import numpy as np
 from cmrgz import options
 from cmrgz.errors import CheckpointError, CmrgzError
 from cmrgz.evaluation.cells import Unit
+from cmrgz.evaluation.extractors import EXTRACTORS
 from cmrgz.evaluation.options import SweepOptions
 from cmrgz.evaluation.prepare import prepare
 from cmrgz.evaluation.store import Line, read_lines, read_results
@@ -54,7 +55,8 @@ def verify(
         count: How many cells, drawn at random.
         seed: Of the choice.
         device: Where to compute.
-        sources: `data`, `bank` and checkpoint folders as `models`, as the run was given them: it stores no path.
+        sources: `data`, `bank`, checkpoint folders as `models` and local `extractors`, as the run was given them: it
+            stores no path.
         report: Told the cells compared.
 
     Raises:
@@ -88,7 +90,10 @@ def read_settings(root: Path, sources: Mapping[str, Sequence[str]]) -> SweepOpti
         stored = json.loads((root / SETTINGS).read_bytes())["options"]
         registered = [name for name in stored["models"] if "@" not in name]
         paths = {name: list(sources.get(name, ())) for name in ("data", "bank")}
-        values = {**stored, **paths, "models": [*registered, *sources.get("models", ())]}
+        local = [text for text in sources.get("extractors", ()) if "=" in text]
+        plain = [name for name in stored["extractors"] if name in EXTRACTORS]
+        models = [*registered, *sources.get("models", ())]
+        values = {**stored, **paths, "models": models, "extractors": [*plain, *local]}
         return SweepOptions(**options.parse(values, options.schema(SweepOptions), str(root / SETTINGS)))
     except FileNotFoundError:
         raise CheckpointError("not-found", str(root / SETTINGS), "is not there") from None

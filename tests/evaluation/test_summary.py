@@ -232,3 +232,11 @@ def test_an_empty_run_is_told(tmp_path: Path) -> None:
 def test_estimates_and_contrasts_are_functions_of_the_table(table: Table) -> None:
     assert repr(estimates(table)) == repr(estimates(table))
     assert repr(contrasts(table)) == repr(contrasts(table))
+
+
+def test_one_sample_a_frame_is_told_and_has_no_spread(make_order: MakeOrder, tmp_path: Path) -> None:
+    run(make_order(samples=1), tmp_path)
+    found = summarise(Table.read(tmp_path))
+    assert any("one sample" in text for text in found.caveats)
+    assert found.estimate("noise", "patch:0.25", "energy-hole") is None
+    assert found.estimate("noise", "patch:0.25", "psnr-hole") is not None

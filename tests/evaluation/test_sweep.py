@@ -194,3 +194,21 @@ def test_twenty_kills_at_random_moments_lose_and_double_nothing(phantoms: Path, 
     for name, kills in (("whole", 0), ("killed", 20)):
         subprocess.run([sys.executable, SCRIPT, phantoms, tmp_path / name, str(kills)], check=True)
     assert equal(contents(tmp_path / "killed"), contents(tmp_path / "whole"))
+
+
+def test_a_name_stands_for_one_thing_in_a_run(make_order: MakeOrder, noise: MakeNoise, tmp_path: Path) -> None:
+    run(make_order(), tmp_path)
+    for changed in (make_order([noise(level=0.5)]), make_order(samples=3)):
+        with pytest.raises(CheckpointError, match="changed.*'noise'"):
+            run(changed, tmp_path)
+    assert run(make_order([noise("other", 0.5)]), tmp_path) == 16
+
+
+def test_cells_of_an_older_version_are_done_again_and_not_mixed(
+    make_order: MakeOrder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(make_order(), tmp_path)
+    monkeypatch.setattr("cmrgz.evaluation.judge.__version__", "99")
+    order = make_order()
+    assert run(order, tmp_path) == len(order)
+    assert len(Table.read(tmp_path)) == len(order)

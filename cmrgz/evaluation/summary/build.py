@@ -29,7 +29,7 @@ def summarise(table: Table) -> Summary:
         cells=len(table),
         subjects=len(table.subjects),
         frames=len(set(table.columns["frame"][table.rows("real")].tolist())),
-        caveats=caveats(len(table.subjects)),
+        caveats=(*caveats(len(table.subjects)), *_single(table)),
         gates=gates(table),
         methods=tuple(_method(table, name) for name, info in table.methods.items() if info.kind not in HIDDEN),
         masks=tuple(_mask(table, spec) for spec in table.masks),
@@ -43,6 +43,13 @@ def summarise(table: Table) -> Summary:
         biomarkers=(*biomarker_rows(table), *motion_rows(table)),
         failures=tuple(sorted({str(facts.get("reason", "")) for facts in table.failures})),
     )
+
+
+def _single(table: Table) -> tuple[str, ...]:
+    """Return what a run of one sample a frame cannot say."""
+    single = any(info.kind == "model" and info.samples == 1 for info in table.methods.values())
+    what = "one sample a frame: no energy score, calibration or spread, which need two or more (--samples)"
+    return (what,) if single else ()
 
 
 def _settings(root: Path) -> dict[str, object]:
