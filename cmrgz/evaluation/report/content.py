@@ -106,7 +106,7 @@ def _claims(summary: Summary) -> tuple[Block, ...]:
 def _card(claim: ClaimRow) -> Card:
     text, note = interval(claim.effect, claim.low, claim.high)
     value = f"Effect {text} {note}, {_some(claim.subjects, 'patient')}" if note else ""
-    verdict = claim.verdict.replace("-", " ")
+    verdict = claim.verdict.replace("-", " ") + (", descriptive" if claim.descriptive else "")
     tone = TONES.get(claim.verdict, "")
     return Card(claim.name, _sentence(claim.statement), verdict, tone, value, _sentence(claim.why))
 

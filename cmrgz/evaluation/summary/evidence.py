@@ -36,6 +36,8 @@ def _row(verdict: Verdict) -> ClaimRow:
         low=interval.low,
         high=interval.high,
         subjects=interval.n,
+        adjusted=verdict.adjusted,
+        descriptive=verdict.descriptive and verdict.outcome != "not-tested",
         why=verdict.why,
     )
 

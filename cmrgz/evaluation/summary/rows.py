@@ -248,6 +248,8 @@ class ClaimRow:
         low: Lower end of its interval.
         high: Upper end.
         subjects: Patients.
+        adjusted: Its p-value, adjusted over the claims tested (Holm), NaN where not tested.
+        descriptive: Whether it is of too few patients to conclude for others.
         why: One sentence.
     """
 
@@ -258,4 +260,6 @@ class ClaimRow:
     low: float = NAN
     high: float = NAN
     subjects: int = 0
+    adjusted: float = NAN
+    descriptive: bool = False
     why: str = ""
