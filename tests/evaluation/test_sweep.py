@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -212,3 +213,15 @@ def test_cells_of_an_older_version_are_done_again_and_not_mixed(
     order = make_order()
     assert run(order, tmp_path) == len(order)
     assert len(Table.read(tmp_path)) == len(order)
+
+
+def test_memory_does_not_grow_with_the_number_of_cells(make_order: MakeOrder, noise: MakeNoise, tmp_path: Path) -> None:
+    """A cell keeps its address and its place in the journal, some hundred bytes: no numbers and no pictures."""
+    peaks = []
+    for name, count in (("few", 2), ("many", 22)):
+        order = make_order([noise()], ratios=tuple(round(0.02 * (k + 1), 2) for k in range(count)))
+        tracemalloc.start()
+        run(order, tmp_path / name)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert (peaks[1] - peaks[0]) / (20 * 8) < 4000
