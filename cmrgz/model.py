@@ -1,8 +1,8 @@
 """The protocol: what a tokenizer and a model are. Read this first.
 
 A model is a distribution p(x) over scan items that can be drawn from given any part of x. A task is a `known` tensor:
-all False generates, some True inpaints. Two invariants are kept by `cmrgz.tasks`, the only caller of `Model.sample`:
-hidden values never reach a model, and known voxels never change.
+all False generates, some True inpaints. Two invariants are kept for every model: hidden values never reach it
+(`cmrgz.drawing`, the only caller of `Model.sample`), and known voxels never change (`cmrgz.tasks`).
 
 An *item* is what one model call sees, for the reference models a frame of 128 x 128 pixels. Tensors are
 `(b, 1, *item)`; values are in [-1, 1] (0 to 99.5th percentile of the scan). A *condition* is what is known of an item
