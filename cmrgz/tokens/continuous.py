@@ -142,7 +142,7 @@ class MaskedVectorModel(Model):
         self._check_grid(vectors)
         given = known_positions(known, self.tokenizer.patch)
         if preset == "paper_like":
-            order, schedule, steps, head_steps, solver = PAPER_LIKE
+            (order, schedule, steps, head_steps, solver), temperature = PAPER_LIKE, 1.0
             known = torch.zeros_like(known)
         shown = known_positions(known, self.tokenizer.patch)
         grid, n, c = (vectors.shape[2], vectors.shape[3]), shown[0].numel(), vectors.shape[1]
