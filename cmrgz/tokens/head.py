@@ -28,14 +28,18 @@ class DepthHead(nn.Module):
 
     def fit(self, codes: Tensor, features: Tensor) -> None:
         """Describe the codes by `features` (levels, vocab, c), and start at the frequencies of `codes` (n, levels)."""
+        self.describe_by(features)
+        for level, bias in enumerate(self.bias.data):
+            count = torch.bincount(codes[:, level], minlength=len(bias)).float() + 1
+            bias.copy_((count / count.sum()).log())
+
+    def describe_by(self, features: Tensor) -> None:
+        """Describe the codes by their vectors, `features` (levels, vocab, c), each number at about unit size."""
         length = features.square().sum(-1, keepdim=True)
         raw = torch.cat([features, length], -1)
         spread = torch.cat([features.flatten(1).std(1)[:, None, None].expand(*raw.shape[:1], 1, features.shape[-1]),
                             length.std(1, keepdim=True)], -1)  # fmt: skip
         self.get_buffer("fixed").copy_((raw - raw.mean(1, keepdim=True)) / spread)
-        for level, bias in enumerate(self.bias.data):
-            count = torch.bincount(codes[:, level], minlength=len(bias)).float() + 1
-            bias.copy_((count / count.sum()).log())
 
     def forward(self, states: Tensor, codes: Tensor, level: int) -> Tensor:
         """Return logits (..., vocab) of `level`, given states (..., d) and codes (..., >= level)."""
