@@ -61,6 +61,12 @@ class ScaleTokenizer(Tokenizer):
         parts = [self.embed(codes[..., level], scale, level) for level in range(codes.shape[-1])]
         return torch.stack(parts).sum(0).movedim(-1, 1)
 
+    @torch.no_grad()
+    def features(self, scale: int, device: torch.device) -> Tensor:
+        """Return what each code of a scale adds to a cell: (levels, vocab, channels)."""
+        every = torch.arange(self.vocab[scale], device=device)
+        return torch.stack([self.embed(every, scale, level) for level in range(self.levels[scale])])
+
     def code(self, vectors: Tensor) -> Coded:
         """Return the codes of whole items, given as vectors (b, channels, h, w).
 

@@ -73,6 +73,12 @@ def test_the_first_levels_of_a_scale_are_a_coarser_code() -> None:
     assert errors[0] <= 1 / 8 and errors[1] <= 1 / 16 and errors[1] < errors[0]
 
 
+def test_features_are_what_each_code_adds() -> None:
+    features = Rounding().features(2, torch.device("cpu"))
+    assert features.shape == (2, 9, 1)
+    assert features[1, :, 0].tolist() == [(code - 4) / 8 for code in range(9)]
+
+
 @given(st.integers(0, 2**32), st.sampled_from([1, 2, 4]), st.floats(0, 1))
 def test_a_cell_is_known_when_all_its_positions_are(seed: int, stride: int, share: float) -> None:
     known = torch.rand(2, 8, 12, generator=torch.Generator().manual_seed(seed)) < share

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cmrgz.tokens.head import DepthHead
 from cmrgz.tokens.layers import Attention, Rotation, feed_forward, normalised, rotate, split_heads
 
 
@@ -88,3 +89,14 @@ class DrawnSquares(Squares):
         picture = self.unfold(x).transpose(1, 2).unflatten(2, coarse)
         cells = F.pixel_shuffle(picture, self.edge).flatten(2).transpose(1, 2)
         return self.leave(normalised(self.norm, F.silu(own + cells)))
+
+
+class ScaleHead(DepthHead):
+    """A depth head of one scale, whose description of the codes is looked up in the tokenizer and not stored."""
+
+    def __init__(self, width: int, inner: int, features: Tensor, free: int) -> None:
+        """Describe the codes by `features` (levels, vocab, channels)."""
+        levels, vocab, channels = features.shape
+        super().__init__(width, inner, channels, levels, vocab, free)
+        self.register_buffer("fixed", self.get_buffer("fixed"), persistent=False)
+        self.describe_by(features)

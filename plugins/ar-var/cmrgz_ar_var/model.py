@@ -18,6 +18,7 @@ from cmrgz.tokens.head import DepthHead
 from cmrgz.tokens.network import Logits
 from cmrgz.tokens.sampling import draw
 from cmrgz.tokens.scales import Coded, ScaleTokenizer, check_grid, known_cells
+from cmrgz_ar_var.layers import ScaleHead
 from cmrgz_ar_var.network import ScaleTransformer, Shape, Sight
 
 PART = 32
@@ -54,11 +55,8 @@ class ScaleModel(Model):
         del rng
         vectors = self.tokenizer.encode(x)
         for scale, codes in enumerate(self.tokenizer.code(vectors).codes):
-            every = torch.arange(self.tokenizer.vocab[scale], device=x.device)
-            levels = range(self.tokenizer.levels[scale])
-            features = torch.stack([self.tokenizer.embed(every, scale, level) for level in levels])
             cells = flat(self.tokenizer.pool(vectors, scale)).flatten(0, 1)
-            self.network.fit(scale, cells, codes.flatten(0, 2), features)
+            self.network.fit(scale, cells, codes.flatten(0, 2), self.tokenizer.features(scale, x.device))
 
     @torch.no_grad()
     def evidence(self, x: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
@@ -239,8 +237,9 @@ def build(
     if any(stride % patch and patch % stride for stride in tokenizer.strides) or any(side % patch for side in grid):
         facts = f"{patch}, grid {grid[0]} x {grid[1]}, strides {','.join(map(str, tokenizer.strides))}"
         raise UsageError("range", "patch", "must tile the grid and nest with the cells of every scale", facts)
-    sizes = zip(tokenizer.levels, tokenizer.vocab, strict=True)
-    depth = [DepthHead(width, head_inner, tokenizer.channels, levels, vocab, free) for levels, vocab in sizes]
+    device = next(tokenizer.parameters()).device
+    features = [tokenizer.features(scale, device) for scale in range(len(tokenizer.strides))]
+    depth: list[DepthHead] = [ScaleHead(width, head_inner, part, free) for part in features]
     shape = Shape(width, heads, inner, local, layers, patch)
     network = ScaleTransformer(grid, tokenizer.strides, tokenizer.channels, depth, shape)
     return ScaleModel(network, tokenizer, level_decay)

@@ -77,3 +77,12 @@ def test_squares_give_each_cell_its_own_features(model: ScaleModel) -> None:
     assert touched == [(row // 2) * 2 + column // 2]
     out = (squares.part(tokens, changed) != squares.part(tokens, own)).any(-1)[0].nonzero()[:, 0].tolist()
     assert out == [13]
+
+
+def test_the_codes_are_looked_up_and_not_stored(model: ScaleModel) -> None:
+    assert not [name for name in model.network.state_dict() if "fixed" in name]
+    for scale in range(3):
+        raw = model.tokenizer.features(scale, torch.device("cpu"))
+        fixed = model.network.head(scale).get_buffer("fixed")[..., :4]
+        centred = raw - raw.mean(1, keepdim=True)
+        torch.testing.assert_close(fixed * raw.flatten(1).std(1)[:, None, None], centred)
