@@ -30,6 +30,7 @@ VQ_MS = TokenizerSpec(
     summary="residual k-means codes of a picture pyramid, coarse to fine, frozen; contextual decoder",
     build="cmrgz_tokenizers.vq_ms:build",
     cite="Tian et al. 2024, arXiv 2404.02905 (residual codes over scales); Liu et al. 2022, arXiv 2205.05076",
+    checkpoint="cmrgz_tokenizers:weights/vq-ms",
     tiny={
         "strides": (8, 2, 1),
         "levels": (1, 2, 2),
