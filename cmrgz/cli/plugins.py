@@ -71,8 +71,8 @@ def doctor(
 
 @app.command("check")
 def check(name: Annotated[str, typer.Argument(help="A registered name.")], as_json: Json = False) -> None:
-    """Check that a model or tokenizer keeps the promises of the protocol. Exit code 5 if it breaks one."""
-    from cmrgz.testing.conformance import run_checks
+    """Check that a model, tokenizer, metric or mask pattern keeps its promises. Exit code 5 if it breaks one."""
+    from cmrgz.testing.conformance import owner_of, run_checks
 
     results = []
     for result in run_checks(name):
@@ -84,7 +84,8 @@ def check(name: Annotated[str, typer.Argument(help="A registered name.")], as_js
         typer.echo(json.dumps([asdict(result) for result in results], indent=1))
     failed = [result.name for result in results if result.status == "failed"]
     if failed:
-        raise PluginError("plugin-check", name, f"{len(failed)} of {len(results)} checks failed", ", ".join(failed[:4]))
+        what = f"{len(failed)} of {len(results)} checks failed"
+        raise PluginError("plugin-check", f"{name} [{owner_of(name)}]", what, ", ".join(failed[:4]))
 
 
 @app.command("new")

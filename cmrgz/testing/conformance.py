@@ -1,25 +1,33 @@
-"""The conformance suite: every check on a registered model or tokenizer, from the command line or from pytest.
+"""The conformance suite: every check on a registered name, from the command line or from pytest.
 
-cmrgz plugins check my-model
+    cmrgz plugins check my-model
+    pytest --cmrgz my-model
 
-from cmrgz.testing.conformance import parametrize_with_checks
+or in a file of tests:
 
-@parametrize_with_checks("my-model")
-def test_it_conforms(check):
-check()
+    from cmrgz.testing.conformance import parametrize_with_checks
+
+    @parametrize_with_checks("my-model")
+    def test_it_conforms(check):
+        check()
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from cmrgz import registry
+from cmrgz import __version__, registry
+from cmrgz.data.mask_patterns import PATTERNS
 from cmrgz.errors import CmrgzError, UsageError, did_you_mean
-from cmrgz.testing.checks import MODEL_CHECKS, TOKENIZER_CHECKS
-from cmrgz.testing.checks.training import Skipped
+from cmrgz.evaluation.metrics import FRAME_METRICS
+from cmrgz.testing.checks import MASK_CHECKS, METRIC_CHECKS, MODEL_CHECKS, TOKENIZER_CHECKS
+from cmrgz.testing.checks.outcomes import Shown, Skipped
 from cmrgz.testing.subject import Subject
+
+Status = Literal["passed", "failed", "skipped", "shown"]
 
 
 @dataclass(frozen=True)
@@ -28,65 +36,85 @@ class Result:
 
     Attributes:
         name: Of the check.
-        status: `passed`, `failed` or `skipped`.
+        status: `passed`, `failed`, `skipped`, or `shown` for a verdict that is neither good nor bad.
         promise: What is checked, in one sentence.
-        reason: Why it failed or was skipped, in one line.
+        reason: Why it failed or was skipped, or the verdict, in one line.
         seconds: How long it took.
     """
 
     name: str
-    status: Literal["passed", "failed", "skipped"]
+    status: Status
     promise: str
     reason: str = ""
     seconds: float = 0.0
 
 
 def checks_of(name: str) -> dict[str, Callable[[], None]]:
-    """Return the checks of a registered model or tokenizer by name, each to be called without arguments.
+    """Return the checks of a model, tokenizer, metric or mask pattern, each to be called without arguments.
+
+    Args:
+        name: As registered; also `distribution:name`.
 
     Raises:
         UsageError: `unknown-plugin`.
         PluginError: It is broken.
     """
-    if name in registry.models():
-        subject = Subject.of(name)
-        return {check: partial(function, subject) for check, function in MODEL_CHECKS.items()}
-    if name in registry.tokenizers():
-        spec = registry.get_tokenizer(name)
-        return {check: partial(function, spec) for check, function in TOKENIZER_CHECKS.items()}
-    hint = did_you_mean(name, [*registry.models(), *registry.tokenizers()])
-    raise UsageError("unknown-plugin", name, "no registered model or tokenizer has this name", hint=hint)
+    if registry.find(name, registry.models()) is not None:
+        return _bound(MODEL_CHECKS, Subject.of(name))
+    if registry.find(name, registry.tokenizers()) is not None:
+        return _bound(TOKENIZER_CHECKS, registry.get_tokenizer(name))
+    if name in FRAME_METRICS:
+        return _bound(METRIC_CHECKS, FRAME_METRICS[name])
+    if name in PATTERNS:
+        return _bound(MASK_CHECKS, name)
+    hint = did_you_mean(name, [*registry.models(), *registry.tokenizers(), *FRAME_METRICS, *PATTERNS])
+    what = "no registered model or tokenizer, no metric and no mask pattern has this name"
+    raise UsageError("unknown-plugin", name, what, hint=hint if hint.startswith("did") else "see cmrgz models")
+
+
+def _bound(checks: Mapping[str, Callable[[Any], None]], subject: Any) -> dict[str, Callable[[], None]]:
+    return {name: partial(check, subject) for name, check in checks.items()}
+
+
+def owner_of(name: str) -> str:
+    """Return distribution and version of what has a name: those of cmrgz for its metrics and mask patterns."""
+    entries: dict[str, registry.Entry[Any]] = {**registry.tokenizers(), **registry.models()}
+    entry = registry.find(name, entries)
+    return f"cmrgz {__version__}" if entry is None else f"{entry.distribution} {entry.version}"
 
 
 def run_checks(name: str) -> Iterator[Result]:
     """Yield what each check of a registered name finds; one that fails does not stop the others."""
     for check, function in checks_of(name).items():
         start = time.perf_counter()
-        status, reason = _outcome(function)
-        promise = _promise(function)
-        yield Result(check, status, promise, reason, round(time.perf_counter() - start, 2))
+        status, reason = outcome(function)
+        yield Result(check, status, promise(function), reason, round(time.perf_counter() - start, 2))
 
 
-def _outcome(function: Callable[[], None]) -> tuple[Literal["passed", "failed", "skipped"], str]:
+def outcome(function: Callable[[], None]) -> tuple[Status, str]:
+    """Return what a check finds, and why, in one line."""
     try:
         function()
     except Skipped as reason:
         return "skipped", str(reason)
+    except Shown as verdict:
+        return "shown", str(verdict)
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # a plugin may raise anything, SystemExit too
-        return "failed", _line(error)
+        return "failed", line(error)
     return "passed", ""
 
 
-def _line(error: BaseException) -> str:
+def line(error: BaseException) -> str:
     """Return an error in one line."""
     text = error.what if isinstance(error, CmrgzError) else str(error).strip().splitlines()[0] if str(error) else ""
     kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
     return f"{kind}{text}" or "an assertion failed"
 
 
-def _promise(function: Callable[[], None]) -> str:
+def promise(function: Callable[[], None]) -> str:
+    """Return what a check promises, in one sentence."""
     documented = function.func if isinstance(function, partial) else function
     return (documented.__doc__ or "").strip().splitlines()[0]
 
@@ -97,7 +125,7 @@ def parametrize_with_checks(name: str, expected_failures: Mapping[str, str] | No
     The test is given `check`, to be called without arguments.
 
     Args:
-        name: A registered model or tokenizer.
+        name: A model, tokenizer, metric or mask pattern.
         expected_failures: Reason by check. A check that is expected to fail and passes is a failure, so that the list
             stays true.
 
@@ -113,12 +141,12 @@ def parametrize_with_checks(name: str, expected_failures: Mapping[str, str] | No
             "unknown-key", "expected_failures", f"no check '{unknown}'", hint=did_you_mean(unknown, checks)
         )
     marks = {check: [pytest.mark.xfail(reason=reason, strict=True)] for check, reason in expected.items()}
-    parameters = [pytest.param(_skipping(f), id=check, marks=marks.get(check, [])) for check, f in checks.items()]
+    parameters = [pytest.param(for_pytest(f), id=check, marks=marks.get(check, [])) for check, f in checks.items()]
     return pytest.mark.parametrize("check", parameters)
 
 
-def _skipping(function: Callable[[], None]) -> Callable[[], None]:
-    """Return a check that skips a test of pytest where it cannot be made."""
+def for_pytest(function: Callable[[], None]) -> Callable[[], None]:
+    """Return a check that skips a test of pytest where it cannot be made, and prints what it has to show."""
 
     def check() -> None:
         import pytest
@@ -127,5 +155,7 @@ def _skipping(function: Callable[[], None]) -> Callable[[], None]:
             function()
         except Skipped as reason:
             pytest.skip(str(reason))
+        except Shown as verdict:
+            sys.stdout.write(f"{verdict}\n")
 
     return check

@@ -15,6 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from cmrgz import registry
+from cmrgz.plugin import TokenizerSpec
 
 GROUPS = {registry.MODELS: "model", registry.TOKENIZERS: "tokenizer"}
 TIME_LIMIT = 60.0
@@ -134,12 +135,12 @@ def _answer(stdout: str) -> dict[str, str] | None:
 
 def _examine(kind: str, name: str) -> None:
     """Load and build one plugin, `distribution:name`, with the tokenizer that it names."""
-    from cmrgz.testing.subject import Subject, build_tokenizer
+    spec = registry.get_tokenizer(name) if kind == "tokenizer" else registry.get_model(name)
+    from cmrgz.testing.subject import Subject, build_tokenizer  # imports torch: not for one that has no spec
 
-    if kind == "tokenizer":
-        build_tokenizer(registry.get_tokenizer(name))
+    if isinstance(spec, TokenizerSpec):
+        build_tokenizer(spec)
         return
-    spec = registry.get_model(name)
     os.environ["CMRGZ_PLUGINS"] = f"{name},{spec.tokenizer}"
     Subject.of(name).fresh()
 

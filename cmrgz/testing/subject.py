@@ -29,9 +29,9 @@ def streams(n: int, seed: int = 0) -> Streams:
     return Streams(seed, [("item", i) for i in range(n)])
 
 
-def items(n: int = 8, size: tuple[int, int] = ITEM) -> Tensor:
+def items(n: int = 8, size: tuple[int, int] = ITEM, seed: int = 0) -> Tensor:
     """Return items (n, 1, *size) in [-1, 1]: blobs of three scales, so that there is something to learn."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     noise = (torch.rand(n, 1, k, k, generator=generator) for k in (2, 8, 64))
     scales = [F.interpolate(part, size, mode="bilinear", align_corners=False) for part in noise]
     return (torch.stack(scales).mean(0) * 4 - 2).clamp(-1, 1)
@@ -96,11 +96,17 @@ class Subject:
         """The small tokenizer that the model is built on."""
         return None if self.spec.tokenizer is None else build_tokenizer(registry.get_tokenizer(self.spec.tokenizer))
 
-    def fresh(self) -> Model:
-        """Return a new model, as training starts with it, the same each time."""
+    def unfitted(self) -> Model:
+        """Return a new model as it is built, the same each time."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model = registry.build_model(self.spec, self.tokenizer, self.spec.tiny)
+            return registry.build_model(self.spec, self.tokenizer, self.spec.tiny)
+
+    def fresh(self) -> Model:
+        """Return a new model, as training starts with it, the same each time."""
+        model = self.unfitted()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
             model.fit(items(), rng=Streams(0, [("fit",)]))
         return model.eval()
 
@@ -109,16 +115,29 @@ class Subject:
         """A model all of whose weights matter."""
         return shaken(self.fresh())
 
+    def trained(self, steps: int) -> Model:
+        """Return a new model after a few steps on items that are never the same."""
+        model = self.fresh().train()
+        weights = [p for p in model.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(weights, lr=3e-3)
+        with torch.random.fork_rng(devices=[]):
+            for step in range(steps):
+                optimizer.zero_grad()
+                model.loss(items(seed=step + 1), rng=streams(8, step)).backward()
+                nn.utils.clip_grad_norm_(weights, 1.0)
+                optimizer.step()
+        return model.eval()
+
     @property
     def setting(self) -> Setting:
         """How `tasks` are to draw from it."""
         return Setting(seed=3, item=ITEM, spacing=SPACING, options=self.options)
 
-    def draw(self, x: Tensor, known: Tensor, seed: int = 0, **more: Any) -> Tensor:
-        """Return what the model draws of items given what is known of them."""
+    def draw(self, x: Tensor, known: Tensor, seed: int = 0, model: Model | None = None, **more: Any) -> Tensor:
+        """Return what the model, or another one of it, draws of items given what is known of them."""
         given = {"rng": streams(len(x), seed), **self.options, **more}
         with torch.inference_mode():
-            return self.model.sample(x, known, **given)
+            return (model or self.model).sample(x, known, **given)
 
     def save(self, folder: Path) -> None:
         """Write the model as a checkpoint."""

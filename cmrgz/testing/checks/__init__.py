@@ -1,9 +1,19 @@
-"""What every model and tokenizer promises, one function a promise: each takes a subject and raises if it is broken."""
+"""What models, tokenizers, metrics and mask patterns promise, one function a promise: each raises if it is broken."""
 
 from collections.abc import Callable
 from typing import Any
 
-from cmrgz.testing.checks import drawing, packaging, tokenizers, training
+from cmrgz.testing.checks import (
+    calibration,
+    drawing,
+    masks,
+    metrics,
+    packaging,
+    resources,
+    runs,
+    tokenizers,
+    training,
+)
 from cmrgz.testing.subject import Subject
 
 Check = Callable[[Any], None]
@@ -33,6 +43,13 @@ MODEL_CHECKS: dict[str, Callable[[Subject], None]] = {
         training.learns_one_batch,
         training.bf16_is_close,
         training.cuda_is_close,
+        runs.resumed_run_is_the_unbroken_one,
+        runs.averaged_weights_are_drawn_from,
+        resources.memory_is_linear_in_the_batch,
+        resources.memory_is_given_back,
+        resources.earlier_draws_leave_no_trace,
+        resources.cached_equals_uncached,
+        calibration.draws_are_its_posterior,
     )
 }
 TOKENIZER_CHECKS: dict[str, Check] = {
@@ -43,5 +60,24 @@ TOKENIZER_CHECKS: dict[str, Check] = {
         tokenizers.codes_are_in_range,
         tokenizers.loss_trains,
         tokenizers.checkpoint_encodes_the_same,
+    )
+}
+METRIC_CHECKS: dict[str, Check] = {
+    check.__name__: check
+    for check in (
+        metrics.pure_and_deterministic,
+        metrics.nan_where_undefined,
+        metrics.direction_holds,
+        metrics.precision_and_order_do_not_matter,
+    )
+}
+MASK_CHECKS: dict[str, Check] = {
+    check.__name__: check
+    for check in (
+        masks.share_is_exact,
+        masks.smaller_share_is_part_of_a_larger_one,
+        masks.function_of_seed_and_case,
+        masks.seeds_and_cases_differ,
+        masks.boolean_and_its_own,
     )
 }

@@ -21,7 +21,7 @@ from cmrgz.testing.subject import Subject, items, known_part, streams
 
 def spec_needs_no_torch(subject: Subject) -> None:
     """Listing the model imports neither torch nor numpy, and says something of it."""
-    target = registry.models()[subject.spec.name].target
+    target = registry.find_entry(subject.spec, registry.models()).target
     module = target.partition(":")[0]
     code = f"import sys, {module}; print(*({{'torch', 'numpy', 'diffusers'}} & sys.modules.keys()))"
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -4,13 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from cmrgz.model import Condition, Model
+from cmrgz.testing.checks.outcomes import Skipped
 from cmrgz.testing.subject import Subject, items, streams
 
 STEPS = 80
-
-
-class Skipped(Exception):
-    """The check cannot be made here."""
 
 
 def _loss(model: Model, x: Tensor, seed: int = 0, condition: Condition | None = None) -> Tensor:

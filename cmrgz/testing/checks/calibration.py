@@ -1,0 +1,23 @@
+"""The rank test as a check: shown, neither passed nor failed."""
+
+import torch
+
+from cmrgz.rng import Streams
+from cmrgz.testing.checks.outcomes import Shown
+from cmrgz.testing.ranks import rank
+from cmrgz.testing.subject import Subject, known_part
+
+TRUTHS, DRAWS = 64, 7
+STEPS = 100
+"""Of training: in a new model nothing depends on what is known, and no test can tell."""
+
+
+def draws_are_its_posterior(subject: Subject) -> None:
+    """Whether a draw given a part is the conditional of a draw given nothing: shown, neither good nor bad."""
+    model = subject.trained(STEPS)
+    x = torch.zeros(TRUTHS, 1, 64, 64)
+    nothing = torch.zeros_like(x, dtype=torch.bool)
+    truth = subject.draw(x, nothing, model=model, rng=Streams(0, [("truth", i) for i in range(TRUTHS)]))
+    known = known_part(TRUTHS)
+    found = rank(lambda x, known, rng: subject.draw(x, known, model=model, rng=rng), truth.clone(), known, DRAWS)
+    raise Shown(found.line)
