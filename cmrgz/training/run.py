@@ -143,12 +143,27 @@ def _key(
         "shares": list(plan.shares),
         "split_sha256": cases.split_hash(parts),
         "subjects": {name: len({case.subject for case in part}) for name, part in parts.items()},
+        "trained_on": _trained_on(sources, tokenizer[1] if tokenizer else None, start.meta if start else None),
         "tokenizer_sha256": tokenizer[1].sha256 if tokenizer else None,
         "start_sha256": start.meta.sha256 if start else None,
         "version": __version__,
         "torch": torch.__version__,
     }
     return sha256(json.dumps(config, sort_keys=True, default=list).encode()).hexdigest(), config
+
+
+def _trained_on(sources: list[list[Case]], *before: Meta | None) -> list[str] | None:
+    """Return the keyed hashes of all patients that the result has learned from, or None where some are not known.
+
+    Args:
+        sources: The training data.
+        before: What the weights that it builds on say: of the tokenizer, and of those that it starts from.
+    """
+    told = [meta.training.get("trained_on") for meta in before if meta is not None]
+    if any(names is None for names in told):
+        return None
+    own = {case.subject_id for part in sources for case in part}
+    return sorted(own.union(*told))
 
 
 def _claim(folder: Path, key: str, config: Mapping[str, Any]) -> None:

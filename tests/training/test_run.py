@@ -308,3 +308,17 @@ def test_an_early_checkpoint_is_kept_as_a_guide(plan: Plan) -> None:
     early, last = (load_file(plan.output / name / "weights.safetensors") for name in ("early", "checkpoint"))
     assert early.keys() == last.keys() and any(not torch.equal(early[name], last[name]) for name in early)
     assert checkpoint.load(plan.output / "early")[1].training["train"]["early"] == 3
+
+
+def test_a_checkpoint_tells_who_it_learned_from(plan: Plan, data: Path) -> None:
+    """As keyed hashes, with those of the weights that it starts from; the held-out patient is none of them."""
+    from cmrgz.data import cases
+
+    train(plan)
+    everybody = {case.subject_id for case in cases.find(data)}
+    told = checkpoint.load(plan.output / "checkpoint")[1].training["trained_on"]
+    assert told == sorted(told) and set(told) < everybody and len(told) == 2
+    start = str(plan.output / "checkpoint")
+    other = dataclasses.replace(plan, output=plan.output.with_name("more"), start=start, build={}, seed=5)
+    train(other)
+    assert set(checkpoint.load(other.output / "checkpoint")[1].training["trained_on"]) >= set(told)
