@@ -52,8 +52,8 @@ def doctor(
     from cmrgz.errors import did_you_mean
     from cmrgz.testing.doctor import diagnose, listed
 
-    names = {name for plugin in listed() for name in (plugin.name, plugin.qualified)}
-    for unknown in set(name or ()) - names:
+    names = {plugin.name for plugin in listed()}
+    for unknown in set(name or ()) - names - {plugin.qualified for plugin in listed()}:
         raise UsageError("unknown-plugin", unknown, "is not registered", hint=did_you_mean(unknown, names))
     found = []
     for diagnosis in diagnose(name or None, time_limit):

@@ -129,7 +129,7 @@ HOSTILE: dict[str, tuple[tuple[str, str], str]] = {
         "averaged_weights_are_drawn_from",
     ),
     "memory of every pair of items": (
-        drawing("        pairs = x[:, None] - x[None]\n        out = out + 0 * pairs.sum(1)\n"),
+        drawing("        pairs = (x[:, None] - x[None]).repeat(1, 1, 8, 1, 1)\n        out = out + 0 * pairs.sum()\n"),
         "memory_is_linear_in_the_batch",
     ),
     "memory that is kept": (
