@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-NEEDS = {"plugin-gaussian": (), "plugin-monai": ("monai",)}
+NEEDS = {"plugin-gaussian": (), "plugin-monai": ("monai",), "plugin-regression": ()}
 
 
 def test_all_are_tested() -> None:

@@ -21,6 +21,7 @@ from cmrgz.rng import Streams
 LEVEL = 1e-3
 """Probability at which a sampler of the posterior is called a heuristic."""
 
+ONE_ANSWER = "heuristic: one answer, whatever the seed"
 Verdict = Literal["posterior sampler", "heuristic", "undecided"]
 Draw = Callable[[Tensor, Tensor, Streams], Tensor]
 """(given values (b, 1, h, w), 0 where hidden; known; streams) -> draws (b, 1, h, w)."""
@@ -54,7 +55,7 @@ class Ranks:
     def line(self) -> str:
         """The verdict with its reason."""
         if self.same:
-            return "heuristic: one answer, whatever the seed"
+            return ONE_ANSWER
         name, p = _least(self.ranks, self.draws)
         count = len(self.ranks[name])
         facts = f"ranks of '{name}' of {count} truths among {self.draws} draws: p = {p:.2g}"

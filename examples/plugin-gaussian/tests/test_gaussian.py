@@ -7,12 +7,37 @@ import torch
 from cmrgz_gaussian.model import build
 
 from cmrgz.rng import Streams
+from cmrgz.testing.checks.calibration import draws_are_its_posterior
+from cmrgz.testing.checks.outcomes import Shown
 from cmrgz.testing.conformance import parametrize_with_checks
+from cmrgz.testing.ranks import rank
+from cmrgz.testing.subject import Subject, known_part
 
 
 @parametrize_with_checks("gaussian")
 def test_it_conforms(check: Callable[[], None]) -> None:
     check()
+
+
+def test_it_is_shown_to_be_a_posterior_sampler() -> None:
+    """Of its own distribution, as the suite asks; and of the data, whose distribution it can have."""
+    subject = Subject.of("gaussian")
+    with pytest.raises(Shown, match="^posterior sampler: "):
+        draws_are_its_posterior(subject)
+    generator = torch.Generator().manual_seed(0)
+    factors = torch.randn(4, 64 * 64, generator=generator)
+
+    def draw(n: int) -> torch.Tensor:
+        z, noise = torch.randn(n, 4, generator=generator), torch.randn(n, 64 * 64, generator=generator)
+        return (z @ factors + noise).view(n, 1, 64, 64)
+
+    model = build((64, 64), 4)
+    model.fit(draw(1000), rng=Streams(0, [("fit",)]))
+    truth = draw(96)
+    found = rank(lambda x, known, rng: model.sample(x, known, rng=rng), truth, known_part(96))
+    assert found.verdict == "posterior sampler", found.line
+    wide = rank(lambda x, known, rng: model.sample(x, known, rng=rng, temperature=1.3), truth, known_part(96))
+    assert wide.verdict == "heuristic", wide.line
 
 
 @torch.no_grad()
