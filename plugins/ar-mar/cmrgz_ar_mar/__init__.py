@@ -10,5 +10,6 @@ SPEC = ModelSpec(
     cite="Li et al. 2024, arXiv 2406.11838; Besnier et al. 2025, arXiv 2503.17076 (order)",
     tokenizer="kl",
     conditions=("phase", "slice", "row", "column"),
+    checkpoint="cmrgz_ar_mar:weights/ar-mar",
     tiny={"size": "tiny"},
 )
