@@ -15,6 +15,7 @@ PHANTOM = str(EXAMPLES / "phantom.nii.gz")
 ARGUMENTS = {
     "inpaint_api.py": ["a.nii.gz"],
     "phantom_volumes.py": [],
+    "listing_speed.py": ["--repeats", "1"],
     "sweep_bookkeeping.py": ["--cells", "400", "--new", "50"],
     "decoding_table.py": ["--items", "2", "--draws", "2", "--rows", "1"],
     "posterior_table.py": ["--items", "2", "--draws", "2", "--rows", "1"],
