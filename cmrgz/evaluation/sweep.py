@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cmrgz import __version__
+from cmrgz import __version__, registry
 from cmrgz.durable import atomic_write
 from cmrgz.durable.arrays import pack
 from cmrgz.errors import CheckpointError, CmrgzError, PartialError, ResourceError, Stopped
@@ -222,6 +222,13 @@ def _facts(unit: Unit) -> dict[str, Any]:
     }
 
 
+def plugins(lineup: Lineup) -> list[dict[str, Any]]:
+    """Return what was installed, and which of it a sweep uses."""
+    metas = [method.chosen.meta for method in lineup.methods if isinstance(method, ModelMethod)]
+    used = {meta.qualified for meta in metas} | {meta.tokenizer.qualified for meta in metas if meta.tokenizer}
+    return registry.describe_plugins(used)
+
+
 def settings(order: Order) -> dict[str, Any]:
     """Return what `sweep.json` says: all that it takes to run the sweep again."""
     options = asdict(order.options)
@@ -239,4 +246,5 @@ def settings(order: Order) -> dict[str, Any]:
         "subjects": len({frame.subject for frame in order.lineup.frames}),
         "bank": len(order.lineup.bank),
         "methods": methods,
+        "plugins": plugins(order.lineup),
     }
