@@ -16,6 +16,8 @@ from cmrgz.evaluation.table import Table
 
 DIFFUSION, AUTOREGRESSIVE = ("ldm", "flow"), ("ar",)
 """Families of either side."""
+REFERENCES = ("ar-vq", "ldm-unet")
+"""Models that stand for their side where they take part."""
 NAIVE = ("preset=paper_like", "algorithm=replace", "order=forced", "order=raster")
 """Options of a plain sampler."""
 MEASURES = (HALLUCINATION.name, "fpe-hole", "topology-violations", "sfrc-hole")
@@ -75,11 +77,11 @@ def _plain(table: Table, families: tuple[str, ...]) -> list[str]:
 
 
 def _arm(table: Table, families: tuple[str, ...]) -> Arm | None:
-    """Return a side: its first model, declared by the order of the run and never by its results."""
+    """Return a side: its reference model, or else the first of the run; declared before, never by results."""
     plain = _plain(table, families)
     if not plain:
         return None
-    best = plain[0]
+    best = next((name for name in REFERENCES if name in plain), plain[0])
     naive = [name for name in table.methods if name.startswith(f"{best}:") and any(word in name for word in NAIVE)]
     return Arm(best, naive=naive[0] if naive else None, proper=best if naive else None, floor=_floor(table, best))
 
