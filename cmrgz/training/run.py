@@ -159,11 +159,13 @@ def _trained_on(sources: list[list[Case]], *before: Meta | None) -> list[str] | 
         sources: The training data.
         before: What the weights that it builds on say: of the tokenizer, and of those that it starts from.
     """
-    told = [meta.training.get("trained_on") for meta in before if meta is not None]
-    if any(names is None for names in told):
-        return None
-    own = {case.subject_id for part in sources for case in part}
-    return sorted(own.union(*told))
+    found = {case.subject_id for part in sources for case in part}
+    for meta in before:
+        told: list[str] | None = [] if meta is None else meta.training.get("trained_on")
+        if told is None:
+            return None
+        found.update(told)
+    return sorted(found)
 
 
 def _claim(folder: Path, key: str, config: Mapping[str, Any]) -> None:
