@@ -104,7 +104,7 @@ def measure(name: str, batch: int, steps: int, repeats: int, device: str) -> Non
 def main() -> None:
     """Parse and measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--models", nargs="*", default=["ldm-unet", "ldm-dit", "flow-dit", "ldm-uvit"])
+    parser.add_argument("--models", nargs="*", default=["ldm-unet", "ldm-dit", "flow-dit"])
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=3)

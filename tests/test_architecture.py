@@ -174,3 +174,9 @@ def test_pins_satisfy_what_is_declared() -> None:
     for text in [*project["dependencies"], *project["optional-dependencies"]["test"]]:
         requirement = Requirement(text)
         assert pins[canonicalize_name(requirement.name)] in requirement.specifier, text
+
+
+def test_bundled_weights_stay_small() -> None:
+    """Under 10 MB a model and 60 MB in all: everybody who installs this loads them."""
+    sizes = [path.stat().st_size / 1e6 for path in ROOT.rglob("weights/**/*.safetensors") if "build" not in path.parts]
+    assert sizes and max(sizes) < 10 and sum(sizes) < 60

@@ -146,7 +146,7 @@ def test_the_readme_lists_the_options(name: str) -> None:
     assert "arXiv" in spec.cite
 
 
-@every
+@pytest.mark.parametrize("name", [n for n in NAMES if registry.get_model(n).checkpoint])
 @torch.no_grad()
 def test_the_bundled_weights_draw_pictures(name: str) -> None:
     """Dark air and a bright body, not noise: neighbours are alike, and the values spread as those of scans do."""

@@ -10,6 +10,5 @@ SPEC = ModelSpec(
     cite="Bao et al. 2023, arXiv 2209.12152",
     tokenizer="kl",
     conditions=("phase", "slice", "row", "column"),
-    checkpoint="cmrgz_ldm_uvit:weights/ldm-uvit",
     tiny={"size": "tiny"},
 )
