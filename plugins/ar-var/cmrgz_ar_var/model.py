@@ -1,7 +1,7 @@
 """`ar-var` as a model: training with random known parts, and drawing scale by scale given what is known."""
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ PART = 32
 
 PLAIN = Truncation()
 """Codes as the model has them."""
+PAPER_LIKE = Truncation(1.0, 900, 0.96)
+"""What the preset `paper_like` stands for: how Tian et al. 2024 draw, without their guidance by class."""
 
 
 class ScaleModel(Model):
@@ -163,9 +165,12 @@ class ScaleModel(Model):
         top_k: Annotated[int, "draw from the k most likely codes only; 0 is off", Range(0)] = 0,
         top_p: Annotated[float, "draw from the smallest set of codes of this share; 1 is off", Range(1e-6, 1)] = 1.0,
         levels: Annotated[int, "residual levels drawn at the finest scale; 0 is all", Range(0)] = 0,
+        preset: Annotated[Literal["fixed", "paper_like"], "paper_like: top_k=900, top_p=0.96"] = "fixed",
     ) -> Tensor:
         """Draw items from p(x | known); see `Model.sample`."""
         how = Truncation(temperature, top_k, top_p)
+        if preset == "paper_like":
+            how = PAPER_LIKE
         coded = self.draw_codes(x, known, condition, rng, progress, how, levels)
         given = known_positions(known, self.tokenizer.patch)[:, None]
         exact = self.tokenizer.encode(torch.where(known, x, 0.0))

@@ -190,6 +190,8 @@ def test_temperature_truncation_and_levels(model: ScaleModel, items: Tensor) -> 
     cold = sample(model, items, nothing, temperature=0.0)
     assert torch.equal(cold, sample(model, items, nothing, streams(seed=1), temperature=0.0))
     assert torch.equal(cold, sample(model, items, nothing, top_k=1))
+    named = sample(model, items, nothing, preset="paper_like", temperature=0.0)  # the preset wins
+    assert torch.equal(named, sample(model, items, nothing, top_k=900, top_p=0.96))
     assert torch.equal(cold, sample(model, items, nothing, top_p=1e-6))
     shallow = model.draw_codes(items, nothing, None, streams(), levels=1)
     assert [codes.shape[-1] for codes in shallow.codes] == [1, 2, 1]

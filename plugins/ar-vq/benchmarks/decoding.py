@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from inpainting import draws, items, unit
+from inpainting_table import draws, items, unit
 from x_transformers import AutoregressiveWrapper, Decoder, TransformerWrapper
 
 from cmrgz import checkpoint, registry
