@@ -182,3 +182,8 @@ def _hash(place: Any, *arrays: NDArray[Any] | None) -> str:
 def stacked(frames: Sequence[Frame]) -> Floats:
     """Return the frames (n, h, w) in [-1, 1]."""
     return np.stack([frame.x for frame in frames])
+
+
+def units(frames: Sequence[Frame]) -> Floats:
+    """Return the frames (n, h, w) in [0, 1]."""
+    return np.stack([frame.unit for frame in frames])

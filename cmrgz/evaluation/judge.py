@@ -14,7 +14,7 @@ from cmrgz import __version__
 from cmrgz.errors import PluginError
 from cmrgz.evaluation.cells import Unit
 from cmrgz.evaluation.extractors import Extractor
-from cmrgz.evaluation.frames import Frame, digest, stacked
+from cmrgz.evaluation.frames import Frame, digest, units
 from cmrgz.evaluation.methods import Draws
 from cmrgz.evaluation.metrics import FRAME_METRICS, measure
 from cmrgz.evaluation.metrics.base import Sampled
@@ -45,6 +45,7 @@ class Judge:
     segmenter: Any = None
     extractors: Mapping[str, Extractor] = field(default_factory=dict)
     shown: frozenset[str] = frozenset()
+    _known_segments: dict[str, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
 
     @property
     def revision(self) -> str:
@@ -76,10 +77,10 @@ class Judge:
 
     def judged(self, unit: Unit, known: Bools, draws: Draws) -> dict[str, NDArray[Any]]:
         """Return the arrays of a unit whose draws are made."""
-        truth = (stacked(unit.frames) + 1) / 2
+        truth = units(unit.frames)
         samples = np.where(known, truth, draws.samples)
         segments = self._segments(samples)
-        own = None if self.segmenter is None else self.segmenter.segment(truth, clean=False)
+        own = self._true_segments(unit.frames)
         rows = []
         for i, frame in enumerate(unit.frames):
             label = frame.label
@@ -103,6 +104,16 @@ class Judge:
             | _whole(unit, known, samples)
         )
 
+    def _true_segments(self, frames: Sequence[Frame]) -> NDArray[np.uint8] | None:
+        """Return the labels (n, h, w) of real frames, each segmented once: every method and mask asks for them."""
+        if self.segmenter is None:
+            return None
+        new = [frame for frame in frames if frame.id not in self._known_segments]
+        if new:
+            labels = self.segmenter.segment(units(new), clean=False)
+            self._known_segments |= {frame.id: own for frame, own in zip(new, labels, strict=True)}
+        return np.stack([self._known_segments[frame.id] for frame in frames])
+
     def _segments(self, samples: Floats) -> NDArray[np.uint8] | None:
         """Return labels (k, n, h, w)."""
         if self.segmenter is None:
@@ -124,7 +135,7 @@ class Judge:
         """Return pictures (p, 6, h, w) uint8 and the rows (p,) that they belong to."""
         rows = [i for i, frame in enumerate(unit.frames) if frame.id in self.shown]
         spread = samples.std(0, ddof=1) if len(samples) > 1 else np.zeros_like(samples[0])
-        truth = (stacked(unit.frames) + 1) / 2
+        truth = units(unit.frames)
         layers = (truth, known, samples[0], samples[-1], samples.mean(0), spread * SPREAD)
         pictures = np.stack([layer[rows] for layer in layers], axis=1)
         return {"pictures": _bytes(pictures), "picture_rows": np.array(rows, dtype=np.int64)}

@@ -12,7 +12,7 @@ from cmrgz.data import cases
 from cmrgz.data.cases import Case
 from cmrgz.errors import DataError, UsageError
 from cmrgz.evaluation.baselines import FILLS, RETRIEVALS
-from cmrgz.evaluation.frames import Frame, check_disjoint, digest, read_frames, stacked
+from cmrgz.evaluation.frames import Frame, check_disjoint, digest, read_frames, units
 from cmrgz.evaluation.gaussian import Gaussian
 from cmrgz.evaluation.methods import (
     BlurredTruth,
@@ -168,7 +168,7 @@ def references(models: Sequence[ModelMethod], bank: Sequence[Frame]) -> list[Met
     """Return baselines, bounds and controls; what needs training frames is left out without them."""
     found: list[Method] = [Fill(name, fill) for name, fill in FILLS.items()]
     if bank:
-        found += _learned((stacked(bank) + 1) / 2, digest([frame.id for frame in bank]))
+        found += _learned(units(bank), digest([frame.id for frame in bank]))
     found.append(TemporalCopy())
     seen: dict[str, Method] = {}
     for method in models:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cmrgz.evaluation.frames import Frame, digest, stacked
+from cmrgz.evaluation.frames import Frame, digest, stacked, units
 
 Kind = Literal["model", "baseline", "bound", "control", "real", "probe"]
 Floats = NDArray[np.floating[Any]]
@@ -201,7 +201,7 @@ class Fill(Method):
 
     def draw(self, frames: Sequence[Frame], known: Bools, seed: int, samples: int) -> Draws:
         """Fill the frames."""
-        given = np.where(known, (stacked(frames) + 1) / 2, 0)
+        given = np.where(known, units(frames), 0)
         return Draws(_one(self.fill(given, known)), items=len(frames))
 
 
@@ -217,7 +217,7 @@ class GaussianSample(Method):
 
     def draw(self, frames: Sequence[Frame], known: Bools, seed: int, samples: int) -> Draws:
         """Draw samples."""
-        given = np.where(known, (stacked(frames) + 1) / 2, 0)
+        given = np.where(known, units(frames), 0)
         drawn = self.gaussian.samples(given, known, [frame.id for frame in frames], samples, seed)
         return Draws(np.clip(drawn, 0, 1).astype(np.float32), items=samples * len(frames))
 
@@ -233,7 +233,7 @@ class Real(Method):
 
     def draw(self, frames: Sequence[Frame], known: Bools, seed: int, samples: int) -> Draws:
         """Return the frames."""
-        return Draws(_one((stacked(frames) + 1) / 2), items=len(frames))
+        return Draws(_one(units(frames)), items=len(frames))
 
 
 class TemporalCopy(Method):
@@ -266,7 +266,7 @@ class BlurredTruth(Method):
         """Blur."""
         from scipy.ndimage import gaussian_filter
 
-        return Draws(_one(gaussian_filter((stacked(frames) + 1) / 2, self.SIGMA, axes=(1, 2))), items=len(frames))
+        return Draws(_one(gaussian_filter(units(frames), self.SIGMA, axes=(1, 2))), items=len(frames))
 
 
 class OtherPatient(Method):
