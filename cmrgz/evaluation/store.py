@@ -8,7 +8,7 @@ hand and nothing else.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -148,8 +148,17 @@ def repair(root: Path) -> tuple[int, int]:
     return len(good), bad
 
 
-def read_results(root: Path, line: Line) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a unit.
+def read_results(root: Path, line: Line, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a unit, all or those of some names; raises as `result_bytes`.
+
+    Raises:
+        KeyError: There is no array of a name.
+    """
+    return unpack(result_bytes(root, line), names)
+
+
+def result_bytes(root: Path, line: Line) -> bytes:
+    """Return the file of a unit.
 
     Raises:
         CheckpointError: `not-found`, or `hash` where the file is not what was written.
@@ -162,7 +171,7 @@ def read_results(root: Path, line: Line) -> dict[str, NDArray[Any]]:
     if sha256(data).hexdigest() != line.sha256:
         hint = "delete it and run the sweep again"
         raise CheckpointError("hash", str(path), "results differ from what was written", hint=hint)
-    return unpack(data)
+    return data
 
 
 def results(root: Path, lines: list[Line]) -> Iterator[tuple[Line, dict[str, NDArray[Any]]]]:

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz.data.masks import parse
+from cmrgz.durable.arrays import array_names
 from cmrgz.errors import CheckpointError
 from cmrgz.evaluation.judge import FORMAT
 from cmrgz.evaluation.metrics import FRAME_METRICS, RATIOS
-from cmrgz.evaluation.store import Line, read_lines, read_results, results
+from cmrgz.evaluation.store import Line, read_lines, read_results, result_bytes, results
 
 PLACES = ("frame", "subject", "scan", "role", "t", "z", "spacing", "step")
 CHECKS = ("hidden", "known_sha1", "low", "high", "exact")
@@ -125,13 +126,11 @@ class Table:
         done, failed = tuple(kept), _failures(every)
         return cls(root, _methods(kept), _masks(kept), joined, metrics, done, failed, np.concatenate(where))
 
-    def rows(self, method: str, mask: str | None = None, seed: int | None = None) -> NDArray[np.int64]:
-        """Return the rows of a method, all its masks and seeds unless one is named."""
+    def rows(self, method: str, mask: str | None = None) -> NDArray[np.int64]:
+        """Return the rows of a method, all its masks unless one is named."""
         chosen = self.columns["method"] == method
         if mask is not None:
             chosen &= self.columns["mask"] == mask
-        if seed is not None:
-            chosen &= self.columns["seed"] == seed
         return np.flatnonzero(chosen)
 
     def by_subject(self, metric: str, method: str, mask: str) -> dict[str, float]:
@@ -158,12 +157,12 @@ class Table:
         """
         parts: dict[int, NDArray[Any]] = {}
         for unit in np.unique(self.where[rows, 0]):
-            parts[int(unit)] = read_results(self.root, self.lines[unit])[name]
+            parts[int(unit)] = read_results(self.root, self.lines[unit], [name])[name]
         return np.stack([parts[int(unit)][row] for unit, row in self.where[rows]])
 
     def array_names(self, row: int) -> list[str]:
         """Return the names of the arrays that the file of a row has."""
-        return list(read_results(self.root, self.lines[self.where[row, 0]]))
+        return array_names(result_bytes(self.root, self.lines[self.where[row, 0]]))
 
     def cost(self, method: str, mask: str | None = None) -> dict[str, float]:
         """Return `seconds` and network `calls` a draw (means over units) and the most `memory_mb`."""
@@ -177,7 +176,7 @@ class Table:
         """Return the pictures (6, h, w) of a method by frame id; see `judge.PICTURES`."""
         found: dict[str, NDArray[np.uint8]] = {}
         for unit in np.unique(self.where[self.rows(method, mask), 0]):
-            arrays = read_results(self.root, self.lines[unit])
+            arrays = read_results(self.root, self.lines[unit], ("pictures", "picture_rows", "frame"))
             for picture, row in zip(arrays["pictures"], arrays["picture_rows"], strict=True):
                 found.setdefault(str(arrays["frame"][row]), picture)
         return found

@@ -12,7 +12,7 @@ from cmrgz.evaluation.summary.gates import gates
 from cmrgz.evaluation.summary.memory import memory_rows, probe_rows
 from cmrgz.evaluation.summary.model import MaskRow, MethodRow, Summary
 from cmrgz.evaluation.summary.motion import motion_rows
-from cmrgz.evaluation.summary.sets import set_rows
+from cmrgz.evaluation.summary.sets import all_reals, set_rows
 from cmrgz.evaluation.sweep import SETTINGS
 from cmrgz.evaluation.table import Table
 
@@ -23,7 +23,7 @@ def summarise(table: Table) -> Summary:
     Raises:
         CheckpointError: A file is missing or damaged.
     """
-    table = with_hallucination(table)
+    table, reals = with_hallucination(table), all_reals(table)
     return Summary(
         settings=_settings(table.root),
         cells=len(table),
@@ -36,10 +36,10 @@ def summarise(table: Table) -> Summary:
         metrics=metric_rows(table),
         estimates=estimates(table),
         contrasts=contrasts(table),
-        sets=set_rows(table),
-        memory=memory_rows(table),
+        sets=set_rows(table, reals),
+        memory=memory_rows(table, reals),
         probes=probe_rows(table),
-        claims=claim_rows(table),
+        claims=claim_rows(table, reals),
         biomarkers=(*biomarker_rows(table), *motion_rows(table)),
         failures=tuple(sorted({str(facts.get("reason", "")) for facts in table.failures})),
     )

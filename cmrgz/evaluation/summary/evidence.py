@@ -7,11 +7,11 @@ import numpy as np
 
 from cmrgz.evaluation.claims.evidence import Arm, Evidence, Key, Values, Verdict
 from cmrgz.evaluation.claims.verdicts import judge
-from cmrgz.evaluation.statistics.kernel import Resampled, kernel_distance
+from cmrgz.evaluation.statistics.kernel import Resampled
 from cmrgz.evaluation.summary.derived import HALLUCINATION
 from cmrgz.evaluation.summary.estimates import HIDDEN
 from cmrgz.evaluation.summary.model import ClaimRow
-from cmrgz.evaluation.summary.sets import Reals, extractors, features
+from cmrgz.evaluation.summary.sets import Reals, features
 from cmrgz.evaluation.table import Table
 
 DIFFUSION, AUTOREGRESSIVE = ("ldm", "flow"), ("ar",)
@@ -23,9 +23,9 @@ NAIVE = ("preset=paper_like", "algorithm=replace", "order=forced", "order=raster
 MEASURES = (HALLUCINATION.name, "fpe-hole", "topology-violations", "sfrc-hole")
 
 
-def claim_rows(table: Table) -> tuple[ClaimRow, ...]:
+def claim_rows(table: Table, reals: Mapping[str, Reals]) -> tuple[ClaimRow, ...]:
     """Return what a run says of each claim."""
-    return tuple(_row(verdict) for verdict in judge(evidence(table)))
+    return tuple(_row(verdict) for verdict in judge(evidence(table, reals)))
 
 
 def _row(verdict: Verdict) -> ClaimRow:
@@ -44,7 +44,7 @@ def _row(verdict: Verdict) -> ClaimRow:
     )
 
 
-def evidence(table: Table) -> Evidence:
+def evidence(table: Table, reals: Mapping[str, Reals]) -> Evidence:
     """Return the evidence of a table, at the ratios of its first pattern."""
     masks = _masks(table)
     values = partial(_values, table, masks)
@@ -57,7 +57,7 @@ def evidence(table: Table) -> Evidence:
         mse=values("mse-hole"),
         haarpsi=values("haarpsi-hole"),
         kappa=(values("variance-hole"), values("error-hole")),
-        kid={name: _distances(table, masks, name) for name in extractors(table)},
+        kid={name: _distances(table, masks, name, own) for name, own in reals.items()},
     )
 
 
@@ -98,14 +98,12 @@ def _values(table: Table, masks: Mapping[float, str], metric: str) -> Values:
     return {key: of for key, of in found.items() if of}
 
 
-def _distances(table: Table, masks: Mapping[float, str], extractor: str) -> dict[Key, Resampled]:
+def _distances(table: Table, masks: Mapping[float, str], extractor: str, reals: Reals) -> dict[Key, Resampled]:
     """Return the kernel distance of every method and ratio to the real frames, as a statistic of patients."""
-    reals, found = Reals(table, extractor), {}
-    real = reals.space.standard(reals.features)
+    found = {}
     for name, info in table.methods.items():
         for ratio, mask in masks.items() if info.kind not in HIDDEN else ():
             drawn, subjects = features(table, name, mask, extractor, 1)
             if len(drawn) > 1 and bool(np.isfinite(drawn).all()):
-                generated = reals.space.standard(drawn)
-                found[name, ratio] = kernel_distance(generated, subjects.tolist(), real, reals.subjects.tolist())
+                found[name, ratio] = reals.distance(drawn, subjects)
     return found

@@ -1,5 +1,7 @@
 """Memorisation: whether what is drawn from nothing is near to training frames, and whether those are filled better."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,25 +9,24 @@ from cmrgz.errors import CmrgzError
 from cmrgz.evaluation.memorisation import audit, inpainting_probe
 from cmrgz.evaluation.methods import Probe
 from cmrgz.evaluation.summary.model import MemoryRow, ProbeRow
-from cmrgz.evaluation.summary.sets import Reals, extractors, features
+from cmrgz.evaluation.summary.sets import Reals, features
 from cmrgz.evaluation.table import Table
 
 LEAST = 10
 """Training frames and results that a verdict needs."""
 
 
-def memory_rows(table: Table) -> tuple[MemoryRow, ...]:
+def memory_rows(table: Table, reals: Mapping[str, Reals]) -> tuple[MemoryRow, ...]:
     """Return what distances say of every model at ratio 1, on every extractor; none without training frames."""
     free = [spec for spec, info in table.masks.items() if info.ratio == 1]
     models = [name for name, info in table.methods.items() if info.kind == "model"]
     if not free or not len(table.rows("bank")):
         return ()
-    return tuple(_row(table, name, free[0], extractor) for extractor in extractors(table) for name in models)
+    return tuple(_row(table, name, free[0], extractor, own) for extractor, own in reals.items() for name in models)
 
 
-def _row(table: Table, method: str, mask: str, extractor: str) -> MemoryRow:
+def _row(table: Table, method: str, mask: str, extractor: str, reals: Reals) -> MemoryRow:
     drawn, _ = features(table, method, mask, extractor, 1)
-    reals = Reals(table, extractor)
     if min(len(drawn), len(reals.bank)) < LEAST:
         reason = f"needs {LEAST} results and training frames, has {len(drawn)} and {len(reals.bank)}"
         return MemoryRow(method=method, extractor=extractor, items=len(drawn), reason=reason)

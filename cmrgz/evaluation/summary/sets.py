@@ -1,7 +1,7 @@
 """Set metrics of results beside real frames, each with an interval over patients and what reals score against reals."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from cmrgz.evaluation.judge import AVERAGES
 from cmrgz.evaluation.metrics.sets import SET_METRICS, SetMetric, Space, control
 from cmrgz.evaluation.statistics.bootstrap import Interval, bootstrap
-from cmrgz.evaluation.statistics.kernel import kernel_distance
+from cmrgz.evaluation.statistics.kernel import Resampled, kernel_distance
 from cmrgz.evaluation.summary.estimates import HIDDEN
 from cmrgz.evaluation.summary.model import SetRow
 from cmrgz.evaluation.table import Table
@@ -29,9 +29,14 @@ def extractors(table: Table) -> list[str]:
     return [name for name in names if "-mean-" not in name]
 
 
-def set_rows(table: Table) -> tuple[SetRow, ...]:
+def all_reals(table: Table) -> dict[str, "Reals"]:
+    """Return the real frames by extractor."""
+    return {extractor: Reals(table, extractor) for extractor in extractors(table)}
+
+
+def set_rows(table: Table, reals: Mapping[str, "Reals"]) -> tuple[SetRow, ...]:
     """Return every set metric of every method and mask, on every extractor."""
-    of_features = [row for extractor in extractors(table) for row in _of_extractor(table, extractor)]
+    of_features = [row for extractor, own in reals.items() for row in _of_extractor(table, extractor, own)]
     return (*of_features, *_of_images(table))
 
 
@@ -79,6 +84,11 @@ class Reals:
         self.bank, self.bank_subjects = features(table, BANK, WHOLE, extractor, 1)
         self.space = Space.fit(self.bank if len(self.bank) > 2 else self.features)
 
+    def distance(self, drawn: Features, subjects: NDArray[np.str_]) -> Resampled:
+        """Return the kernel distance x1000 of results (n, d), of patients (n,), as a statistic of patients."""
+        generated, real = self.space.standard(drawn), self.space.standard(self.features)
+        return kernel_distance(generated, subjects.tolist(), real, self.subjects.tolist())
+
     def floor(self, metric: SetMetric) -> float:
         """Return what the metric gives for halves of the reals."""
         return control(metric, self.features, self.subjects, self.space).mean
@@ -96,8 +106,7 @@ def features(
     return stacks.reshape(-1, stacks.shape[-1]), np.repeat(table.columns["subject"][rows], stacks.shape[1])
 
 
-def _of_extractor(table: Table, extractor: str) -> Iterator[SetRow]:
-    reals = Reals(table, extractor)
+def _of_extractor(table: Table, extractor: str, reals: Reals) -> Iterator[SetRow]:
     metrics = [metric for metric in SET_METRICS.values() if metric.on != "images"]
     floors = {metric.name: reals.floor(metric) for metric in metrics}
     for method, info in table.methods.items():
@@ -134,6 +143,5 @@ def _scored(
 
 def kid_interval(drawn: Features, subjects: NDArray[np.str_], reals: Reals) -> Interval:
     """Return the kernel distance x1000 with its interval over patients."""
-    generated, real = reals.space.standard(drawn), reals.space.standard(reals.features)
-    resampled = kernel_distance(generated, subjects.tolist(), real, reals.subjects.tolist())
+    resampled = reals.distance(drawn, subjects)
     return bootstrap(resampled.of, len(resampled.subjects)).interval()
