@@ -107,8 +107,6 @@ def run(
         "seeds": _tuple(seed),
         "baselines": None if baselines else False,
     }
-    if plan is not None and mask is None:
-        given["patterns"] = None
     order = _prepared(options.read(preset, plan, given), device, batch_size)
     if dry_run:
         _tell_plan(order, output, as_json)

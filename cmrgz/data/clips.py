@@ -13,9 +13,6 @@ from cmrgz.data.scan import load
 from cmrgz.data.window import heart_centre
 from cmrgz.errors import DataError
 
-CONDITIONS = ("phase", "slice", "row", "column")
-"""What is known of a crop beside its pixels; see `Clip.place`."""
-
 Corner = tuple[float, float]
 Pair = tuple[int, int]
 

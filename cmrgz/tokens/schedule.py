@@ -62,11 +62,6 @@ def turns(order: Tensor, known: Tensor) -> Tensor:
     return torch.empty_like(place).scatter(1, order, place)
 
 
-def between(turn: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Return which positions (b, n) bool have a turn (b, n) in [start, end), each (b,): what a step reveals."""
-    return (turn >= start[:, None]) & (turn < end[:, None])
-
-
 def best(score: Tensor, hidden: Tensor, count: Tensor) -> Tensor:
     """Return the `count` (b,) hidden positions of the highest score (b, n), as (b, n) bool; all if there are fewer."""
     ranked = score.masked_fill(~hidden, -torch.inf).argsort(dim=1, descending=True, stable=True)
