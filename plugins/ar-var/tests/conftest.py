@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from cmrgz.latents import patches, unpatch
 from cmrgz.model import Condition
 from cmrgz.rng import Streams
+from cmrgz.testing.small import fitted, small_items
 from cmrgz.tokens.scales import ScaleTokenizer
 
 GRID = (8, 4)
@@ -62,18 +63,15 @@ def random_pyramid() -> SmallPyramid:
 
 def make_model(seed: int = 0) -> ScaleModel:
     """Return a fitted model whose weights are random also where training starts at zero."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = build(random_pyramid(), GRID, width=32, heads=2, inner=48, local=16, head_inner=32, layers=2, free=4)
-        for parameter in model.network.parameters():
-            parameter.data += 0.05 * torch.randn(parameter.shape)
-    model.fit(make_items(64, seed=3), rng=Streams(0, [("fit",)]))
-    return model.eval()
+
+    def made() -> ScaleModel:
+        return build(random_pyramid(), GRID, width=32, heads=2, inner=48, local=16, head_inner=32, layers=2, free=4)
+
+    return fitted(made, lambda model: model.network, make_items(64, seed=3), seed)
 
 
 def make_items(count: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(count, 1, 2 * GRID[0], 2 * GRID[1], generator=generator) * 2 - 1
+    return small_items(count, GRID, seed)
 
 
 @pytest.fixture(scope="session")
