@@ -20,7 +20,7 @@ from cmrgz.durable import write_directory
 from cmrgz.errors import CheckpointError, PluginError, UsageError, did_you_mean
 from cmrgz.meta import DTYPES, META, WEIGHTS, Link, Meta, read_meta, rename, write_meta
 from cmrgz.model import Model, Tokenizer
-from cmrgz.plugin import PROTOCOL, ModelSpec, TokenizerSpec
+from cmrgz.plugin import PROTOCOL, Extent, ModelSpec, TokenizerSpec
 
 TOKENIZER = "tokenizer"
 Device = str | torch.device
@@ -31,8 +31,7 @@ def describe(
     spec: ModelSpec | TokenizerSpec,
     options: Mapping[str, Any],
     *,
-    item: tuple[int, ...],
-    spacing: float,
+    extent: Extent,
     training: Mapping[str, Any] | None = None,
 ) -> Meta:
     """Return the meta of something freshly built, for `save`.
@@ -40,8 +39,7 @@ def describe(
     Args:
         spec: What was built.
         options: Its builder's options; those not given are recorded with their defaults.
-        item: Shape of the items that it was trained on.
-        spacing: In-plane pixel size in mm that it was trained on.
+        extent: What one call sees, of the items that it was trained on.
         training: What else to keep, in JSON's types: seed, steps, split hash, metrics.
     """
     entry: registry.Entry[Any]
@@ -56,8 +54,9 @@ def describe(
         version=entry.version,
         protocol=spec.protocol,
         options=schemas.complete(options, schema),
-        item=item,
-        spacing=spacing,
+        axes=extent.axes,
+        item=extent.item,
+        spacing=extent.spacing,
         training=dict(training or {}),
     )
 
@@ -113,7 +112,7 @@ def load(path: str | Path, device: Device = "cpu") -> tuple[Model | Tokenizer, M
 
 
 def open_model(target: str | Path, device: Device = "cpu") -> tuple[Model, Meta]:
-    """Return a model with its meta: the bundled weights of a registered name, or a checkpoint folder.
+    """Return a model, which knows its extent, and its meta: bundled weights of a name, or a checkpoint folder.
 
     Raises:
         UsageError: `unknown-plugin`: it is neither.
@@ -231,7 +230,9 @@ def _loaded_tokenizer(folder: Path, meta: Meta) -> Tokenizer:
 def _loaded_model(folder: Path, meta: Meta) -> Model:
     spec = _spec(registry.models(), meta, folder)
     tokenizer = _linked_tokenizer(folder, meta.tokenizer)
-    return _filled(folder, meta, tokenizer, lambda: registry.build_model(spec, tokenizer, meta.options))
+    model = _filled(folder, meta, tokenizer, lambda: registry.build_model(spec, tokenizer, meta.options))
+    model.extent = meta.extent
+    return model
 
 
 def _spec(entries: Mapping[str, registry.Entry[registry.S]], meta: Meta, folder: Path) -> registry.S:

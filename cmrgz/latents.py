@@ -1,11 +1,40 @@
-"""The patch grid shared by all families: pixels <-> positions, and what is known of each. Leak-free by construction."""
+"""The patch grid shared by all families: pixels <-> positions, and what is known of each. Leak-free by construction.
+
+Items are frames (b, 1, H, W), or blocks (b, 1, t, z, H, W) as which the kits see all items with phases or slices.
+Tokenizers see frames; `framewise` shows them the frames of a block.
+"""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cmrgz.holes import training_known as training_known  # plugins know it by this module
+from cmrgz.holes import training_order as training_order
 from cmrgz.model import Tokenizer
-from cmrgz.rng import Streams
+
+
+def lift(x: Tensor, axes: str) -> Tensor:
+    """Return items (b, c, *item) of axes such as `tyx` as blocks (b, c, t, z, H, W); frames `yx` stay as they are."""
+    if axes == "tyx":
+        return x.unsqueeze(3)
+    return x.unsqueeze(2) if axes == "zyx" else x
+
+
+def lower(x: Tensor, axes: str) -> Tensor:
+    """Return blocks (b, c, t, z, H, W) as items (b, c, *item) of axes; the inverse of `lift`."""
+    if axes == "tyx":
+        return x.squeeze(3)
+    return x.squeeze(2) if axes == "zyx" else x
+
+
+def framewise(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply a function of frames (n, c, h, w) to frames, or to all frames of blocks (b, c, t, z, h, w)."""
+    if x.ndim == 4:
+        return function(x)
+    b, _, t, z, *_ = x.shape
+    return function(x.movedim(1, 3).flatten(0, 2)).unflatten(0, (b, t, z)).movedim(3, 1)
 
 
 def patches(x: Tensor, patch: int) -> Tensor:
@@ -19,47 +48,17 @@ def unpatch(vectors: Tensor, patch: int) -> Tensor:
 
 
 def known_positions(known: Tensor, patch: int) -> Tensor:
-    """Return which positions are known (b, h, w): those of which every pixel is, given known pixels (b, 1, H, W).
+    """Return which positions (b, *grid) are known: those of which every pixel is, given known pixels (b, 1, *item).
 
     A cut patch is hidden: its vector would mix given and missing pixels. Its known pixels come back with the final
     paste.
     """
-    return patches(known.float(), patch).amin(1) > 0
+    return framewise(lambda frames: patches(frames, patch).amin(1, keepdim=True), known.float())[:, 0] > 0
 
 
 def position_pixels(positions: Tensor, patch: int) -> Tensor:
-    """Return the pixels (b, 1, H, W) that positions (b, h, w) cover, for example those that are known."""
-    return positions[:, None].repeat_interleave(patch, 2).repeat_interleave(patch, 3)
-
-
-def training_order(grid: tuple[int, int], raster_share: float, rng: Streams) -> tuple[Tensor, Tensor]:
-    """Return random orders (b, n) for training, and how many positions at their start are known: (b,).
-
-    Raster orders know nothing; the others are scattered, or grown from blocks, as masks are in use, and know any share.
-
-    Blocks are 2x2 cells in random order (16-pixel patches), or positions by distance from a random centre, nearest
-    last: the order in which a box is filled after its surroundings.
-    """
-    n = grid[0] * grid[1]
-    u, scattered = rng.uniform(4), rng.uniform(n)
-    rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
-    cell = (rows // 2 * (grid[1] // 2 + 1) + columns // 2).flatten()
-    cells = rng.uniform(int(cell.max()) + 1)[:, cell] + 1e-3 * scattered
-    away_y = (rows.flatten() - u[:, 1:2] * grid[0]).abs()
-    away_x = (columns.flatten() - u[:, 2:3] * grid[1]).abs()
-    box = -torch.maximum(away_y, away_x).floor() + scattered
-    rest = (u[:, :1] - raster_share) / (1 - raster_share)
-    score = torch.where(rest < 0.3, scattered, torch.where(rest < 0.75, cells, box))
-    score = torch.where(rest < 0, torch.arange(n).float(), score)
-    known = torch.where(rest < 0, 0, (u[:, 3:] * n).long())[:, 0]
-    return score.argsort(dim=1), known
-
-
-def training_known(grid: tuple[int, int], rng: Streams) -> Tensor:
-    """Return which positions (b, h, w) are known in training: any share, scattered, in patches or around a box."""
-    order, known = training_order(grid, 0.0, rng)
-    first = torch.arange(order.shape[1]) < known[:, None]
-    return torch.zeros_like(first).scatter(1, order, first).unflatten(1, grid)
+    """Return the pixels (b, 1, *item) that positions (b, *grid) cover, for example those that are known."""
+    return positions[:, None].repeat_interleave(patch, -2).repeat_interleave(patch, -1)
 
 
 @torch.no_grad()
@@ -69,7 +68,8 @@ def channel_weights(tokenizer: Tokenizer, x: Tensor) -> Tensor:
     All channels have unit variance, but the mean of a patch moves its pixels far more than its last component does. The
     square root of that effect keeps the weak ones in a loss.
     """
-    vectors = tokenizer.encode(x[:32])
+    frames = x if x.ndim == 4 else x.movedim(1, 3).flatten(0, 2)[:: max(1, x[0, 0, ..., 0, 0].numel() // 2)]
+    vectors = tokenizer.encode(frames[:32])
     base, effect = tokenizer.decode(vectors), []
     for channel in range(vectors.shape[1]):
         moved = vectors.clone()

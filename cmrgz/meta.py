@@ -12,9 +12,11 @@ from packaging.version import InvalidVersion, Version
 
 from cmrgz import weights
 from cmrgz.errors import CheckpointError
-from cmrgz.plugin import PROTOCOL
+from cmrgz.plugin import AXES, PROTOCOL, Extent
 
 META, WEIGHTS = "meta.json", "weights.safetensors"
+FORMAT = 2
+"""Of `meta.json`."""
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
@@ -60,7 +62,8 @@ class Meta:
         version: Version of that distribution when it was saved.
         protocol: Version of the protocol.
         options: All of the builder's options.
-        item: Shape of the items that it was trained on.
+        axes: Axes of a scan that it sees together, slowest first.
+        item: Shape of the items that it was trained on, a number for each axis.
         spacing: In-plane pixel size in mm that it was trained on.
         tokenizer: A model's tokenizer, or None.
         training: How it was trained, in JSON's types.
@@ -75,18 +78,24 @@ class Meta:
     version: str
     protocol: int = PROTOCOL
     options: dict[str, Any]
+    axes: tuple[str, ...] = ("y", "x")
     item: tuple[int, ...]
     spacing: float
     tokenizer: Link | None = None
     training: dict[str, Any]
     dtype: str = "float32"
     sha256: str = ""
-    format: int = weights.FORMAT
+    format: int = FORMAT
 
     @property
     def qualified(self) -> str:
         """`distribution:name`, which selects it wherever names are taken."""
         return f"{self.distribution}:{self.name}"
+
+    @property
+    def extent(self) -> Extent:
+        """What one call sees."""
+        return Extent(self.axes, self.item, self.spacing)
 
 
 @dataclass(frozen=True)
@@ -106,7 +115,12 @@ class Migration:
     rename: Callable[[str], str] = str
 
 
-MIGRATIONS: tuple[Migration, ...] = ()
+def _with_axes(raw: dict[str, Any]) -> dict[str, Any]:
+    """Format 1 knew frames alone."""
+    return {**raw, "axes": ["y", "x"]}
+
+
+MIGRATIONS: tuple[Migration, ...] = (Migration("items have axes", 1, _with_axes),)
 """One for each older format, in order."""
 
 
@@ -117,10 +131,13 @@ def read_meta(data: bytes, where: str) -> Meta:
         CheckpointError: `header` or `version`.
     """
     raw = weights.read_json(data, where)
-    stated = weights.check_format(raw.get("format"), where)
+    stated = weights.check_format(raw.get("format"), where, FORMAT)
     for migration in _due(stated, where):
         raw = _migrated(migration, raw, where)
-    return Meta(**_checked(raw, _META, where) | {"format": stated, "tokenizer": _link(raw["tokenizer"], where)})
+    fields = _checked(raw, _META, where)
+    if len(fields["axes"]) != len(fields["item"]):
+        raise CheckpointError("header", where, "'axes' and 'item' differ in length", f"{raw['axes']}, {raw['item']}")
+    return Meta(**fields | {"format": stated, "tokenizer": _link(raw["tokenizer"], where)})
 
 
 def write_meta(meta: Meta, *, tokenizer: Link | None, dtype: str, sha256: str) -> bytes:
@@ -129,7 +146,7 @@ def write_meta(meta: Meta, *, tokenizer: Link | None, dtype: str, sha256: str) -
     Raises:
         CheckpointError: `header` where `training` or an option is no JSON, NaN among them.
     """
-    whole = dataclasses.replace(meta, tokenizer=tokenizer, dtype=dtype, sha256=sha256, format=weights.FORMAT)
+    whole = dataclasses.replace(meta, tokenizer=tokenizer, dtype=dtype, sha256=sha256, format=FORMAT)
     try:
         return json.dumps(dataclasses.asdict(whole), indent=1, allow_nan=False).encode() + b"\n"
     except (TypeError, ValueError) as error:
@@ -147,10 +164,10 @@ def rename(layout: weights.Layout, meta: Meta, where: str) -> weights.Layout:
 def _due(stated: int, where: str) -> list[Migration]:
     """Return the migrations from a format to this version's, in order."""
     known = {migration.format: migration for migration in MIGRATIONS}
-    missing = [number for number in range(stated, weights.FORMAT) if number not in known]
+    missing = [number for number in range(stated, FORMAT) if number not in known]
     if missing:
         raise CheckpointError("version", where, f"format {stated} is too old", f"no migration from {missing[0]}")
-    return [known[number] for number in range(stated, weights.FORMAT)]
+    return [known[number] for number in range(stated, FORMAT)]
 
 
 def _migrated(migration: Migration, raw: dict[str, Any], where: str) -> dict[str, Any]:
@@ -195,6 +212,7 @@ _META: Checks = _OWNER | {
     "kind": lambda value: value in ("model", "tokenizer"),
     "protocol": _natural,
     "options": _is(dict),
+    "axes": lambda value: isinstance(value, list) and "".join(map(str, value)) in AXES,
     "item": lambda value: isinstance(value, list) and 0 < len(value) <= 4 and all(map(_natural, value)),
     "spacing": lambda value: type(value) in (int, float) and 0 < value < 1000,
     "tokenizer": _is(dict, type(None)),

@@ -2,11 +2,17 @@
 
 A model is a distribution p(x) over scan items that can be drawn from given any part of x. A task is a `known` tensor:
 all False generates, some True inpaints. Two invariants are kept for every model: hidden values never reach it
-(`cmrgz.drawing`, the only caller of `Model.sample`), and known voxels never change (`cmrgz.tasks`).
+(`cmrgz.calls`, the only caller of `Model.sample`), and known voxels never change (`cmrgz.tasks`).
 
-An *item* is what one model call sees, for the reference models a frame of 128 x 128 pixels. Tensors are
-`(b, 1, *item)`; values are in [-1, 1] (0 to 99.5th percentile of the scan). A *condition* is what is known of an item
-beside its pixels: one float tensor of shape (b,) per name, NaN where it is unknown.
+An *item* is what one model call sees: a frame `yx`, a clip `tyx`, a stack `zyx` or a block `tzyx`, as the model's
+`extent` declares. Tensors are `(b, 1, *item)`; values are in [-1, 1] (0 to 99.5th percentile of the scan). Phases and
+slices may be fewer than declared, rows and columns not.
+
+A *condition* is what is known of an item beside its pixels: one float tensor per name, NaN where it is unknown; of
+shape (b,), or, where the item has phases or slices, (b, t, z) for what differs from frame to frame. Items with phases
+or slices are always told `time` (share of the cycle since the item's first frame, periodic) and `height` (mm from its
+first slice), both (b, t, z), and may be told `fill` (b, 1, *item): the smoothest continuation of what is known of the
+whole scan, see `cmrgz.hints`.
 """
 
 from abc import ABC, abstractmethod
@@ -17,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from cmrgz.errors import UsageError
+from cmrgz.plugin import Extent
 from cmrgz.rng import Streams
 
 Condition = Mapping[str, Tensor]
@@ -93,9 +100,20 @@ class CodeTokenizer(Tokenizer):
 class Model(Trainable):
     """A distribution p(x) that can be drawn from given part of x.
 
-    A concrete `sample` declares its sampling options as further keywords with defaults; the signature is the schema
-    that `--set name=value` is checked against. No `**kwargs`.
+    `extent` is what one call sees; a checkpoint sets it to what was trained. A concrete `sample` declares its sampling
+    options as further keywords with defaults; the signature is the schema that `--set name=value` is checked against.
+    No `**kwargs`.
     """
+
+    extent: Extent = Extent()
+
+    @property
+    def patch(self) -> int:
+        """Edge in pixels of what is known or hidden as a whole, that of the tokenizer's patches.
+
+        Tiles start on multiples of it. A model without a tokenizer may say another; masks are made of squares of 8.
+        """
+        return int(getattr(getattr(self, "tokenizer", None), "patch", 8))
 
     @classmethod
     def check_options(cls, build: Mapping[str, Any], given: Mapping[str, Any]) -> None:

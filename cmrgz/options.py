@@ -42,6 +42,10 @@ class Range(NamedTuple):
         return f"at most {self.high}" if self.low is None else f"{self.low} .. {self.high}"
 
 
+Axes = Annotated[Literal["yx", "tyx", "zyx", "tzyx"], "axes of a scan that are seen together"]
+"""An option of builders whose models can see phases (t) and slices (z); training sets it to those of its items."""
+
+
 @dataclass(frozen=True)
 class Option:
     """One option of a builder or a sampler.

@@ -14,6 +14,45 @@ from typing import Any, Generic, TypeVar
 from cmrgz.errors import PluginError
 
 PROTOCOL = 1
+AXES = ("yx", "tyx", "zyx", "tzyx")
+"""Axes of a scan that a model can see together, slowest first: phases, slices, rows, columns."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What one call of a model sees of a scan.
+
+    Attributes:
+        axes: The axes that it sees together, the others are looped over; one of `AXES`, letter by letter.
+        item: Its length along each of them. Rows and columns are always so many; phases and slices at most, a scan
+            with fewer gives shorter items.
+        spacing: In-plane pixel size in mm.
+    """
+
+    axes: tuple[str, ...] = ("y", "x")
+    item: tuple[int, ...] = (128, 128)
+    spacing: float = 1.4
+
+    def __post_init__(self) -> None:
+        fits = len(self.axes) == len(self.item) and min(self.item, default=0) > 0
+        if "".join(self.axes) not in AXES or not fits:
+            what = f"axes {','.join(self.axes)} and item {','.join(map(str, self.item))} do not fit together"
+            raise PluginError("plugin-protocol", "axes", what, f"axes are one of {', '.join(AXES)}")
+
+    @property
+    def plane(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.item[-2], self.item[-1]
+
+    @property
+    def phases(self) -> int:
+        """Phases at most; 1 where the model does not see time."""
+        return self.item[self.axes.index("t")] if "t" in self.axes else 1
+
+    @property
+    def slices(self) -> int:
+        """Slices at most; 1 where the model does not see through the plane."""
+        return self.item[self.axes.index("z")] if "z" in self.axes else 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +90,9 @@ class ModelSpec:
             tokenizer); its keywords are the architecture.
         cite: The source, as `Author et al. year, arXiv id`.
         tokenizer: Registered name of the tokenizer that it is built on, or None.
-        item: Shape of the items that the reference weights were trained on.
-        spacing: In-plane pixel size in mm that they were trained on.
+        axes: Axes of a scan that it sees together, slowest first, for example ("t", "z", "y", "x").
+        item: Shape of the items that it is trained on, a number for each axis; see `Extent`.
+        spacing: In-plane pixel size in mm that it is trained on.
         conditions: Names of the conditions that it takes.
         protocol: Version of the protocol that it was written for.
         checkpoint: Folder of bundled reference weights as `package:folder`, or None.
@@ -65,12 +105,22 @@ class ModelSpec:
     build: str
     cite: str = ""
     tokenizer: str | None = None
+    axes: tuple[str, ...] = ("y", "x")
     item: tuple[int, ...] = (128, 128)
     spacing: float = 1.4
     conditions: tuple[str, ...] = ()
     protocol: int = PROTOCOL
     checkpoint: str | None = None
     tiny: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def extent(self) -> Extent:
+        """What one call sees.
+
+        Raises:
+            PluginError: `plugin-protocol`: axes that there are not, or an item of other axes.
+        """
+        return Extent(self.axes, self.item, self.spacing)
 
 
 S = TypeVar("S", ModelSpec, TokenizerSpec)

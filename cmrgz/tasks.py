@@ -6,15 +6,16 @@ from a scan. Known voxels never change: they are pasted back into the result.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cmrgz.blocks import blocks_in_turn, whole_fill
+from cmrgz.calls import CallCounter, Caller, Items, Report, Setting
 from cmrgz.data.intensity import Scale
 from cmrgz.data.scan import Scan
-from cmrgz.drawing import CallCounter, Caller, Items, Report, Setting
 from cmrgz.errors import DataError
-from cmrgz.items import Bools, Floats, Plan, Tile
+from cmrgz.grid import Block, Bools, Floats, Grid
 from cmrgz.model import Model
 from cmrgz.rng import Key
 
@@ -62,7 +63,7 @@ def inpaint(model: Model, scan: Scan, known: Bools, setting: Setting, report: Re
     """Draw the hidden part of a scan given the known part.
 
     Args:
-        model: On the device to compute on.
+        model: On the device to compute on; its extent says what a call sees.
         scan: The scan; voxels outside of `known` are not used, be they NaN.
         known: (t, z, y, x) bool, True = given. All False generates; all True calls no model.
         setting: How to draw.
@@ -78,11 +79,11 @@ def inpaint(model: Model, scan: Scan, known: Bools, setting: Setting, report: Re
         raise DataError("shape-mismatch", "known", "must be bool of the scan's shape", f"{known.shape}, {scan.shape}")
     voxels = np.where(known, scan.voxels, np.float32(0))
     scale = Scale.fit(voxels, known)
-    plan = Plan.of(scan, voxels, known, setting.item, setting.spacing)
-    caller = Caller(model, setting)
+    grid = Grid.of(scan, voxels, known, model.extent, model.patch)
+    caller = Caller(model, setting, prod(grid.lengths))
     with CallCounter(model) as calls:
-        x, items = _fill(caller, plan, *plan.to_model(scale.to_unit(voxels), known), report)
-    samples = np.stack([scale.from_unit(plan.to_scan(part)) for part in x])
+        x, items = _fill(caller, grid, *grid.to_model(scale.to_unit(voxels), known), report)
+    samples = np.stack([scale.from_unit(grid.to_scan(part)) for part in x])
     return Drawn(np.where(known, voxels, samples), items, calls.count, scale, caller.size)
 
 
@@ -95,70 +96,49 @@ def generate(
         An empty scan that carries the geometry, and what was drawn for it.
     """
     t, z, y, x = shape
-    scan = Scan.blank((t, z, y, x), (SLICE_STEP, setting.spacing, setting.spacing), frame_time)
+    spacing = model.extent.spacing
+    scan = Scan.blank((t, z, y, x), (SLICE_STEP, spacing, spacing), frame_time)
     return scan, inpaint(model, scan, np.zeros(scan.shape, dtype=bool), setting, report)
 
 
-Item = tuple[int, int]
-"""(sample, frame)."""
-
-
 def _fill(
-    caller: Caller, plan: Plan, x: Floats, known: Bools, wanted: Bools, report: Report | None
+    caller: Caller, grid: Grid, x: Floats, known: Bools, wanted: Bools, report: Report | None
 ) -> tuple[Floats, int]:
-    """Draw the wanted pixels of frames (n, h', w'), tile after tile, each given what earlier ones drew.
+    """Draw the wanted pixels of frames (t, z, h', w'), block after block, each given what earlier ones drew.
 
     Returns:
-        The frames of every sample (k, n, h', w'), and the number of items drawn.
+        The frames of every sample (k, t, z, h', w'), and the number of items drawn.
     """
     samples = caller.setting.samples
     result, known = np.repeat(x[None], samples, axis=0), known.copy()
-    jobs = list(_jobs(plan, known, wanted))
-    total, done = samples * sum(len(frames) for _, frames in jobs), 0
+    rounds = list(blocks_in_turn(grid, known, wanted))
+    smooth = whole_fill(caller.model, grid, x, known) if rounds and len(grid.extent.axes) > 2 else None
+    total, done = samples * sum(map(len, rounds)), 0
     if report is not None and total:
         report(0, total)
-    for tile, frames in jobs:
-        rows, columns = plan.area(tile)
-        items = [(k, int(frame)) for k in range(samples) for frame in frames]
+    for blocks in rounds:
+        items = [(k, block) for k in range(samples) for block in blocks]
         while items:
             part, items = items[: caller.batch], items[caller.batch :]
-            given = np.stack([result[k, frame, rows, columns] for k, frame in part])
-            seen = np.stack([known[frame, rows, columns] for _, frame in part])
-            drawn = caller.draw(_items(plan, caller.setting, tile, part, given, seen))
-            for (k, frame), values in zip(part, np.where(seen, given, drawn), strict=True):
-                result[k, frame, rows, columns] = values
+            given = np.stack([grid.cut(result[k], block) for k, block in part])
+            seen = np.stack([grid.cut(known, block) for _, block in part])
+            drawn = caller.draw(_items(grid, caller.setting, part, given, seen, smooth))
+            for (k, block), values in zip(part, np.where(seen, given, drawn), strict=True):
+                grid.put(result[k], block, values)
             done += len(part)
             if report is not None:
                 report(done, total)
-        known[frames, rows, columns] = True
+        for block in blocks:
+            grid.put(known, block, np.ones(grid.item, dtype=bool))
     return result, total
 
 
-def _items(plan: Plan, setting: Setting, tile: Tile, part: Sequence[Item], given: Floats, seen: Bools) -> Items:
-    """Return the items of a tile with their streams and conditions."""
-    keys: list[Key] = [(setting.first + k, *plan.place(frame), *tile) for k, frame in part]
-    condition = plan.condition([frame for _, frame in part], tile, setting.condition or {})
+def _items(
+    grid: Grid, setting: Setting, part: Sequence[tuple[int, Block]], given: Floats, seen: Bools, smooth: Floats | None
+) -> Items:
+    """Return blocks of samples with their streams and conditions."""
+    keys: list[Key] = [(setting.first + k, *block) for k, block in part]
+    condition = grid.condition([block for _, block in part], setting.condition or {})
+    if smooth is not None:
+        condition["fill"] = np.stack([grid.cut(smooth, block)[None] for _, block in part])
     return Items(given, seen, keys, condition)
-
-
-def _jobs(plan: Plan, known: Bools, wanted: Bools) -> Iterator[tuple[Tile, NDArray[np.int64]]]:
-    """Yield the frames that each tile has to draw: those with a wanted pixel that no earlier tile draws.
-
-    A frame takes its tiles where most is known first, so that a large hole is filled from its edge, in evidence, and
-    not from its middle, in the void.
-    """
-    known, wanted = known.copy(), wanted.copy()
-    while (rest := np.flatnonzero(wanted.any(axis=(1, 2)))).size:
-        choice = np.array([_next_tile(plan, known[frame], wanted[frame]) for frame in rest])
-        for number in np.unique(choice):
-            tile, frames = plan.window.tiles[number], rest[choice == number]
-            rows, columns = plan.area(tile)
-            known[frames, rows, columns], wanted[frames, rows, columns] = True, False
-            yield tile, frames
-
-
-def _next_tile(plan: Plan, known: Bools, wanted: Bools) -> int:
-    """Return the number of the tile with a wanted pixel that knows most, in quarters; of equal ones the first."""
-    areas = [plan.area(tile) for tile in plan.window.tiles]
-    shares = [int(4 * known[area].mean()) if wanted[area].any() else -1 for area in areas]
-    return int(np.argmax(shares))

@@ -23,6 +23,7 @@ from torch import Tensor
 from cmrgz.errors import CheckpointError
 
 FORMAT = 1
+"""Of the file of tensors; `meta.json` counts its own."""
 MAX_HEADER = 4 << 20
 """Bytes of header: some 30,000 tensors."""
 
@@ -197,8 +198,8 @@ def read_json(data: bytes, where: str) -> dict[str, Any]:
     return value
 
 
-def check_format(stated: object, where: str) -> int:
-    """Return a format number that this version reads.
+def check_format(stated: object, where: str, newest: int = FORMAT) -> int:
+    """Return a format number that this version reads, up to the newest.
 
     Raises:
         CheckpointError: `version`.
@@ -206,10 +207,9 @@ def check_format(stated: object, where: str) -> int:
     number = int(stated) if isinstance(stated, str) and re.fullmatch("[0-9]{1,9}", stated) else stated
     if type(number) is not int or number < 1:
         raise CheckpointError("version", where, f"format '{stated}' cannot be read")
-    if number > FORMAT:
-        raise CheckpointError(
-            "version", where, f"has format {number}, this version reads up to {FORMAT}", hint="update cmrgz"
-        )
+    if number > newest:
+        what = f"has format {number}, this version reads up to {newest}"
+        raise CheckpointError("version", where, what, hint="update cmrgz")
     return number
 
 

@@ -34,6 +34,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from torch.nn.functional import interpolate
 
     from cmrgz import checkpoint
+    from cmrgz.plugin import Extent
     from cmrgz.rng import Streams
 
     options = {"vocab": 32, "levels": 2, "width": 16, "fine_width": 8, "blocks": 1, "lloyd": 3}
@@ -48,8 +49,8 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model.fit(items, rng=Streams(0, [("fit",)]))
         for parameter in model.network.head.parameters():  # as built it says the same of every code
             parameter.data += 0.3 * torch.randn_like(parameter)
-    meta = checkpoint.describe(registry.get_tokenizer("vq"), options, item=(64, 64), spacing=1.4)
-    facts = checkpoint.describe(registry.get_model("ar-vq"), architecture | {"free": 4}, item=(64, 64), spacing=1.4)
+    meta = checkpoint.describe(registry.get_tokenizer("vq"), options, extent=Extent(item=(64, 64)))
+    facts = checkpoint.describe(registry.get_model("ar-vq"), architecture | {"free": 4}, extent=Extent(item=(64, 64)))
     folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
     checkpoint.save(folder, model, facts, tokenizer=(tokenizer, meta))
     return folder

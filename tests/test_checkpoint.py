@@ -16,6 +16,7 @@ from cmrgz import checkpoint, meta, registry, weights
 from cmrgz.errors import CheckpointError, PluginError, UsageError
 from cmrgz.meta import Meta, Migration
 from cmrgz.model import Model, Tokenizer
+from cmrgz.plugin import Extent
 
 Install = Callable[..., list[EntryPoint]]
 
@@ -87,7 +88,7 @@ def plugins(install: Install, tmp_path: Path) -> Callable[..., None]:
 
 def trained_tokenizer(size: int = 4) -> tuple[Tokenizer, Meta]:
     spec = registry.get_tokenizer("toy")
-    described = checkpoint.describe(spec, {"size": size}, item=(8, 8), spacing=1.4, training={"seed": 1})
+    described = checkpoint.describe(spec, {"size": size}, extent=Extent(item=(8, 8)), training={"seed": 1})
     return registry.build_tokenizer(spec, {"size": size}), described
 
 
@@ -95,7 +96,7 @@ def saved(path: Path, tokenizer: tuple[Tokenizer, Meta] | None = None, width: in
     spec = registry.get_model("ar-toy")
     tokenizer = tokenizer or trained_tokenizer()
     model = registry.build_model(spec, tokenizer[0], {"width": width})
-    described = checkpoint.describe(spec, {"width": width}, item=(8, 8), spacing=1.4, training={"seed": 7})
+    described = checkpoint.describe(spec, {"width": width}, extent=Extent(item=(8, 8)), training={"seed": 7})
     checkpoint.save(path, model, described, tokenizer=tokenizer, **rest)
     return model
 
@@ -103,7 +104,7 @@ def saved(path: Path, tokenizer: tuple[Tokenizer, Meta] | None = None, width: in
 def plain(path: Path, **rest: Any) -> Model:
     spec = registry.get_model("ar-plain")
     model = registry.build_model(spec, None, {})
-    checkpoint.save(path, model, checkpoint.describe(spec, {}, item=(8, 8), spacing=1.4), **rest)
+    checkpoint.save(path, model, checkpoint.describe(spec, {}, extent=Extent(item=(8, 8))), **rest)
     return model
 
 
@@ -200,7 +201,7 @@ def test_not_finite_is_never_written(plugins: Callable[..., None], tmp_path: Pat
     plugins()
     spec = registry.get_model("ar-plain")
     model = registry.build_model(spec, None, {})
-    described = checkpoint.describe(spec, {}, item=(8, 8), spacing=1.4, training={"loss": float("nan")})
+    described = checkpoint.describe(spec, {}, extent=Extent(item=(8, 8)), training={"loss": float("nan")})
     with pytest.raises(CheckpointError, match="JSON"):
         checkpoint.save(tmp_path / "run", model, described)
     with torch.no_grad():
@@ -325,9 +326,9 @@ def test_migrations_are_applied_in_order(
     renamed = {name.replace("net.", "body."): tensor for name, tensor in model.state_dict().items()}
     reweigh(tmp_path / "run", weights.dump(renamed))
     old = json.loads((tmp_path / "run/meta.json").read_text())
-    old["pixel_size"] = old.pop("spacing")
+    old["pixel_size"], old["format"] = old.pop("spacing"), 1
     (tmp_path / "run/meta.json").write_text(json.dumps(old))
-    monkeypatch.setattr(weights, "FORMAT", 3)
+    monkeypatch.setattr(meta, "FORMAT", 3)
     refused(tmp_path / "run", "version")
     steps = (
         Migration("spacing has its word", 1, meta=lambda raw: {**raw, "spacing": raw["pixel_size"]}),

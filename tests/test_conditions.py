@@ -51,3 +51,20 @@ def test_unknown_values_give_finite_gradients(embedding: ConditionEmbedding) -> 
     module = ConditionEmbedding(("phase",), 4)
     module({"phase": torch.tensor([torch.nan, 0.2])}, 2).sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
+
+
+def test_frames_have_values_of_their_own_or_that_of_their_item(embedding: ConditionEmbedding) -> None:
+    own = torch.tensor([[[0.1, 0.2, 0.3], [0.4, 0.5, torch.nan]]])
+    told = embedding({"phase": own, "slice": torch.tensor([0.7])}, 1, (2, 3))
+    assert told.shape == (1, 2, 3, 16)
+    for t in range(2):
+        for z in range(3):
+            alone = embedding({"phase": own[:, t, z], "slice": torch.tensor([0.7])}, 1)
+            torch.testing.assert_close(told[:, t, z], alone)
+    torch.testing.assert_close(embedding(None, 1, (2, 3)), embedding(None, 1)[:, None, None].expand(1, 2, 3, 16))
+
+
+def test_a_value_of_other_frames_is_refused(embedding: ConditionEmbedding) -> None:
+    for frames in ((), (3, 2)):
+        with pytest.raises(ValueError, match="phase"):
+            embedding({"phase": torch.zeros(1, 2, 3)}, 1, frames)

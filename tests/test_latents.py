@@ -3,7 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmrgz.latents import known_positions, patches, position_pixels, smooth_fill, training_known, unpatch
+from cmrgz.holes import training_known
+from cmrgz.latents import known_positions, patches, position_pixels, smooth_fill, unpatch
 from cmrgz.rng import Streams
 
 sizes = st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5), st.sampled_from([1, 2, 4, 8]))

@@ -18,6 +18,9 @@ TINY = {
     "ar-vq": "steps=2 batch_size=2 fit_items=4 width=16 heads=2 inner=16 content_layers=1 target_layers=1 free=2 "
     "validation_items=2",
     "ldm-unet": "steps=2 batch_size=2 fit_items=4 validation_items=2",
+    "ldm-dit": "steps=2 batch_size=2 fit_items=4 validation_items=2 size=tiny",
+    "ar-maskgit": "steps=2 batch_size=2 fit_items=4 validation_items=2 width=16 heads=2 inner=16 layers=1 local=8 "
+    "free=2",
 }
 
 

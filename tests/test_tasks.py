@@ -21,9 +21,10 @@ from cmrgz.data.orientation import Orientation
 from cmrgz.data.scan import Scan, Shape
 from cmrgz.errors import CmrgzWarning, DataError, PluginError, ResourceError
 from cmrgz.model import Model
+from cmrgz.plugin import Extent
 from cmrgz.tasks import Setting, generate, inpaint
 
-SETTING = Setting(seed=3, item=(64, 64))
+SETTING = Setting(seed=3)
 MASKS = (
     "patch:0.7", "box:0.5", "outpaint:0.4", "half", "irregular:0.3", "heart:0.4", "anti-heart:0.5", "frames:0.5",
     "slices:0.5", "slices:every=2", "kt", "lesion", "0.3", "1",
@@ -273,6 +274,8 @@ def test_mean_and_std_at_known_voxels(model: Model) -> None:
 # ---------------------------------------------------------------------- plugins that break their word
 class Toy(Model):
     """A model whose `sample` is any function."""
+
+    extent = Extent(item=(64, 64))
 
     def __init__(self, answer: Callable[[Tensor], Any]) -> None:
         super().__init__()

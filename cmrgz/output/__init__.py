@@ -3,6 +3,7 @@
     scans.py      which scans are meant
     hiding.py     what to hide of each
     chosen.py     a model that was chosen and checked, but not loaded
+    context.py    which axes of a scan a model leaves out
     files.py      the names of the outputs, checked before any work, and written all or none
     sidecar.py    what each output says of itself
     hashes.py     sha256 of files and arrays

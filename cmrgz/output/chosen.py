@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cmrgz import checkpoint, options, registry
-from cmrgz.drawing import Setting
-from cmrgz.errors import CheckpointError, UsageError
+from cmrgz.calls import Setting
+from cmrgz.errors import UsageError
 from cmrgz.meta import Meta
 from cmrgz.model import Model
 from cmrgz.options import Option, Range
@@ -63,8 +63,6 @@ class Chosen:
             PluginError: The plugin is broken.
         """
         meta = checkpoint.peek_model(target)
-        if len(meta.item) != 2:
-            raise CheckpointError("dims", target, f"items have {len(meta.item)} axes", hint="use a model of frames")
         spec = registry.get_model(meta.qualified)
         schema = registry.sample_schema(spec)
         given = options.parse(assignments, schema, "option --set")
@@ -95,14 +93,11 @@ class Chosen:
 
     def setting(self, seed: int, samples: int, first: int = 0) -> Setting:
         """Return how to draw `samples` samples, from number `first` on."""
-        height, width = self.meta.item
         return Setting(
             seed=seed,
             samples=samples,
             options=self.options,
             condition=self.condition,
-            item=(height, width),
-            spacing=self.meta.spacing,
             batch_size=self.batch_size,
             first=first,
         )

@@ -12,6 +12,7 @@ from cmrgz.data.scan import Scan
 from cmrgz.model import Model
 from cmrgz.output import sidecar
 from cmrgz.output.chosen import Chosen
+from cmrgz.output.context import tell_of_context
 from cmrgz.output.files import Names, Together, check
 from cmrgz.output.hashes import sha256_of_file
 from cmrgz.tasks import Drawn, Report, generate
@@ -29,7 +30,7 @@ class Order:
         chosen: The model.
         number: How many scans.
         slices: Slices of each.
-        phases: Frames of each; they are drawn independently of one another.
+        phases: Frames of each; a model of frames draws them independently of one another.
         seed: Scan n is sample n of this seed, however many there are.
         preview: Write a contact sheet.
         overwrite: Replace outputs that are there.
@@ -68,6 +69,7 @@ def generate_scans(
     names = [Names(output / f"generated-{n + 1:04d}.nii.gz") for n in range(order.number)]
     sheets = [output / SHEET] if order.preview else []
     check([path for name in names for path in name.every] + sheets, [], order.overwrite)
+    tell_of_context(order.chosen.meta, (order.phases, order.slices, 1, 1))
     model = order.chosen.open()
     shown: list[Any] = []
     for first, scan, drawn, seconds in _groups(order, model, report):
@@ -87,16 +89,16 @@ def generate_scans(
 
 def _groups(order: Order, model: Model, report: Report | None) -> Iterator[tuple[int, Scan, Drawn, float]]:
     """Yield scans that were drawn together: the number of the first, their grid, themselves and the seconds."""
-    height, width = order.chosen.meta.item
+    height, width = order.chosen.meta.extent.plane
     shape = (order.phases, order.slices, height, width)
-    frames = order.phases * order.slices
-    size = max(1, GROUP // frames)
+    size = max(1, GROUP // (order.phases * order.slices))
     for first in range(0, order.number, size):
         start, count = time.monotonic(), min(size, order.number - first)
 
-        def shifted(done: int, total: int, before: int = first * frames) -> None:
+        def shifted(done: int, total: int, before: int = first, count: int = count) -> None:
             if report is not None:
-                report(before + done, order.number * frames)
+                items = total // count
+                report(before * items + done, order.number * items)
 
         scan, drawn = generate(model, shape, order.chosen.setting(order.seed, count, first), report=shifted)
         yield first, scan, drawn, time.monotonic() - start

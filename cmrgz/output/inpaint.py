@@ -18,6 +18,7 @@ from cmrgz.errors import CmrgzError, DataError, ResourceError, UsageError, forma
 from cmrgz.model import Model
 from cmrgz.output import sidecar
 from cmrgz.output.chosen import Chosen
+from cmrgz.output.context import tell_of_context
 from cmrgz.output.files import NIFTI, Names, Together, check, strip
 from cmrgz.output.hashes import sha256_of_file
 from cmrgz.output.hiding import Hiding, hidden_fraction
@@ -180,6 +181,7 @@ class _Task:
         facts = {"mask": mask, "input": {"sha256": sha256_of_file(case.image)}}
         what = f"{100 * mask['hidden_fraction']:.1f} % of the voxels are hidden"
         LOG.info(format_line("info", "hidden", str(case.image), what, mask["polarity"]))
+        tell_of_context(request.chosen.meta, scan.shape)
         return cls(request, names, scan, known, facts, start)
 
     def run(self, model: Model, report: Report | None) -> Done:

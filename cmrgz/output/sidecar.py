@@ -63,6 +63,7 @@ def _model(chosen: Chosen) -> dict[str, Any]:
         "protocol": meta.protocol,
         "weights_sha256": meta.sha256,
         "tokenizer": tokenizer and {"name": tokenizer.name, "sha256": tokenizer.sha256},
+        "axes": list(meta.axes),
         "item": list(meta.item),
         "spacing": meta.spacing,
     }

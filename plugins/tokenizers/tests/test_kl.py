@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from cmrgz import checkpoint, registry
 from cmrgz.errors import UsageError
 from cmrgz.latents import known_positions
+from cmrgz.plugin import Extent
 from cmrgz.rng import Streams
 
 Holes = Callable[[torch.Size, torch.Generator], Tensor]
@@ -131,7 +132,7 @@ def test_a_checkpoint_keeps_the_statistics(items: Tensor, tmp_path: Path) -> Non
     tokenizer = built(items, shaken=True)
     tokenizer.mean += 0.3
     tokenizer.std *= 1.7
-    meta = checkpoint.describe(registry.get_tokenizer("kl"), {"channels": 6, **SMALL}, item=(64, 64), spacing=1.4)
+    meta = checkpoint.describe(registry.get_tokenizer("kl"), {"channels": 6, **SMALL}, extent=Extent(item=(64, 64)))
     checkpoint.save(tmp_path / "saved", tokenizer, meta)
     loaded, _ = checkpoint.open_tokenizer(tmp_path / "saved")
     vectors = tokenizer.encode(items)

@@ -11,6 +11,7 @@ from torch import Tensor
 from cmrgz import checkpoint, registry
 from cmrgz.errors import CmrgzWarning, PluginError, UsageError
 from cmrgz.model import CodeTokenizer
+from cmrgz.plugin import Extent
 from cmrgz.rng import Streams
 from cmrgz.training.run import _warn_below_closed_form
 
@@ -149,7 +150,7 @@ def test_a_checkpoint_decodes_to_the_bit(name: str, built: Built, items: Tensor,
     tokenizer = built(name, shaken=True)
     options = {"width": 16, "fine_width": 8, "blocks": 1}
     options |= {"vocab": 16, "levels": 5} if name == "vq" else {"groups": 3, "hidden": 24}
-    meta = checkpoint.describe(registry.get_tokenizer(name), options, item=(64, 64), spacing=1.4)
+    meta = checkpoint.describe(registry.get_tokenizer(name), options, extent=Extent(item=(64, 64)))
     checkpoint.save(tmp_path / "saved", tokenizer, meta)
     loaded, again = checkpoint.open_tokenizer(tmp_path / "saved")
     assert isinstance(loaded, CodeTokenizer) and again.name == name

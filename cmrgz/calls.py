@@ -20,8 +20,9 @@ Report = Callable[[int, int], None]
 """Called with (done, total) items; may raise to cancel."""
 
 COMPUTE_BATCH = {"cpu": 16, "cuda": 128}
-"""Items per model call by device type. A call always sees this many (short ones are padded), so that an item's bits do
-not depend on how many others there are. Only where memory runs out are there fewer."""
+"""Frames per model call by device type. A call always sees as many items as have so many frames, at least one (short
+calls are padded), so that an item's bits do not depend on how many others there are. Only where memory runs out are
+there fewer."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,6 @@ class Setting:
         samples: Draws from p(x | known).
         options: Keywords of the model's `sample`.
         condition: Values that replace those that a scan has, by name.
-        item: Shape (h, w) of the model's items.
-        spacing: Pixel size in mm that the model was trained on.
         batch_size: Items in flight; None picks what suits the device. Does not change the result.
         first: Number of the first sample: samples 0 .. 4 are those of 0 .. 1 and of 2 .. 4.
     """
@@ -43,8 +42,6 @@ class Setting:
     samples: int = 1
     options: Mapping[str, Any] | None = None
     condition: Mapping[str, float] | None = None
-    item: tuple[int, int] = (128, 128)
-    spacing: float = 1.4
     batch_size: int | None = None
     first: int = 0
 
@@ -54,10 +51,11 @@ class Items:
     """Items that a model is asked for.
 
     Attributes:
-        x: (n, h, w) in [-1, 1]; values outside of `known` are not used.
-        known: (n, h, w) bool, True = given.
+        x: (n, *item) in [-1, 1]; values outside of `known` are not used.
+        known: (n, *item) bool, True = given.
         keys: The random stream of each.
-        condition: What is known of each beside its pixels, one (n,) array a name, NaN where unknown.
+        condition: What is known of each beside its pixels, one array (n, ...) a name, NaN where unknown; see
+            `cmrgz.model`.
     """
 
     x: Floats
@@ -77,14 +75,19 @@ class Items:
 class Caller:
     """Calls the model on batches of one fixed size.
 
+    Args:
+        model: On the device to compute on.
+        setting: How to draw.
+        frames: Frames of an item.
+
     Attributes:
         size: Items per call; halved where the memory does not hold them.
     """
 
-    def __init__(self, model: Model, setting: Setting) -> None:
+    def __init__(self, model: Model, setting: Setting, frames: int = 1) -> None:
         self.model, self.setting = model, setting
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        self.size = COMPUTE_BATCH.get(self.device.type, COMPUTE_BATCH["cpu"])
+        self.size = max(1, COMPUTE_BATCH.get(self.device.type, COMPUTE_BATCH["cpu"]) // frames)
 
     @property
     def batch(self) -> int:
@@ -92,7 +95,7 @@ class Caller:
         return min(self.setting.batch_size or self.size, self.size)
 
     def draw(self, items: Items) -> Floats:
-        """Draw one item each (n, h, w) in [-1, 1], at most `size` of them; fewer a call where the memory asks for it.
+        """Draw one item each (n, *item) in [-1, 1], at most `size` of them; fewer a call where the memory asks for it.
 
         Raises:
             PluginError: `plugin-output` for a result of wrong shape or type, or that is not finite; `plugin-broken`
@@ -108,7 +111,7 @@ class Caller:
         return self.draw_all(items)
 
     def draw_all(self, items: Items) -> Floats:
-        """Draw one item each (n, h, w), however many they are; raises as `draw`."""
+        """Draw one item each (n, *item), however many they are; raises as `draw`."""
         result, start = [np.empty((0, *items.x.shape[1:]), dtype=np.float32)], 0
         while start < len(items):
             part = items.take(np.arange(start, min(start + self.size, len(items))))

@@ -1,0 +1,175 @@
+"""The smoothest continuation of known voxels in all axes of a block: a floor to be judged by, and a start for models.
+
+It minimises `sum_axis w_axis |D_axis u|^2` with u = x where known (Laplace's equation in the hole), by conjugate
+gradients (Hestenes and Stiefel 1952) from a pyramid of means. Neighbours in time are much alike, slices less so, hence
+weights; they follow the distances of frames. Hidden values of x are never used.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+PHASE_STEP, SLICE_STEP = 1 / 20, 10.0
+"""Distances of frames (share of the cycle) and slices (mm) at which weights are stated."""
+WEIGHTS = (10.0, 0.3)
+"""Of phases and of slices, in the plane 1."""
+SWEEPS = 4
+"""Jacobi sweeps on each level of the pyramid."""
+
+
+class Links(NamedTuple):
+    """How strongly neighbouring frames pull each other, in the plane 1.
+
+    Attributes:
+        t: (b,) of phases.
+        z: (b,) of slices.
+        wrap: (b,) of the last phase and the first: as `t` where the phases are a full cycle, else 0.
+    """
+
+    t: Tensor
+    z: Tensor
+    wrap: Tensor
+
+    @classmethod
+    def of(cls, time: Tensor, height: Tensor, weights: tuple[float, float] | Tensor = WEIGHTS) -> "Links":
+        """Return the links of blocks whose frames lie at `time` (b, t, z), in cycles, and `height` (b, t, z), in mm."""
+        step, gap = _step(time[:, :, 0], PHASE_STEP), _step(height[:, 0], SLICE_STEP)
+        t, z = weights[0] * (PHASE_STEP / step) ** 2, weights[1] * (SLICE_STEP / gap) ** 2
+        n = time.shape[1]
+        return cls(t, z, torch.where(((n * step - 1).abs() < 0.5 * step) & (torch.tensor(n > 2)).to(t.device), t, 0.0))
+
+
+def _step(places: Tensor, default: float) -> Tensor:
+    """Return the mean distance (b,) of neighbours among places (b, n)."""
+    if places.shape[1] < 2:
+        return torch.full_like(places[:, 0], default)
+    return (places.diff(dim=1).abs().mean(1)).clamp(min=1e-3 * default)
+
+
+def continuation(x: Tensor, known: Tensor, links: Links, iterations: int = 30) -> Tensor:
+    """Return blocks (b, 1, t, z, H, W) whose hidden voxels continue the known ones; 0 where nothing is known.
+
+    Args:
+        x: Blocks (b, 1, t, z, H, W); hidden voxels are not used.
+        known: (b, 1, t, z, H, W) bool.
+        links: Of their frames.
+        iterations: Of conjugate gradients.
+    """
+    weights = _Weights.of(links, x)
+    u = _pyramid(torch.where(known, x, 0.0)[:, 0], known[:, 0].to(x.dtype), weights)
+    u = torch.where(known[:, 0], x[:, 0], u)
+    u = conjugate_gradients(u, known[:, 0], weights.laplacian, weights.degree(u.shape), iterations)
+    return torch.where(known, x, u[:, None]) * known.flatten(1).any(1)[:, None, None, None, None, None]
+
+
+def conjugate_gradients(
+    u: Tensor, fixed: Tensor, gradient: Callable[[Tensor], Tensor], degree: Tensor, iterations: int
+) -> Tensor:
+    """Return u (b, t, z, h, w) nearer to the least of a quadratic energy, block by block.
+
+    Args:
+        u: A first guess.
+        fixed: Bool, voxels that stay as they are.
+        gradient: Of half the energy; linear.
+        degree: About its diagonal, which preconditions.
+        iterations: Of the method.
+    """
+    free = (~fixed).to(u)
+    r = -free * gradient(u)
+    z = r / degree
+    p, rz = z, _dot(r, z)
+    for _ in range(iterations):
+        q = free * gradient(p)
+        alpha = rz / _dot(p, q).clamp(min=1e-20)
+        u, r = u + alpha * p, r - alpha * q
+        z = r / degree
+        after = _dot(r, z)
+        p, rz = z + after / rz.clamp(min=1e-20) * p, after
+    return u
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Return the inner products (b, 1, 1, 1, 1) of blocks."""
+    return (a * b).flatten(1).sum(1)[:, None, None, None, None]
+
+
+class _Weights(NamedTuple):
+    """Links as (b, 1, 1, 1, 1), and the weight in the plane."""
+
+    t: Tensor
+    z: Tensor
+    wrap: Tensor
+    plane: float = 1.0
+
+    @classmethod
+    def of(cls, links: Links, like: Tensor) -> "_Weights":
+        t, z, wrap = (part.to(like)[:, None, None, None, None] for part in links)
+        return cls(t, z, wrap)
+
+    def laplacian(self, u: Tensor) -> Tensor:
+        """Return the gradient of half the energy at u (b, t, z, h, w)."""
+        out = torch.zeros_like(u)
+        for axis, weight in ((1, self.t), (2, self.z), (3, self.plane), (4, self.plane)):
+            if u.shape[axis] > 1:
+                step = weight * u.diff(dim=axis)
+                out.narrow(axis, 1, u.shape[axis] - 1).add_(step)
+                out.narrow(axis, 0, u.shape[axis] - 1).sub_(step)
+        if u.shape[1] > 2:
+            around = self.wrap[:, 0] * (u[:, 0] - u[:, -1])
+            out[:, 0] += around
+            out[:, -1] -= around
+        return out
+
+    def degree(self, shape: torch.Size) -> Tensor:
+        """Return the sum (b, t, z, h, w) of the weights at each voxel."""
+        total = self.t.new_zeros(shape)
+        for axis, weight in ((1, self.t), (2, self.z), (3, self.plane), (4, self.plane)):
+            n = shape[axis]
+            if n > 1:
+                total.narrow(axis, 1, n - 1).add_(weight)
+                total.narrow(axis, 0, n - 1).add_(weight)
+        if shape[1] > 2:
+            total[:, 0] += self.wrap[:, 0]
+            total[:, -1] += self.wrap[:, 0]
+        return total.clamp(min=1e-12)
+
+
+def _pyramid(value: Tensor, weight: Tensor, links: _Weights) -> Tensor:
+    """Return a first guess (b, t, z, h, w): means of what is known, coarse to fine, smoothed over all axes."""
+    levels = [(value, weight)]
+    while max(levels[-1][0].shape[-2:]) > 1:
+        value, weight = (_halved(part) for part in levels[-1])
+        sure = (4 * weight).clamp(max=1) / weight.clamp(min=1e-6)  # one known pixel of four is enough
+        levels.append((value * sure, weight * sure))
+    value, weight = levels[-1]
+    guess = value / weight.clamp(min=1e-6)
+    guess = torch.where(weight > 0, guess, _mean(value, weight))
+    for level in reversed(range(len(levels))):
+        value, weight = levels[level]
+        if level < len(levels) - 1:
+            guess = F.interpolate(guess.flatten(0, 2)[:, None], size=value.shape[-2:], mode="bilinear")
+            guess = guess[:, 0].unflatten(0, value.shape[:3])
+        guess = _smoothed(guess, value, weight, links._replace(plane=0.25**level))
+    return guess
+
+
+def _mean(value: Tensor, weight: Tensor) -> Tensor:
+    """Return the mean of what is known of each block."""
+    return (value.flatten(1).sum(1) / weight.flatten(1).sum(1).clamp(min=1e-6))[:, None, None, None, None]
+
+
+def _halved(x: Tensor) -> Tensor:
+    """Return (b, t, z, h / 2, w / 2), means of squares."""
+    small = F.avg_pool2d(x.flatten(0, 2)[:, None], 2, ceil_mode=True, count_include_pad=False)
+    return small[:, 0].unflatten(0, x.shape[:3])
+
+
+def _smoothed(guess: Tensor, value: Tensor, weight: Tensor, links: _Weights) -> Tensor:
+    """Return a guess after Jacobi sweeps in the hole."""
+    degree = links.degree(guess.shape)
+    for _ in range(SWEEPS):
+        guess = value + (1 - weight) * (guess - 0.8 * links.laplacian(guess) / degree)
+    return guess

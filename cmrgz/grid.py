@@ -1,0 +1,233 @@
+"""The grid: a scan <-> the items of a model. Padded, turned to the reader's view, windowed, and cut into blocks.
+
+A block is what one model call sees: a tile of the plane, of so many phases and slices as the model sees together (one
+of each for a model of frames). Blocks overlap where the model sees several; the phases of a full cycle are a ring,
+around which blocks wrap. No hidden value is used: the scan comes with its hidden voxels replaced.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmrgz.data.orientation import Orientation
+from cmrgz.data.scan import Scan
+from cmrgz.data.window import Window, heart_centre
+from cmrgz.plugin import Extent
+
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+
+RING = 4
+"""Phases from which on a cine can be a full cycle."""
+LEAP, LAGS = 1.5, (1, 2, 3)
+"""Times that the step from the last phase to the first may exceed the usual one in a full cycle, and the distances in
+phases at which steps are looked at, the first at which there are any."""
+USUAL_STEP = 1 / 20
+"""Share of the cycle between phases that are no full cycle."""
+
+
+class Block(NamedTuple):
+    """The first phase, slice, row and column of a block."""
+
+    t: int
+    z: int
+    row: int
+    column: int
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How a scan becomes items; made by `Grid.of`.
+
+    Attributes:
+        shape: (t, z, y, x) of the scan.
+        padded: (y, x) of its planes, padded at their far ends.
+        orientation: How the padded planes are turned.
+        window: From the turned planes to the model's.
+        extent: What a call of the model sees.
+        phases: (t,) part of the cardiac cycle.
+        slices: (z,) place between base and apex.
+        step: Distance of slices, mm.
+        ring: The phases are a full cycle.
+    """
+
+    shape: tuple[int, int, int, int]
+    padded: tuple[int, int]
+    orientation: Orientation
+    window: Window
+    extent: Extent
+    phases: NDArray[Any]
+    slices: NDArray[Any]
+    step: float
+    ring: bool
+
+    @classmethod
+    def of(cls, scan: Scan, voxels: Floats, known: Bools, extent: Extent, patch: int) -> "Grid":
+        """Plan a scan for a model.
+
+        Args:
+            scan: Where its voxels lie.
+            voxels: (t, z, y, x) its values; hidden ones are not used.
+            known: Bool (t, z, y, x), True = given.
+            extent: What a call of the model sees.
+            patch: Edge of its patches in pixels: planes are padded to whole ones, and tiles start on them.
+        """
+        h, w = scan.shape[2:]
+        padded = (-(-h // patch) * patch, -(-w // patch) * patch)
+        turn = Orientation.of_geometry(scan.geometry)
+        # Found in the turned planes, so that it is the same, to the bit, however the planes are stored.
+        row, column = heart_centre(np.ascontiguousarray(turn.apply(voxels)), np.ascontiguousarray(turn.apply(known)))
+        inside = turn.apply(np.pad(np.ones((h, w), dtype=bool), ((0, padded[0] - h), (0, padded[1] - w))))
+        centre = row + int(inside.any(1).argmax()), column + int(inside.any(0).argmax())
+        edges = scan.spacing[:0:-1] if turn.swap else scan.spacing[1:]
+        plane, item = (inside.shape[0], inside.shape[1]), extent.plane
+        window = Window.plan(plane, edges, item, extent.spacing, centre, patch, overlap=min(32, min(item) // 4))
+        ring = "t" in extent.axes and is_cycle(voxels, known)
+        step = scan.spacing[0]
+        return cls(scan.shape, padded, turn, window, extent, scan.phases, scan.slice_positions, step, ring)
+
+    @property
+    def tempo(self) -> float:
+        """Share of the cycle from one phase to the next."""
+        return 1 / self.shape[0] if self.ring or self.shape[0] < RING else USUAL_STEP
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """Phases and slices of a block."""
+        return min(self.extent.phases, self.shape[0]), min(self.extent.slices, self.shape[1])
+
+    @property
+    def starts(self) -> tuple[list[int], list[int]]:
+        """First phases and first slices of the blocks."""
+        t, z = self.lengths
+        return _starts(self.shape[0], t, self.ring), _starts(self.shape[1], z, False)
+
+    def to_model(self, unit: Floats, known: Bools) -> tuple[Floats, Bools, Bools]:
+        """Map a scan to the model's planes.
+
+        Args:
+            unit: (t, z, y, x) in [-1, 1].
+            known: Bool (t, z, y, x).
+
+        Returns:
+            The frames (t, z, h', w'), which pixels are known, and which the hidden voxels of the scan need: unlike
+            `~known`, not those of the padding.
+        """
+        frames, seen = self.window.to_model(self._turned(unit), self._turned(known))
+        solid = self._turned(known, fill=True)
+        wanted = ~self.window.to_model(np.zeros(solid.shape, dtype=np.float32), solid)[1]
+        wanted[:, self.window.inner[0] :], wanted[:, :, self.window.inner[1] :] = False, False
+        return self._cine(frames), self._cine(seen), self._cine(wanted)
+
+    def to_scan(self, frames: Floats) -> Floats:
+        """Return frames (t, z, h', w') on the scan's grid (t, z, y, x)."""
+        planes = self.orientation.undo(self.window.to_native(frames.reshape(-1, *frames.shape[2:])))
+        return planes[:, : self.shape[2], : self.shape[3]].reshape(self.shape)
+
+    def phases_of(self, block: Block) -> NDArray[np.int64]:
+        """Return the phases of a block, which may wrap around the cycle."""
+        return (block.t + np.arange(self.lengths[0])) % self.shape[0]
+
+    def slices_of(self, block: Block) -> NDArray[np.int64]:
+        """Return the slices of a block."""
+        return block.z + np.arange(self.lengths[1])
+
+    def cut(self, cine: NDArray[Any], block: Block) -> NDArray[Any]:
+        """Return the item (*item) of a block of a cine (t, z, h', w'), along the axes of the model."""
+        rows, columns = self.area(block)
+        part = cine[np.ix_(self.phases_of(block), self.slices_of(block))][..., rows, columns]
+        return part.reshape(self.item)
+
+    def put(self, cine: NDArray[Any], block: Block, item: NDArray[Any]) -> None:
+        """Write an item (*item) into a cine (t, z, h', w')."""
+        rows, columns = self.area(block)
+        part = item.reshape(*self.lengths, *item.shape[-2:])
+        for t, frames in zip(self.phases_of(block), part, strict=True):
+            cine[t, block.z : block.z + len(frames), rows, columns] = frames
+
+    @property
+    def item(self) -> tuple[int, ...]:
+        """Shape of an item of this scan along the axes of the model."""
+        t, z = self.lengths
+        length = {"t": t, "z": z, "y": self.extent.plane[0], "x": self.extent.plane[1]}
+        return tuple(length[axis] for axis in self.extent.axes)
+
+    def area(self, block: Block) -> tuple[slice, slice]:
+        """Return the rows and columns of a block."""
+        h, w = self.window.item
+        return slice(block.row, block.row + h), slice(block.column, block.column + w)
+
+    def condition(self, blocks: Sequence[Block], given: Mapping[str, float]) -> dict[str, Floats]:
+        """Return what is known of blocks beside their pixels, one array a name, of the model's axes.
+
+        Args:
+            blocks: Where they lie.
+            given: Values that replace those of the scan.
+        """
+        offset = [self.window.offset((block.row, block.column)) for block in blocks]
+        values: dict[str, NDArray[Any]] = {
+            "phase": self._framed([self.phases[self.phases_of(block)] for block in blocks], 0),
+            "slice": self._framed([self.slices[self.slices_of(block)] for block in blocks], 1),
+            "row": np.array([row for row, _ in offset]),
+            "column": np.array([column for _, column in offset]),
+        }
+        values |= {name: np.full_like(values.get(name, values["row"]), value) for name, value in given.items()}
+        if len(self.extent.axes) > 2:
+            t, z = self.lengths
+            time, height = self.tempo * np.arange(t), self.step * np.arange(z)
+            values |= {"time": self._framed([time] * len(blocks), 0), "height": self._framed([height] * len(blocks), 1)}
+        return {name: value.astype(np.float32) for name, value in values.items()}
+
+    def _framed(self, values: Sequence[NDArray[Any]], axis: int) -> NDArray[Any]:
+        """Return values of phases (axis 0) or slices (axis 1) as (n, t, z), or (n,) for a model of frames."""
+        stacked = np.stack(values)
+        if len(self.extent.axes) == 2:
+            return stacked[:, 0]
+        return np.broadcast_to(np.expand_dims(stacked, 2 - axis), (len(values), *self.lengths)).copy()
+
+    def _turned(self, voxels: NDArray[Any], fill: bool | float = 0) -> NDArray[Any]:
+        """Return the planes (t * z, y', x') of voxels (t, z, y, x), padded with `fill` and turned."""
+        margin = [(0, 0), (0, 0), *((0, p - n) for p, n in zip(self.padded, self.shape[2:], strict=True))]
+        planes = self.orientation.apply(np.pad(voxels, margin, constant_values=fill))
+        return np.ascontiguousarray(planes).reshape(-1, *planes.shape[2:])
+
+    def _cine(self, frames: NDArray[Any]) -> NDArray[Any]:
+        return frames.reshape(*self.shape[:2], *frames.shape[1:])
+
+
+def _starts(length: int, block: int, ring: bool) -> list[int]:
+    """Return where blocks start along phases or slices: overlapping by one where they have three or more."""
+    if block >= length:
+        return [0]
+    stride = block - 1 if block > 2 else block
+    if ring:
+        number = -(-length // stride)
+        return [i * length // number for i in range(number)]
+    return list(dict.fromkeys(min(start, length - block) for start in range(0, length - block + stride, stride)))
+
+
+def is_cycle(voxels: Floats, known: Bools) -> bool:
+    """Whether the phases of a scan (t, z, y, x) are a full cycle: the last lies as near to the first as others do.
+
+    Taken as one where too little is known to tell.
+    """
+    n = len(voxels)
+    if n < RING:
+        return False
+    for lag in LAGS:
+        pairs = ((t, (t + lag) % n) for t in range(n))
+        steps = np.array([_step(voxels[a], voxels[b], known[a] & known[b]) for a, b in pairs])
+        within, across = steps[: n - lag], steps[n - lag :]
+        if np.isfinite(within).any() and np.isfinite(across).any():
+            return bool(np.nanmean(across) <= LEAP * np.nanmedian(within))
+    return True
+
+
+def _step(before: Floats, after: Floats, both: Bools) -> float:
+    """Return the mean difference of two phases where both are known, NaN for less than one part in a hundred."""
+    if both.mean() < 0.01:
+        return float("nan")
+    return float(np.abs(after[both] - before[both]).mean())

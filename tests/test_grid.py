@@ -1,0 +1,196 @@
+"""Blocks of a scan: each hidden voxel is drawn once, blocks overlap and wrap, nothing leaks through time or slices."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from cmrgz.blocks import blocks_in_turn, whole_fill
+from cmrgz.data.masks import parse
+from cmrgz.data.scan import Scan, Shape
+from cmrgz.errors import PluginError
+from cmrgz.grid import Grid, is_cycle
+from cmrgz.model import Model
+from cmrgz.plugin import Extent
+from cmrgz.tasks import Setting, inpaint
+
+BLOCK = Extent(("t", "z", "y", "x"), (5, 3, 32, 32))
+EXTENTS = {
+    "frame": Extent(item=(32, 32)),
+    "clip": Extent(("t", "y", "x"), (5, 32, 32)),
+    "stack": Extent(("z", "y", "x"), (3, 32, 32)),
+    "block": BLOCK,
+}
+
+
+class Smooth(Model):
+    """Draws the mean of what it knows of its item, and keeps what it was asked."""
+
+    def __init__(self, extent: Extent = BLOCK) -> None:
+        super().__init__()
+        self.extent = extent
+        self.asked: list[tuple[Tensor, Tensor, dict[str, Tensor]]] = []
+
+    def loss(self, x: Tensor, *, condition: Any = None, rng: Any) -> Tensor:
+        raise AssertionError
+
+    def sample(self, x: Tensor, known: Tensor, *, condition: Any = None, rng: Any, progress: Any = None) -> Tensor:
+        assert not x[~known].any()
+        self.asked.append((x.clone(), known.clone(), {k: v.clone() for k, v in condition.items()}))
+        count = known.flatten(1).sum(1).clamp(min=1)
+        mean = x.flatten(1).sum(1) / count
+        return mean.view(-1, *[1] * (x.ndim - 1)).expand_as(x) + 0.01 * rng.normal(*x.shape[1:])
+
+
+def moving(shape: Shape, seed: int = 0) -> Scan:
+    rng = np.random.default_rng(seed)
+    t, z, y, x = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
+    row = shape[2] / 2 + 4 * np.cos(2 * np.pi * t / shape[0]) + z
+    values = 500 * np.exp(-((y - row) ** 2 + (x - shape[3] / 2) ** 2) / 60) + 20 * rng.random(shape)
+    return replace(Scan.blank(shape, (8.0, 1.4, 1.4), 0.04), stored=values.astype(np.int16))
+
+
+def grid_of(scan: Scan, extent: Extent = BLOCK) -> Grid:
+    return Grid.of(scan, scan.voxels, np.ones(scan.shape, dtype=bool), extent, 8)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    shape=st.tuples(st.integers(1, 13), st.integers(1, 6), st.sampled_from([17, 32, 50]), st.sampled_from([32, 70])),
+    kind=st.sampled_from(sorted(EXTENTS)),
+    share=st.floats(0, 1),
+    seed=st.integers(0, 99),
+)
+def test_every_wanted_pixel_is_drawn_once(shape: Shape, kind: str, share: float, seed: int) -> None:
+    scan = moving(shape)
+    known = np.random.default_rng(seed).random(shape) < share
+    grid = Grid.of(scan, scan.voxels, known, EXTENTS[kind], 8)
+    _, seen, wanted = grid.to_model(scan.voxels, known)
+    covered = seen.copy()
+    for blocks in blocks_in_turn(grid, seen, wanted):
+        frames = np.zeros(shape[:2], int)
+        for block in blocks:
+            assert (wanted & ~covered)[np.ix_(grid.phases_of(block), grid.slices_of(block))].any()
+            frames[np.ix_(grid.phases_of(block), grid.slices_of(block))] += 1
+            grid.put(covered, block, np.ones(grid.item, dtype=bool))
+        assert frames.max() == 1, "blocks of a round share a frame"
+    assert covered[wanted].all()
+
+
+@pytest.mark.parametrize("kind", EXTENTS)
+def test_cut_and_put_are_inverse(kind: str) -> None:
+    grid = grid_of(moving((12, 4, 40, 40)), EXTENTS[kind])
+    cine = np.random.default_rng(0).random((12, 4, *grid.window.padded)).astype(np.float32)
+    for t in grid.starts[0]:
+        for z in grid.starts[1]:
+            block = next(iter(blocks_in_turn(grid, np.zeros(cine.shape, bool), np.ones(cine.shape, bool))))[0]
+            block = block._replace(t=t, z=z)
+            other = np.zeros_like(cine)
+            grid.put(other, block, grid.cut(cine, block))
+            assert np.array_equal(grid.cut(other, block), grid.cut(cine, block))
+            assert np.array_equal(other[other != 0], cine[other != 0])
+
+
+def test_blocks_of_a_cycle_wrap_and_overlap() -> None:
+    grid = grid_of(moving((12, 4, 32, 32)))
+    assert grid.ring
+    phases = [set((start + np.arange(5)) % 12) for start in grid.starts[0]]
+    assert set.union(*phases) == set(range(12)) and all(
+        a & b for a, b in zip(phases, [*phases[1:], phases[0]], strict=True)
+    )
+    assert grid.starts[1] == [0, 1]
+
+
+def test_a_part_of_a_cycle_is_no_ring() -> None:
+    scan = moving((20, 2, 32, 32))
+    half = replace(scan, stored=scan.stored[:10])
+    assert is_cycle(scan.voxels, np.ones(scan.shape, bool)) and not is_cycle(half.voxels, np.ones(half.shape, bool))
+    assert grid_of(half).starts[0][-1] == 5
+
+
+def test_no_hidden_voxel_tells_whether_it_is_a_ring() -> None:
+    scan = moving((20, 2, 32, 32))
+    known = parse("frames:0.5").draw(scan.shape, seed=1)
+    noise = np.where(known, scan.voxels, np.nan)
+    assert is_cycle(noise, known) == is_cycle(np.where(known, scan.voxels, 0), known)
+
+
+@pytest.mark.parametrize("mask", ["0.7", "slices:every=2", "frames:every=2", "box:0.5"])
+@pytest.mark.parametrize("kind", EXTENTS)
+def test_nothing_hidden_reaches_a_draw_through_time_or_slices(kind: str, mask: str) -> None:
+    scan = moving((9, 3, 40, 56))
+    known = parse(mask).draw(scan.shape, seed=2)
+    drawn = inpaint(Smooth(EXTENTS[kind]), scan, known, Setting(samples=2))
+    other = replace(scan, stored=np.where(known, scan.voxels, np.nan).astype(np.float32))
+    again = inpaint(Smooth(EXTENTS[kind]), other, known, Setting(samples=2))
+    assert np.array_equal(drawn.samples, again.samples)
+    assert all(np.array_equal(part[known], scan.voxels[known]) for part in drawn.samples)
+
+
+@pytest.mark.parametrize("kind", EXTENTS)
+def test_the_number_in_flight_does_not_matter(kind: str) -> None:
+    scan = moving((9, 3, 32, 56))
+    known = parse("0.6").draw(scan.shape, seed=2)
+    wanted = inpaint(Smooth(EXTENTS[kind]), scan, known, Setting(samples=2))
+    for size in (1, 3, 8):
+        got = inpaint(Smooth(EXTENTS[kind]), scan, known, Setting(samples=2, batch_size=size))
+        assert np.array_equal(got.samples, wanted.samples)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 32, 32), (1, 5, 32, 32), (12, 1, 32, 32), (2, 2, 32, 32)])
+def test_short_scans_give_short_items(shape: Shape) -> None:
+    model, scan = Smooth(), moving(shape)
+    drawn = inpaint(model, scan, parse("0.5").draw(shape, seed=0), Setting())
+    assert np.isfinite(drawn.samples).all()
+    item = (min(5, shape[0]), min(3, shape[1]), 32, 32)
+    for x, known, condition in model.asked:
+        assert x.shape[2:] == known.shape[2:] == item
+        assert all(condition[name].shape[1:] == item[:2] for name in ("time", "height", "phase", "slice"))
+        assert condition["fill"].shape == x.shape and condition["row"].ndim == 1
+
+
+def test_places_are_told_in_cycles_and_mm() -> None:
+    model, scan = Smooth(), moving((20, 4, 32, 32))
+    inpaint(model, scan, parse("0.5").draw(scan.shape, seed=0), Setting())
+    _, _, condition = model.asked[0]
+    assert condition["time"][0, :, 0].tolist() == pytest.approx([0, 0.05, 0.1, 0.15, 0.2])
+    assert condition["height"][0, 0].tolist() == pytest.approx([0, 8, 16])
+    steps = condition["phase"][0, :, 0].diff() % 1
+    assert torch.allclose(steps, torch.full_like(steps, 0.05), atol=1e-6)
+
+
+def test_a_fill_of_the_whole_scan_sees_beyond_the_block() -> None:
+    scan = moving((20, 2, 32, 32))
+    known = np.ones(scan.shape, dtype=bool)
+    known[5] = False
+    grid = Grid.of(scan, scan.voxels, known, BLOCK, 8)
+    x, seen, _ = grid.to_model((scan.voxels / 250 - 1).astype(np.float32), known)
+    fill = whole_fill(Smooth(), grid, x, seen)
+    mean = (x[4] + x[6]) / 2
+    assert (
+        np.array_equal(fill[seen], x[seen]) and np.abs(fill[5] - mean).mean() < 0.1 * np.abs(x[4] - x[6]).mean() + 0.02
+    )
+
+
+def test_slabs_of_a_large_scan_hardly_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = moving((8, 9, 32, 32))
+    known = parse("0.7").draw(scan.shape, seed=0)
+    grid = Grid.of(scan, scan.voxels, known, BLOCK, 8)
+    x, seen, _ = grid.to_model((scan.voxels / 250 - 1).astype(np.float32), known)
+    whole = whole_fill(Smooth(), grid, x, seen)
+    monkeypatch.setattr("cmrgz.blocks.SLAB", 3 * 8 * 32 * 32)
+    parts = whole_fill(Smooth(), grid, x, seen)
+    assert parts.shape == whole.shape and np.abs(parts - whole).mean() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("axes", "item"), [(("x", "y"), (8, 8)), (("t", "x"), (8, 8)), (("y", "x"), (4, 8, 8)), ((), ())]
+)
+def test_axes_that_there_are_not(axes: tuple[str, ...], item: tuple[int, ...]) -> None:
+    with pytest.raises(PluginError, match="axes"):
+        Extent(axes, item)
