@@ -1,11 +1,15 @@
-"""Layers that transformer denoisers are made of: patches of latents, 2-D positions, attention."""
+"""Layers that denoisers are made of: patches of latents, 2-D positions, attention, in the plane and along frames."""
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from cmrgz.hints import places
+from cmrgz.model import Condition
 
 
 def to_tokens(x: Tensor, patch: int) -> Tensor:
@@ -48,6 +52,38 @@ class Attention(nn.Module):
         q, k = self.query_norm(q.float()).to(v), self.key_norm(k.float()).to(v)  # in full precision under autocast
         y = F.scaled_dot_product_attention(q, k, v)
         return self.leave(y.transpose(1, 2).flatten(2))
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Where the frames of blocks lie, in the order in which `framewise` shows them to a network of frames.
+
+    Attributes:
+        shape: Phases and slices (t, z) of a block; () of frames by themselves.
+        time: (b, t * z) in cycles; (0,) of frames by themselves.
+        height: (b, t * z) in mm; (0,) of frames by themselves.
+    """
+
+    shape: tuple[int, ...]
+    time: Tensor
+    height: Tensor
+
+    @classmethod
+    def of(cls, inputs: Tensor, condition: Condition | None) -> "Lines":
+        """Return those of inputs (b, c, t, z, h, w), or of frames (b, c, h, w)."""
+        if inputs.ndim == 4:
+            return cls((), inputs.new_empty(0), inputs.new_empty(0))
+        time, height = places(condition, inputs)
+        return cls(tuple(inputs.shape[2:4]), time.flatten(1), height.flatten(1))
+
+    def attend(self, layer: nn.Module, x: Tensor) -> Tensor:
+        """Return features (b * t * z, n, width) of n places after a `FrameAttention` at each of them."""
+        attended: Tensor = layer(x.unflatten(0, self.time.shape), self.time, self.height)
+        return attended.flatten(0, 1)
+
+    def attend_maps(self, layer: nn.Module, x: Tensor) -> Tensor:
+        """Return maps (b * t * z, width, h, w) after a `FrameAttention` at each place."""
+        return self.attend(layer, x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(x.shape)
 
 
 class FeedForward(nn.Sequential):

@@ -44,6 +44,11 @@ class Level:
         return math.sqrt(1 - self.ab)
 
     @cached_property
+    def angle(self) -> float:
+        """atan2(noise, signal): 0 for data to pi / 2 for noise."""
+        return math.atan2(self.noise, self.signal)
+
+    @cached_property
     def log_snr(self) -> float:
         """log(signal / noise), infinite for data: the time in which the solvers step."""
         return math.inf if self.ab >= 1 else math.log(self.signal / self.noise)

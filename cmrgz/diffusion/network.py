@@ -8,12 +8,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmrgz.conditions import ConditionEmbedding
+from cmrgz.hints import SHARES
 from cmrgz.model import Condition
 
 
-def input_channels(channels: int) -> int:
-    """Return the channels of a network's input: state, context and which positions are known."""
-    return 2 * channels + 1
+def input_channels(channels: int, blocks: bool = False) -> int:
+    """Return the channels of a network's input: state, context and which positions are known.
+
+    The context of a frame is a vector; that of a block is a vector, the logarithm of its scale, and how much is known.
+    """
+    return 3 * channels + SHARES + 1 if blocks else 2 * channels + 1
 
 
 class DenoisingNetwork(nn.Module, ABC):
@@ -27,13 +31,16 @@ class DenoisingNetwork(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, inputs: Tensor, time: Tensor, condition: Condition | None) -> Tensor:
-        """Return the prediction (b, c, h, w).
+        """Return the prediction, (b, c, h, w) of frames or (b, c, t, z, h, w) of blocks.
 
         Args:
-            inputs: (b, 2 c + 1, h, w): the noisy state, what is known with its smooth continuation, and which
-                positions are known; the last two are 0 where the network is used without a known part.
+            inputs: Of frames (b, 2 c + 1, h, w): the noisy state, what is known with its smooth continuation, and
+                which positions are known; the last two are 0 where the network is used without a known part. Of
+                blocks (b, 3 c + SHARES + 1, t, z, h, w): the noisy state, the vector that it is measured from, the
+                logarithm of its scale over that of the data, how much is known near a position, and whether it is
+                known; see `cmrgz.hints`. Phases and slices may be any number.
             time: (b,) noise level from 0 (data) to 1000 (noise).
-            condition: What is known beside the pixels.
+            condition: What is known beside the pixels; of blocks also `time` and `height`, see `cmrgz.model`.
         """
 
 
@@ -53,8 +60,8 @@ class LevelEmbedding(nn.Module):
         self.enter, self.leave = nn.Linear(2 * frequencies, width), nn.Linear(width, width)
         self.condition = ConditionEmbedding(names, width)
 
-    def forward(self, time: Tensor, condition: Condition | None) -> Tensor:
-        """Return (b, width) of levels (b,)."""
+    def forward(self, time: Tensor, condition: Condition | None, frames: tuple[int, ...] = ()) -> Tensor:
+        """Return (b, width) of levels (b,), or (b, t, z, width) with the conditions of the frames (t, z) of blocks."""
         waves = level_waves(time, self.frequencies)
         level = self.leave(F.silu(self.enter(waves.to(self.enter.weight))))
-        return level + self.condition(condition, len(time))
+        return level.view(-1, *[1] * len(frames), level.shape[-1]) + self.condition(condition, len(time), frames)

@@ -35,6 +35,13 @@ class Objective(ABC):
         del gamma
         return snr.new_ones(snr.shape)
 
+    def even_weight(self, snr: Tensor) -> Tensor:
+        """Return the weight with which the squared error of standard normal data counts alike at all levels.
+
+        That of the velocity then has the weight 1 (Karras et al. 2022, arXiv 2206.00364, table 1, for unit variance).
+        """
+        return snr.new_ones(snr.shape)
+
 
 class Noise(Objective):
     """The noise e (Ho et al. 2020, arXiv 2006.11239)."""
@@ -51,6 +58,10 @@ class Noise(Objective):
     def weight(self, snr: Tensor, gamma: float) -> Tensor:
         """Return min(snr, gamma) / snr."""
         return snr.clamp(max=gamma) / snr
+
+    def even_weight(self, snr: Tensor) -> Tensor:
+        """Return (snr + 1) / snr, at most 1000."""
+        return (1 + 1 / snr).clamp(max=1000)
 
 
 class Velocity(Objective):
@@ -85,6 +96,10 @@ class Data(Objective):
     def weight(self, snr: Tensor, gamma: float) -> Tensor:
         """Return min(snr, gamma)."""
         return snr.clamp(max=gamma)
+
+    def even_weight(self, snr: Tensor) -> Tensor:
+        """Return snr + 1, at most 1000."""
+        return (snr + 1).clamp(max=1000)
 
 
 class Flow(Objective):

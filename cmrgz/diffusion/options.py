@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from cmrgz.diffusion.levels import Schedule
+from cmrgz.options import Axes as Axes  # builders name it beside the others
 from cmrgz.options import Range
 
 DiffusionObjective = Annotated[Literal["v", "eps", "x0"], "what the network predicts"]

@@ -84,6 +84,24 @@ def dpm(denoise: Denoise, z: Tensor, levels: Levels, noise: Noise, tick: Tick, e
     return z
 
 
+def trig(denoise: Denoise, z: Tensor, levels: Levels, noise: Noise, tick: Tick, eta: float = 0.0) -> Tensor:
+    """Adams-Bashforth of order 2 in the angle atan2(noise, signal) (the path of Lu and Song 2024, arXiv 2410.11081).
+
+    There the derivative of a state is the expected v, which is 0 for standard normal data: those are solved without
+    error in any number of steps, while solvers that hold the expected data narrow their spread.
+    """
+    del noise, eta
+    before: tuple[Tensor, float] | None = None  # the expected v of the step before, and that step
+    for here, there in pairwise(levels):
+        turn = here.angle - there.angle
+        v = (here.signal * z - denoise(z, here)) / here.noise
+        slope = v if before is None else v + turn / (2 * before[1]) * (v - before[0])
+        z = z - turn * slope
+        before = v, turn
+        tick()
+    return z
+
+
 def unipc(denoise: Denoise, z: Tensor, levels: Levels, noise: Noise, tick: Tick, eta: float = 0.0) -> Tensor:
     """UniPC of order 2 with B(h) = exp(h) - 1, data prediction (Zhao et al. 2023, arXiv 2302.04867, alg. 1-2).
 
@@ -126,6 +144,7 @@ SAMPLERS: dict[str, Sampler] = {
     "ddim": ddim,
     "dpm": dpm,
     "unipc": unipc,
+    "trig": trig,
     "euler": euler,
     "heun": heun,
 }

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cmrgz.diffusion.given import FrameGiven
 from cmrgz.diffusion.inpainting import ALGORITHMS, DEFAULT_STEPS
 from cmrgz.diffusion.model import LatentDiffusion
 from cmrgz.diffusion.samplers import SAMPLERS
@@ -155,11 +156,12 @@ def test_the_share_that_knows_a_part(built: Any, share: float) -> None:
 
 def test_the_context_is_what_is_known_and_its_continuation(built: Any, x: Tensor, known: Tensor) -> None:
     model = built("v")
-    context = model._context(x, known)
+    context = FrameGiven(model.tokenizer, x, known, None).told.context
     positions = context[:, -1:].bool()
     vectors = model.tokenizer.encode(x)
     assert torch.equal(torch.where(positions, context[:, :-1], 0.0), torch.where(positions, vectors, 0.0))
-    assert torch.equal(context, model._context(torch.where(known, x, torch.nan), known))
+    hidden = torch.where(known, x, torch.nan)
+    assert torch.equal(context, FrameGiven(model.tokenizer, hidden, known, None).told.context)
     assert context[0, :-1].abs().sum(0).bool().all(), "hidden positions are told a continuation"
     assert not context[3].any()
 

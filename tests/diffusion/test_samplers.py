@@ -14,7 +14,7 @@ from diffusers import (
 )
 from torch import Tensor
 
-from cmrgz.diffusion.levels import DiffusionPath, FlowPath, Level
+from cmrgz.diffusion.levels import DiffusionPath, FlowPath, Level, Path
 from cmrgz.diffusion.samplers import SAMPLERS
 from cmrgz.rng import Streams
 from cmrgz.testing.mixtures import Mixture, mixture_model
@@ -142,7 +142,7 @@ def test_calls_are_counted(name: str) -> None:
     assert (calls, ticks) == (13 if name == "heun" else 7, 7)
 
 
-@pytest.mark.parametrize("name", ["dpm", "unipc", "heun"])
+@pytest.mark.parametrize("name", ["dpm", "unipc", "trig", "heun"])
 def test_solvers_of_second_order_converge_faster(name: str) -> None:
     path = FlowPath()
     exact = ours("heun", path.levels(400))
@@ -150,9 +150,24 @@ def test_solvers_of_second_order_converge_faster(name: str) -> None:
     assert errors[name] < 0.3 * errors["euler"]
 
 
+@pytest.mark.parametrize("path", [DiffusionPath(), DiffusionPath("linear"), FlowPath()])
+def test_trig_leaves_standard_normal_data_alone(path: Path) -> None:
+    """Their expected data is a z, and the start is the draw, in any number of steps; `dpm` narrows it."""
+
+    def normal(z: Tensor, level: Level) -> Tensor:
+        return level.signal * z
+
+    for steps in (1, 4):
+        trig, dpm = (
+            SAMPLERS[s](normal, start(), path.levels(steps), noises(), lambda: None, 0.0) for s in ("trig", "dpm")
+        )
+        torch.testing.assert_close(trig, start(), rtol=1e-6, atol=1e-6)
+        assert dpm.std() < 0.9 * start().std()
+
+
 @pytest.mark.parametrize("objective", ["v", "eps", "x0", "flow"])
 @pytest.mark.parametrize(
-    ("sampler", "steps"), [("ddpm", 100), ("dpm", 30), ("unipc", 30), ("heun", 20), ("euler", 100)]
+    ("sampler", "steps"), [("ddpm", 100), ("dpm", 30), ("unipc", 30), ("trig", 30), ("heun", 20), ("euler", 100)]
 )
 def test_unconditional_samplers_are_unbiased(objective: Any, sampler: str, steps: int) -> None:
     """Mean and covariance of what is drawn are those of the distribution, for a network without error."""

@@ -6,10 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cmrgz.diffusion.layers import Attention, FeedForward, grid_positions, to_maps, to_tokens
+from cmrgz.diffusion.layers import Attention, FeedForward, Lines, grid_positions, to_maps, to_tokens
 from cmrgz.diffusion.model import LatentDiffusion
 from cmrgz.diffusion.network import DenoisingNetwork, LevelEmbedding, input_channels
-from cmrgz.diffusion.options import DiffusionObjective, KnownShare, MinSnr, NoiseSchedule, Shift
+from cmrgz.diffusion.options import Axes, DiffusionObjective, KnownShare, MinSnr, NoiseSchedule, Shift
+from cmrgz.frames import FrameAttention
+from cmrgz.latents import framewise
 from cmrgz.model import Condition, Tokenizer
 from cmrgz_ldm_dit import CONDITIONS
 
@@ -53,16 +55,22 @@ class Block(nn.Module):
 
 
 class DiT(DenoisingNetwork):
-    """A transformer over patches of the latent grid; positions are fixed waves, so any grid fits that patches tile."""
+    """A transformer over patches of the latent grid; positions are fixed waves, so any grid fits that patches tile.
 
-    def __init__(self, channels: int, size: Size, patch: int) -> None:
+    In blocks every second layer in the plane is followed by one along the frames, and each frame is modulated by its
+    own conditions.
+    """
+
+    def __init__(self, channels: int, size: Size, patch: int, axes: str = "yx") -> None:
         super().__init__()
         self.multiple = self.patch = patch
         self.width = size.width
-        self.enter = nn.Linear(input_channels(channels) * patch**2, size.width)
+        self.enter = nn.Linear(input_channels(channels, axes != "yx") * patch**2, size.width)
         self.embed = LevelEmbedding(CONDITIONS, size.width)
         self.modulation = nn.Linear(size.width, 6 * size.width)
         self.blocks = nn.ModuleList([Block(size) for _ in range(size.depth)])
+        along = size.depth // 2 if axes != "yx" else 0
+        self.along = nn.ModuleList([FrameAttention(size.width, size.heads) for _ in range(along)])
         self.norm = nn.LayerNorm(size.width, elementwise_affine=False)
         self.last_modulation = nn.Linear(size.width, 2 * size.width)
         self.leave = nn.Linear(size.width, channels * patch**2)
@@ -72,13 +80,20 @@ class DiT(DenoisingNetwork):
 
     def forward(self, inputs: Tensor, time: Tensor, condition: Condition | None) -> Tensor:
         """Return the prediction; see `DenoisingNetwork`."""
+        lines = Lines.of(inputs, condition)
+        level = F.silu(self.embed(time, condition, lines.shape)).flatten(0, -2)
+        return framewise(lambda frames: self._predict(frames, level, lines), inputs)
+
+    def _predict(self, inputs: Tensor, level: Tensor, lines: Lines) -> Tensor:
+        """Return the prediction (n, c, h, w) for frames, given their levels and conditions (n, d)."""
         rows, columns = inputs.shape[2] // self.patch, inputs.shape[3] // self.patch
         x = self.enter(to_tokens(inputs, self.patch))
         x = x + grid_positions(rows, columns, self.width, x)
-        level = F.silu(self.embed(time, condition))
         told = self.modulation(level).unflatten(-1, (6, -1))
-        for block in self.blocks:
+        for i, block in enumerate(self.blocks):
             x = block(x, told)
+            if i % 2 and self.along:
+                x = lines.attend(self.along[i // 2], x)
         shift, scale = self.last_modulation(level).chunk(2, -1)
         return to_maps(self.leave(modulate(self.norm(x), shift, scale)), self.patch, rows, columns)
 
@@ -91,10 +106,11 @@ def build_diffusion(
     schedule: NoiseSchedule = "cosine",
     min_snr: MinSnr = 5.0,
     known_share: KnownShare = 0.5,
+    axes: Axes = "yx",
 ) -> LatentDiffusion:
     """Build `ldm-dit` on a tokenizer with standardised vectors."""
-    network = DiT(tokenizer.channels, SIZES[size], patch)
-    return LatentDiffusion(network, tokenizer, objective, schedule, min_snr=min_snr, known_share=known_share)
+    network = DiT(tokenizer.channels, SIZES[size], patch, axes)
+    return LatentDiffusion(network, tokenizer, objective, schedule, 1.0, min_snr, known_share, axes)
 
 
 def build_flow(
@@ -103,7 +119,8 @@ def build_flow(
     patch: PATCH = 2,
     shift: Shift = 1.0,
     known_share: KnownShare = 0.5,
+    axes: Axes = "yx",
 ) -> LatentDiffusion:
     """Build `flow-dit` on a tokenizer with standardised vectors."""
-    network = DiT(tokenizer.channels, SIZES[size], patch)
-    return LatentDiffusion(network, tokenizer, "flow", shift=shift, known_share=known_share)
+    network = DiT(tokenizer.channels, SIZES[size], patch, axes)
+    return LatentDiffusion(network, tokenizer, "flow", shift=shift, known_share=known_share, axes=axes)

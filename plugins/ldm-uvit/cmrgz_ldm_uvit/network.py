@@ -5,10 +5,12 @@ from typing import Annotated, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cmrgz.diffusion.layers import Attention, FeedForward, grid_positions, to_maps, to_tokens
+from cmrgz.diffusion.layers import Attention, FeedForward, Lines, grid_positions, to_maps, to_tokens
 from cmrgz.diffusion.model import LatentDiffusion
 from cmrgz.diffusion.network import DenoisingNetwork, LevelEmbedding, input_channels
-from cmrgz.diffusion.options import DiffusionObjective, KnownShare, MinSnr, NoiseSchedule
+from cmrgz.diffusion.options import Axes, DiffusionObjective, KnownShare, MinSnr, NoiseSchedule
+from cmrgz.frames import FrameAttention
+from cmrgz.latents import framewise
 from cmrgz.model import Condition, Tokenizer
 from cmrgz_ldm_uvit import SPEC
 
@@ -42,33 +44,48 @@ class Block(nn.Module):
 
 
 class UViT(DenoisingNetwork):
-    """Patches of the latent grid and one token for level and conditions; a convolution smooths what leaves."""
+    """Patches of the latent grid and one token for level and conditions; a convolution smooths what leaves.
 
-    def __init__(self, channels: int, size: Size, patch: int) -> None:
+    In blocks every frame has a token of its own for level and conditions, and every second layer in the plane is
+    followed by one along the frames.
+    """
+
+    def __init__(self, channels: int, size: Size, patch: int, axes: str = "yx") -> None:
         super().__init__()
         self.multiple = self.patch = patch
         self.width = size.width
-        self.enter = nn.Linear(input_channels(channels) * patch**2, size.width)
+        self.enter = nn.Linear(input_channels(channels, axes != "yx") * patch**2, size.width)
         self.embed = LevelEmbedding(SPEC.conditions, size.width)
         self.down = nn.ModuleList([Block(size, joins=False) for _ in range(size.side)])
         self.middle = Block(size, joins=False)
         self.up = nn.ModuleList([Block(size, joins=True) for _ in range(size.side)])
+        along = size.side if axes != "yx" else 0
+        self.along = nn.ModuleList([FrameAttention(size.width, size.heads) for _ in range(along)])
         self.norm, self.leave = nn.LayerNorm(size.width), nn.Linear(size.width, channels * patch**2)
         self.smooth = nn.Conv2d(channels, channels, 3, padding=1)
+        if axes != "yx":  # what is left over is nothing at first
+            for parameter in self.smooth.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, inputs: Tensor, time: Tensor, condition: Condition | None) -> Tensor:
         """Return the prediction; see `DenoisingNetwork`."""
+        lines = Lines.of(inputs, condition)
+        level = self.embed(time, condition, lines.shape).flatten(0, -2)
+        return framewise(lambda frames: self._predict(frames, level, lines), inputs)
+
+    def _predict(self, inputs: Tensor, level: Tensor, lines: Lines) -> Tensor:
+        """Return the prediction (n, c, h, w) for frames, given their levels and conditions (n, d)."""
         rows, columns = inputs.shape[2] // self.patch, inputs.shape[3] // self.patch
         x = self.enter(to_tokens(inputs, self.patch))
         x = x + grid_positions(rows, columns, self.width, x)
-        x = torch.cat([self.embed(time, condition)[:, None], x], 1)
+        x = torch.cat([level[:, None], x], 1)
         skips: list[Tensor] = []
-        for block in self.down:
-            x = block(x)
-            skips.append(x)
-        x = self.middle(x)
-        for block in self.up:
-            x = block(x, skips.pop())
+        for i, block in enumerate([*self.down, self.middle, *self.up]):
+            x = block(x, skips.pop() if i > len(self.down) else None)
+            if i % 2 and self.along:
+                x = lines.attend(self.along[i // 2], x)
+            if i < len(self.down):
+                skips.append(x)
         return self.smooth(to_maps(self.leave(self.norm(x[:, 1:])), self.patch, rows, columns))
 
 
@@ -80,7 +97,8 @@ def build(
     schedule: NoiseSchedule = "cosine",
     min_snr: MinSnr = 5.0,
     known_share: KnownShare = 0.5,
+    axes: Axes = "yx",
 ) -> LatentDiffusion:
     """Build the model on a tokenizer with standardised vectors."""
-    network = UViT(tokenizer.channels, SIZES[size], patch)
-    return LatentDiffusion(network, tokenizer, objective, schedule, min_snr=min_snr, known_share=known_share)
+    network = UViT(tokenizer.channels, SIZES[size], patch, axes)
+    return LatentDiffusion(network, tokenizer, objective, schedule, 1.0, min_snr, known_share, axes)
