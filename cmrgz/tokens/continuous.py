@@ -1,23 +1,36 @@
 """Masked autoregression over continuous vectors: known ones first, then hidden ones a few at a time."""
 
+import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from cmrgz.adaptive import ITERATIONS
 from cmrgz.errors import UsageError
-from cmrgz.latents import channel_weights, known_positions, position_hints, position_pixels, training_known
+from cmrgz.hints import LEAST, Hint, Hints
+from cmrgz.latents import (
+    channel_weights,
+    known_positions,
+    lift,
+    lower,
+    position_hints,
+    position_pixels,
+    training_known,
+)
 from cmrgz.model import Condition, Model, Progress, Tokenizer
-from cmrgz.options import Range
+from cmrgz.options import Axes, Range
 from cmrgz.rng import Streams
+from cmrgz.tokens.blocks import QUICK, block_condition, block_hint, exactly, with_detail
 from cmrgz.tokens.codes import flat
 from cmrgz.tokens.decoding import take
 from cmrgz.tokens.schedule import Schedule
 from cmrgz.tokens.unmasking import Pace, Unmasking, counter
 
 CHUNK = 8
-"""Positions of an item that a call of the head draws, few: a call of the head is many steps."""
+"""Positions of a frame that a call of the head draws, few: a call of the head is many steps."""
 FRESH_SHARE = 0.3
 """Share of the training items of which nothing is drawn yet."""
 Order = Literal["halton", "random"]
@@ -37,13 +50,14 @@ class VectorNetwork(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, vectors: Tensor, shown: Tensor, condition: Condition | None, hints: Tensor) -> Tensor:
-        """Return features (b, d, h, w).
+        """Return features (b, d, *grid) of frames, grid (h, w), or of blocks, grid (t, z, h, w).
 
         Args:
-            vectors: (b, c, h, w), 0 where not shown.
-            shown: (b, 1, h, w) bool: known or already drawn.
+            vectors: (b, c, *grid), 0 where not shown. Those of blocks are in units of the hints, see `Evidence`.
+            shown: (b, 1, *grid) bool: known or already drawn.
             condition: As in `Model.sample`.
-            hints: (b, c + 4, h, w), see `position_hints`.
+            hints: Of frames (b, c + 4, h, w), see `position_hints`; of blocks (b, 2 c + SHARES, t, z, h, w), the mean,
+                the logarithm of the scale relative to that of the data, and the shares of `cmrgz.hints`.
         """
 
 
@@ -60,6 +74,57 @@ class VectorHead(Protocol):
         """Return vectors (b, m, c) drawn given features (b, m, d) with normal numbers (b, m, noises, c)."""
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What the known part of items says, and in what units vectors are drawn that it is known for.
+
+    Those of frames are as they are. Of blocks what is left over is drawn, (vector - mean) / scale: where nothing is
+    learnt yet, it is about standard normal.
+
+    Attributes:
+        told: (b, k, *grid) hints for the network.
+        spread: (c,) standard deviation of the vectors of the data.
+        hint: Of blocks.
+    """
+
+    told: Tensor
+    spread: Tensor
+    hint: Hint | None = None
+
+    @classmethod
+    def of_blocks(cls, hint: Hint, spread: Tensor, known: Tensor) -> "Evidence":
+        """Return the evidence of blocks of which the positions `known` (b, t, z, h, w) are known."""
+        relative = torch.where(known[:, None], LEAST, hint.scale / spread.view(-1, 1, 1, 1, 1))
+        return cls(torch.cat([hint.mean, relative.log(), hint.shares], 1), spread, hint)
+
+    def to_units(self, vectors: Tensor) -> Tensor:
+        """Return what is drawn (b, c, *grid) of vectors."""
+        return vectors if self.hint is None else (vectors - self.hint.mean) / self.hint.scale
+
+    def from_units(self, drawn: Tensor) -> Tensor:
+        """Return the vectors (b, c, *grid) of what was drawn."""
+        return drawn if self.hint is None else self.hint.mean + self.hint.scale * drawn
+
+    def mean_error(self, error: Tensor, weight: Tensor, places: Tensor, counted: Tensor) -> Tensor:
+        """Return the mean of errors (b, m, c) at places (b, m) that count (b, m, 1), channels weighed by `weight` (c,).
+
+        In blocks also by the scale: where little is certain counts most; and items count alike.
+        """
+        if self.hint is None:
+            return (error * weight * counted).sum() / (counted.sum() * error.shape[2]).clamp(min=1)
+        weights = take(flat(self.hint.scale), places) * (weight / self.spread) * counted
+        return ((error * weights).sum((1, 2)) / weights.sum((1, 2)).clamp(min=1e-6)).mean()
+
+    def items(self, tokenizer: Tokenizer, vectors: Tensor, known: Tensor) -> Tensor:
+        """Return the items (b, 1, *item) of vectors, given the known pixels.
+
+        Those of blocks get back what the tokenizer loses of the continuation of what is known.
+        """
+        if self.hint is None:
+            return tokenizer.decode(vectors)
+        return with_detail(tokenizer, vectors, self.hint, known)
+
+
 class MaskedVectorModel(Model):
     """Masked autoregression over the vectors of a tokenizer (Li et al. 2024, arXiv 2406.11838).
 
@@ -71,53 +136,73 @@ class MaskedVectorModel(Model):
         head: Gives vectors of features.
         tokenizer: Frozen first stage, with standardised vectors.
         asked: Share of the positions that the loss looks at, hidden ones first.
+        axes: Of its items; all but frames, `yx`, are seen as blocks.
     """
 
     weight: Tensor
 
-    def __init__(self, network: VectorNetwork, head: VectorHead, tokenizer: Tokenizer, asked: float = 0.5) -> None:
+    def __init__(
+        self, network: VectorNetwork, head: VectorHead, tokenizer: Tokenizer, asked: float = 0.5, axes: Axes = "yx"
+    ) -> None:
         super().__init__()
         self.network, self.head = network, head
         self.tokenizer = tokenizer.requires_grad_(False)
-        self.asked = asked
+        self.asked, self.axes = asked, axes
+        self.hints = None if axes == "yx" else Hints(tokenizer.channels)
         self.register_buffer("weight", torch.ones(tokenizer.channels))
 
     @torch.no_grad()
     def fit(self, x: Tensor, *, rng: Streams) -> None:
-        """Weigh the channels by what they do to the picture, see `channel_weights`, from items (n, 1, *item)."""
-        del rng
+        """Weigh the channels by what they do to the picture, see `channel_weights`, from items (n, 1, *item).
+
+        Those of blocks also give the hints.
+        """
+        x = lift(x, self.axes)
         self.weight.copy_(channel_weights(self.tokenizer, x))
+        if self.hints is not None:
+            self.hints.fit(self.tokenizer, x, rng)
+
+    @torch.no_grad()
+    def evidence(self, x: Tensor, known: Tensor, condition: Condition | None, iterations: int = ITERATIONS) -> Evidence:
+        """Return what the pixels `known` (b, 1, ...) of frames or blocks x say; hidden ones are not used."""
+        if self.hints is None:
+            return Evidence(position_hints(self.tokenizer, x, known), self.weight)
+        hint = block_hint(self.hints, self.tokenizer, x, known, condition, iterations)
+        return Evidence.of_blocks(hint, self.hints.spread, known_positions(known, self.tokenizer.patch))
 
     def loss(self, x: Tensor, *, condition: Condition | None = None, rng: Streams) -> Tensor:
         """Weighted loss of the head over hidden positions, for any share of known ones and of drawn ones beside them.
 
         What is drawn has its true vector, but does not count for the hints, as in sampling.
         """
+        x = lift(x, self.axes)
+        condition = block_condition(condition, x, self.axes)
         with torch.no_grad():
-            vectors = self.tokenizer.encode(x)
+            vectors = exactly(self.tokenizer.encode, x)
         self._check_grid(vectors)
         known, shown = (part.to(x.device) for part in self._training_masks(vectors, rng))
-        hints = position_hints(self.tokenizer, x, position_pixels(known, self.tokenizer.patch))
-        features = self.network(torch.where(shown[:, None], vectors, 0.0), shown[:, None], condition, hints)
+        evidence = self.evidence(x, position_pixels(known, self.tokenizer.patch), condition, QUICK)
+        vectors = evidence.to_units(vectors)
+        features = self.network(torch.where(shown[:, None], vectors, 0.0), shown[:, None], condition, evidence.told)
         shown, n = shown.flatten(1), shown[0].numel()
         places = (rng.uniform(n).to(x.device) + shown).argsort(dim=1)[:, : max(1, round(self.asked * n))]
         error = self.head.loss(take(flat(features), places), take(flat(vectors), places), rng)
-        counted = ~shown.gather(1, places)[..., None]
-        return (error * self.weight * counted).sum() / (counted.sum() * error.shape[2]).clamp(min=1)
+        return evidence.mean_error(error, self.weight, places, ~shown.gather(1, places)[..., None])
 
     def _training_masks(self, vectors: Tensor, rng: Streams) -> tuple[Tensor, Tensor]:
-        """Return which positions (b, h, w) are known, and which are known or drawn."""
-        grid = (vectors.shape[2], vectors.shape[3])
+        """Return which positions (b, *grid) are known, and which are known or drawn."""
+        grid = tuple(vectors.shape[2:])
         known = training_known(grid, rng)
         u = rng.uniform(1)
         share = ((u - FRESH_SHARE) / (1 - FRESH_SHARE)).clamp(min=0)
-        drawn = rng.uniform(grid[0] * grid[1]) < share
+        drawn = rng.uniform(math.prod(grid)) < share
         return known, known | drawn.unflatten(1, grid)
 
     def _check_grid(self, vectors: Tensor) -> None:
         multiple = self.network.multiple
-        if vectors.shape[2] % multiple or vectors.shape[3] % multiple:
-            facts = f"{vectors.shape[2]} x {vectors.shape[3]} positions"
+        rows, columns = vectors.shape[-2:]
+        if rows % multiple or columns % multiple:
+            facts = f"{rows} x {columns} positions"
             raise UsageError("range", "item", f"the latent grid must be a multiple of {multiple}", facts)
 
     @torch.no_grad()
@@ -131,28 +216,32 @@ class MaskedVectorModel(Model):
         progress: Progress | None = None,
         order: Annotated[Order, "in which order hidden positions are drawn"] = "halton",
         schedule: Annotated[Schedule, "how the number drawn grows from step to step"] = "arccos",
-        steps: Annotated[int, "calls of the network, at most; 0 grows with what is hidden, to 16", Range(0)] = 0,
+        steps: Annotated[
+            int, "calls of the network, at most; 0 grows with what is hidden of a frame, to 16", Range(0)
+        ] = 0,
         head_steps: Annotated[int, "noise levels of the head", Range(1, 1000)] = 15,
         solver: Annotated[Solver, "of the head; ddpm is stochastic"] = "dpm",
         temperature: Annotated[float, "factor of the head's noise; 1 samples the model", Range(0)] = 1.0,
         preset: Annotated[Literal["fixed", "paper_like"], "paper_like: known positions wait for their turn"] = "fixed",
     ) -> Tensor:
         """Draw items from p(x | known); see `Model.sample`."""
-        vectors = self.tokenizer.encode(x)
+        x, known = lift(x, self.axes), lift(known, self.axes)
+        condition = block_condition(condition, x, self.axes)
+        vectors = exactly(self.tokenizer.encode, x)
         self._check_grid(vectors)
         given = known_positions(known, self.tokenizer.patch)
         if preset == "paper_like":
             (order, schedule, steps, head_steps, solver), temperature = PAPER_LIKE, 1.0
             known = torch.zeros_like(known)
         shown = known_positions(known, self.tokenizer.patch)
-        grid, n, c = (vectors.shape[2], vectors.shape[3]), shown[0].numel(), vectors.shape[1]
+        grid, n, c = tuple(vectors.shape[2:]), shown[0].numel(), vectors.shape[1]
         noise = rng.normal(n, self.head.noises(head_steps, solver) * c).to(vectors)
-        start = flat(torch.where(given[:, None], vectors, 0.0))
-        hints = position_hints(self.tokenizer, x, known)
+        evidence = self.evidence(x, known, condition)
+        start = flat(torch.where(given[:, None], evidence.to_units(vectors), 0.0))
 
         def look(content: Tensor, seen: Tensor) -> Tensor:
             maps = content.transpose(1, 2).unflatten(2, grid)
-            return flat(self.network(maps, seen.unflatten(1, (1, *grid)), condition, hints))
+            return flat(self.network(maps, seen.unflatten(1, (1, *grid)), condition, evidence.told))
 
         def draw(features: Tensor, positions: Tensor) -> Tensor:
             own = take(noise, positions).unflatten(-1, (-1, c))
@@ -161,4 +250,6 @@ class MaskedVectorModel(Model):
 
         unmasking = Unmasking(look, grid, counter(progress, int((~shown).sum())), CHUNK)
         drawn = unmasking.reveal(start, shown.flatten(1), Pace(order, schedule, steps), draw, rng)
-        return self.tokenizer.decode(drawn.transpose(1, 2).unflatten(2, grid))
+        drawn = evidence.from_units(drawn.transpose(1, 2).unflatten(2, grid))
+        drawn = torch.where(given[:, None], vectors, drawn)
+        return lower(evidence.items(self.tokenizer, drawn, known), self.axes)

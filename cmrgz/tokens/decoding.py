@@ -14,8 +14,8 @@ from cmrgz.tokens.orders import prefix_length
 
 SEEN_PER_DRAW = 16
 """A step draws at most one position per this many that it sees: the first ones decide most and are drawn one by one."""
-PREFILL = 32
-"""Slots per call of the prefill: what is hidden everywhere in the batch need not be computed."""
+PREFILL, LONG, LONG_PREFILL = 32, 1024, 256
+"""Slots per call of the prefill: what is hidden everywhere in the batch need not be computed. More of long orders."""
 
 Draw = Callable[[Tensor, Tensor], Tensor]
 """(features (b, m, d), positions (b, m)) -> vectors (b, m, c)."""
@@ -47,8 +47,9 @@ def prefill(network: CausalNetwork[Cache], cache: Cache, vectors: Tensor, order:
     In calls of one shape: an item's bits do not depend on how many more calls its neighbours need.
     """
     slots = torch.arange(order.shape[1], device=order.device).expand_as(order)
-    for start in range(0, length, PREFILL):
-        part = slice(start, start + PREFILL)
+    many = PREFILL if order.shape[1] <= LONG else LONG_PREFILL
+    for start in range(0, length, many):
+        part = slice(start, start + many)
         network.extend(cache, take(vectors, order[:, part]), order[:, part], slots[:, part])
 
 

@@ -5,10 +5,11 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from cmrgz.latents import known_positions, position_pixels, training_order
+from cmrgz.latents import framewise, known_positions, lift, lower, position_pixels, training_order
 from cmrgz.model import CodeTokenizer, Condition, Progress
-from cmrgz.options import Range
+from cmrgz.options import Axes, Range
 from cmrgz.rng import Streams
+from cmrgz.tokens.blocks import block_condition
 from cmrgz.tokens.codes import CodeModel, Truncation, flat
 from cmrgz.tokens.network import MaskedNetwork
 from cmrgz.tokens.schedule import Schedule
@@ -31,6 +32,7 @@ class MaskedTokenModel(CodeModel):
         level_decay: Weight of a level's loss relative to the level before.
         hidden_law: Which share of what is not known is still hidden in training: `uniform` in (0, 1], or `arccos`,
             which is more often large.
+        axes: Of its items, see `CodeModel`.
     """
 
     network: MaskedNetwork
@@ -41,8 +43,9 @@ class MaskedTokenModel(CodeModel):
         tokenizer: CodeTokenizer,
         level_decay: float = 0.75,
         hidden_law: HiddenLaw = "arccos",
+        axes: Axes = "yx",
     ) -> None:
-        super().__init__(network, tokenizer, level_decay)
+        super().__init__(network, tokenizer, level_decay, axes)
         self.hidden_law = hidden_law
 
     def loss(self, x: Tensor, *, condition: Condition | None = None, rng: Streams) -> Tensor:
@@ -51,6 +54,8 @@ class MaskedTokenModel(CodeModel):
         As in decoding: a part is known, in any share and shape as masks are in use, and of the rest a part is drawn.
         At most half of the positions are asked for.
         """
+        x = lift(x, self.axes)
+        condition = block_condition(condition, x, self.axes)
         exact, codes = self.encode(x)
         order, known = (part.to(x.device) for part in training_order(self.grid(x), 0.0, rng))
         n = order.shape[1]
@@ -61,9 +66,11 @@ class MaskedTokenModel(CodeModel):
         asked = place < hidden[:, None].clamp(max=(n + 1) // 2)
         shown = place >= hidden[:, None]
         content = torch.where(given[..., None], exact, self.vectors(codes))
-        hints = self.hints(x, position_pixels(given.unflatten(1, self.grid(x)), self.tokenizer.patch))
-        states = self.network(torch.where(shown[..., None], content, 0.0), shown, condition, hints)
-        return self.level_loss(states[asked], codes[asked], rng)
+        known = position_pixels(given.unflatten(1, self.grid(x)), self.tokenizer.patch)
+        evidence = self.evidence(x, known, condition)
+        states = self.network(torch.where(shown[..., None], content, 0.0), shown, condition, evidence.features)
+        leaning = None if evidence.leaning is None else evidence.leaning.of(asked)
+        return self.level_loss(states[asked], codes[asked], rng, leaning)
 
     def _hidden_share(self, rng: Streams) -> Tensor:
         """Return which share (b,) of the positions that are not known is still hidden, above 0."""
@@ -81,7 +88,7 @@ class MaskedTokenModel(CodeModel):
         progress: Progress | None = None,
         order: Annotated[MaskedOrder, "which hidden positions come first"] = "halton",
         schedule: Annotated[Schedule | None, "how many a step; none is arccos, for confidence cosine"] = None,
-        steps: Annotated[int, "steps; 0 is 16 of a whole grid, by the square root of what is hidden", Range(0)] = 0,
+        steps: Annotated[int, "steps; 0 is 16 of a whole frame, by the square root of what is hidden", Range(0)] = 0,
         temperature: Annotated[float, "1 samples the model, 0 takes the most likely code", Range(0)] = 1.0,
         top_k: Annotated[int, "draw from the k most likely codes only; 0 is off", Range(0)] = 0,
         top_p: Annotated[float, "draw from the smallest set of codes of this share; 1 is off", Range(1e-6, 1)] = 1.0,
@@ -97,22 +104,25 @@ class MaskedTokenModel(CodeModel):
         how = Truncation(temperature, top_k, top_p)
         if preset == "paper_like":
             pace, how, remask, output = PAPER_LIKE, Truncation(), 0, "draw"
+        x, known = lift(x, self.axes), lift(known, self.axes)
+        condition = block_condition(condition, x, self.axes)
         given = known_positions(known, self.tokenizer.patch).flatten(1)
-        vectors = torch.where(given[..., None], flat(self.tokenizer.encode(x)), 0.0)
-        hints, n, grid = self.hints(x, known), given.shape[1], self.grid(x)
+        vectors = torch.where(given[..., None], flat(framewise(self.tokenizer.encode, x)), 0.0)
+        evidence, n, grid = self.evidence(x, known, condition), given.shape[1], self.grid(x)
 
         def look(content: Tensor, shown: Tensor) -> Tensor:
-            return self.network(content, shown, condition, hints)
+            return self.network(content, shown, condition, evidence.features)
 
-        draw = self.drawer(n, levels, how, rng)
+        draw = self.drawer(n, levels, how, rng, leaning=evidence.leaning)
         if output == "mean":
             mean = draw.mean(look(vectors, given), torch.arange(n, device=x.device).expand_as(given))
             counter(progress, 1)(1)
-            return self.items(torch.where(given[..., None], vectors, mean), grid)
+            return lower(self.items(torch.where(given[..., None], vectors, mean), grid, evidence), self.axes)
         hidden = (~given).sum(1)
         run = Unmasking(look, grid, counter(progress, int((hidden + remask * redrawn(hidden)).sum())))
         vectors = run.reveal(vectors, given, pace, draw, rng.child("order"))
         for sweep in range(remask):
             own = rng.child(f"sweep {sweep}")
-            vectors = run.redraw(vectors, given, pace, self.drawer(n, levels, how, own), own)
-        return self.items(vectors, grid)
+            again = self.drawer(n, levels, how, own, leaning=evidence.leaning)
+            vectors = run.redraw(vectors, given, pace, again, own)
+        return lower(self.items(vectors, grid, evidence), self.axes)

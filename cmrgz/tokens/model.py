@@ -7,14 +7,16 @@ import torch
 from torch import Tensor
 
 from cmrgz.errors import UsageError
-from cmrgz.latents import known_positions, position_pixels, training_order
+from cmrgz.latents import known_positions, lift, lower, position_pixels, training_order
 from cmrgz.model import CodeTokenizer, Condition, Progress
-from cmrgz.options import Range
+from cmrgz.options import Axes, Range
 from cmrgz.rng import Streams
+from cmrgz.tokens.blocks import block_condition
 from cmrgz.tokens.codes import CodeModel, Truncation, flat
 from cmrgz.tokens.decoding import Given, ask, decode, take
 from cmrgz.tokens.network import CausalNetwork
 from cmrgz.tokens.orders import ORDERS, prefix_length
+from cmrgz.tokens.prior import Evidence
 from cmrgz.tokens.smc import smc
 
 __all__ = ["TokenModel", "flat"]
@@ -22,6 +24,10 @@ __all__ = ["TokenModel", "flat"]
 Order = Literal["any", "forced", "orient", "smc"]
 PAPER_LIKE: tuple[Order, Truncation, int] = ("forced", Truncation(top_k=50), 1)
 """Order, truncation and positions a step that the preset `paper_like` stands for."""
+PARALLEL, STEPS_OF_A_BLOCK = 8, 40
+"""Most positions a step of a frame, and fewest steps of a block of which all is hidden."""
+ASKED = 768
+"""Most positions of a block that a training step asks for."""
 
 
 class TokenModel(CodeModel):
@@ -37,6 +43,7 @@ class TokenModel(CodeModel):
         tokenizer: Frozen first stage.
         raster_share: Share of the training items in raster order, which keeps the raster baseline fair.
         level_decay: Weight of a level's loss relative to the level before.
+        axes: Of its items, see `CodeModel`.
     """
 
     network: CausalNetwork[Any]
@@ -47,8 +54,9 @@ class TokenModel(CodeModel):
         tokenizer: CodeTokenizer,
         raster_share: float = 0.1,
         level_decay: float = 0.75,
+        axes: Axes = "yx",
     ) -> None:
-        super().__init__(network, tokenizer, level_decay)
+        super().__init__(network, tokenizer, level_decay, axes)
         self.raster_share = raster_share
 
     @classmethod
@@ -66,22 +74,39 @@ class TokenModel(CodeModel):
     def loss(self, x: Tensor, *, condition: Condition | None = None, rng: Streams) -> Tensor:
         """Mean negative log-likelihood in nats per code of hidden positions, in a random order after the known ones.
 
-        The known share is random. Half of the positions are asked for, of those that are hidden.
+        The known share is random. Half of the positions are asked for, of those that are hidden; of blocks at most
+        `ASKED`, in a part of the order that starts where the hidden ones do and is cut at random: what is drawn first
+        decides most, and what is never asked need not be computed.
         """
+        x = lift(x, self.axes)
+        condition = block_condition(condition, x, self.axes)
         exact, codes = self.encode(x)
         order, known = (part.to(x.device) for part in training_order(self.grid(x), self.raster_share, rng))
-        n = order.shape[1]
-        given = torch.arange(n, device=x.device) < known[:, None]
-        slots = (rng.uniform(n).to(x.device) + given).argsort(dim=1)[:, : n // 2]  # hidden ones first
+        slots, asked = self._slots(order, known, rng)
         codes, exact = take(codes, order), take(exact, order)
+        given = torch.arange(order.shape[1], device=x.device) < known[:, None]
         content = torch.where(given[..., None], exact, self.vectors(codes))
-        hints = self.hints(x, self._first_pixels(order, known, self.grid(x)))
-        states = self.network.train_states(content, order, condition, hints, slots)
-        asked = slots >= known[:, None]
-        return self.level_loss(states[asked], take(codes, slots)[asked], rng)
+        evidence = self.evidence(x, self._first_pixels(order, known, self.grid(x)), condition)
+        end = int(slots.max()) + 1 if self.prior else order.shape[1]
+        states = self.network.train_states(content[:, :end], order[:, :end], condition, evidence.features, slots)
+        leaning = None if evidence.leaning is None else evidence.leaning.at(order.gather(1, slots)).of(asked)
+        return self.level_loss(states[asked], take(codes, slots)[asked], rng, leaning)
 
-    def _first_pixels(self, order: Tensor, known: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Return which pixels (b, 1, H, W) the first `known` (b,) positions of an order (b, n) cover."""
+    def _slots(self, order: Tensor, known: Tensor, rng: Streams) -> tuple[Tensor, Tensor]:
+        """Return the slots (b, m) that are asked for, and which of them (b, m) are hidden."""
+        n = order.shape[1]
+        place = torch.arange(n, device=order.device)
+        score = rng.uniform(n).to(order.device) + (place < known[:, None])  # hidden ones first
+        if self.prior is None:
+            slots = score.argsort(dim=1)[:, : n // 2]
+            return slots, slots >= known[:, None]
+        many = min(ASKED, -(-n // 2))
+        end = known + (rng.uniform(1)[:, 0].to(order.device) * (n - known)).ceil().long().clamp(min=many)
+        slots = (score + 2 * (place >= end[:, None])).argsort(dim=1)[:, :many]
+        return slots, slots >= known[:, None]
+
+    def _first_pixels(self, order: Tensor, known: Tensor, grid: tuple[int, ...]) -> Tensor:
+        """Return which pixels (b, 1, *item) the first `known` (b,) positions of an order (b, n) cover."""
         first = torch.arange(order.shape[1], device=order.device) < known[:, None]
         positions = torch.zeros_like(first).scatter(1, order, first).unflatten(1, grid)
         return position_pixels(positions, self.tokenizer.patch)
@@ -99,7 +124,9 @@ class TokenModel(CodeModel):
         temperature: Annotated[float, "1 samples the model, 0 takes the most likely code", Range(0)] = 1.0,
         top_k: Annotated[int, "draw from the k most likely codes only; 0 is off", Range(0)] = 0,
         top_p: Annotated[float, "draw from the smallest set of codes of this share; 1 is off", Range(1e-6, 1)] = 1.0,
-        parallel: Annotated[int, "most positions drawn in one step; smc draws one", Range(1)] = 8,
+        parallel: Annotated[
+            int | None, "most positions a step; none is 8 of frames, a fortieth of blocks; smc draws one", Range(1)
+        ] = None,
         particles: Annotated[int, "smc: draws that compete for an item", Range(2, 4096)] = 8,
         output: Annotated[Literal["draw", "mean"], "mean: expected vectors in one step, no draw"] = "draw",
         levels: Annotated[int, "residual levels drawn; 0 is all, 4 is fast", Range(0)] = 0,
@@ -109,13 +136,16 @@ class TokenModel(CodeModel):
         how = Truncation(temperature, top_k, top_p)
         if preset == "paper_like":
             (order, how, parallel), output = PAPER_LIKE, "draw"
+        x, known = lift(x, self.axes), lift(known, self.axes)
+        condition = block_condition(condition, x, self.axes)
         exact, codes = self.encode(x)
         grid, n = self.grid(x), exact.shape[1]
         positions = known_positions(known, self.tokenizer.patch).flatten(1)
         sequence = ORDERS[order](positions, grid, rng)
-        hints = self.hints(x, self._hinting(known, positions, sequence, order))
-        given = Given(torch.where(positions[..., None], exact, 0.0), positions, sequence, condition, hints)
-        draw = self.drawer(n, levels, how, rng, particles if order == "smc" else 1)
+        evidence = self._evidence(x, known, condition, sequence, order)
+        told = {name: value for name, value in condition.items() if name != "fill"} if condition else condition
+        given = Given(torch.where(positions[..., None], exact, 0.0), positions, sequence, told, evidence.features)
+        draw = self.drawer(n, levels, how, rng, particles if order == "smc" else 1, evidence.leaning)
         if output == "mean":
             every = torch.arange(n, device=x.device).expand_as(positions)
             mean = draw.mean(ask(self.network, given, every), every)
@@ -125,13 +155,17 @@ class TokenModel(CodeModel):
         elif order == "smc":
             drawn = smc(self.network, given, codes, particles, draw, rng.child("smc"), progress)
         else:
-            drawn = decode(self.network, given, draw, parallel, progress)
-        return self.items(drawn, grid)
+            many = max(PARALLEL, n // STEPS_OF_A_BLOCK if self.prior else 0)
+            drawn = decode(self.network, given, draw, parallel or many, progress)
+        return lower(self.items(drawn, grid, evidence), self.axes)
 
-    def _hinting(self, known: Tensor, positions: Tensor, order: Tensor, name: Order) -> Tensor:
-        """Return the pixels (b, 1, H, W) that hints may be made of: none that lie ahead of what they are hints for."""
+    def _evidence(self, x: Tensor, known: Tensor, condition: Condition | None, order: Tensor, name: Order) -> Evidence:
+        """Return what may be told of hidden positions: nothing that lies ahead of them in the order (b, n)."""
         if name == "any":
-            return known
-        if name != "orient":
-            return torch.zeros_like(known)
-        return self._first_pixels(order, prefix_length(order, positions), self.grid(known))
+            return self.evidence(x, known, condition)
+        seen = torch.zeros_like(known)
+        if name == "orient":
+            positions = known_positions(known, self.tokenizer.patch).flatten(1)
+            seen = self._first_pixels(order, prefix_length(order, positions), self.grid(known))
+        early = {key: value for key, value in (condition or {}).items() if key != "fill"}  # a fill knows what is ahead
+        return self.evidence(x, seen, early)

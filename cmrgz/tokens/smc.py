@@ -45,7 +45,7 @@ def smc(
         position, active = many.order[:, slot : slot + 1], slot >= prefix
         states = network(cache, position, torch.full_like(prefix, slot))
         own = many.known.gather(1, position)
-        proof = draw.log_prob(states, take(evidence, position))
+        proof = draw.log_prob(states, take(evidence, position), position)
         weight = weight + torch.where(own & active[:, None], proof, 0.0).view(b, k)
         new = torch.where(own[..., None], take(many.vectors, position), draw(states, position))
         network.extend(cache, new, position, torch.where(active, slot, n)[:, None])

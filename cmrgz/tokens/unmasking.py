@@ -1,5 +1,6 @@
 """The loop of masked decoding: look at what is shown, draw some of what is hidden, show it."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -12,10 +13,10 @@ from cmrgz.rng import Streams
 from cmrgz.tokens.codes import Drawer, Proposal
 from cmrgz.tokens.decoding import Draw, take
 from cmrgz.tokens.orders import WALKS
-from cmrgz.tokens.schedule import Schedule, best, counts_over_grid, reveal_counts, turns, within_entropy
+from cmrgz.tokens.schedule import Schedule, best, block_counts, counts_over_grid, reveal_counts, turns, within_entropy
 
 CHUNK = 32
-"""Positions of an item per call of a draw, of one shape: its bits do not depend on its neighbours' counts."""
+"""Positions of a frame per call of a draw, of one shape: its bits do not depend on its neighbours' counts."""
 REDRAWN, REDRAW_STEPS = 0.25, 4
 """Share of the hidden positions that a corrector sweep draws again, and in how many steps."""
 
@@ -33,7 +34,7 @@ class Pace:
     Attributes:
         order: Along a Halton sequence, at random, or those drawn with the highest probability first.
         schedule: Of the counts; None is that of the order: `cosine` for confidence, else `arccos`.
-        steps: 0 is `automatic_steps`.
+        steps: 0 is `automatic_steps`, of blocks `block_counts`.
         gumbel: Scale of the noise on the log-probability of a code, which falls to 0: `confidence` alone.
         entropy_bound: In nats; above 0 the counts follow `within_entropy`, not the schedule.
         over_grid: The schedule runs over the grid: a fault kept on purpose.
@@ -46,11 +47,14 @@ class Pace:
     entropy_bound: float = 0.0
     over_grid: bool = False
 
-    def counts(self, hidden: Tensor, n: int) -> Tensor:
-        """Return the counts (steps + 1, b) of items of which `hidden` (b,) of n positions are hidden."""
+    def counts(self, shown: Tensor, grid: tuple[int, ...]) -> Tensor:
+        """Return the counts (steps + 1, b) of items of which the positions `shown` (b, n) are not hidden."""
         schedule: Schedule = self.schedule or ("cosine" if self.order == "confidence" else "arccos")
+        hidden = (~shown).sum(1)
         if self.over_grid:
-            return counts_over_grid(hidden, n, schedule, self.steps)
+            return counts_over_grid(hidden, shown.shape[1], schedule, self.steps)
+        if len(grid) > 2 and not self.steps:
+            return block_counts(~shown.unflatten(1, grid).flatten(1, -3).flatten(2), schedule)
         return reveal_counts(hidden, schedule, self.steps)
 
     @property
@@ -80,13 +84,13 @@ class Unmasking:
 
     Attributes:
         look: The network.
-        grid: Rows and columns.
+        grid: Rows and columns, of blocks after phases and slices.
         tick: Told what is drawn.
-        chunk: Positions of an item per call of a draw; None is `CHUNK`.
+        chunk: Positions of a frame per call of a draw; None is `CHUNK`.
     """
 
     look: Look
-    grid: tuple[int, int]
+    grid: tuple[int, ...]
     tick: Tick
     chunk: int | None = None
 
@@ -103,8 +107,8 @@ class Unmasking:
         Returns:
             The vectors (b, n, c), shown ones as given.
         """
-        n, step = shown.shape[1], 0
-        counts = pace.counts((~shown).sum(1).cpu(), n).diff(dim=0).to(shown.device)
+        n, step, chunk = shown.shape[1], 0, (self.chunk or CHUNK) * math.prod(self.grid[:-2])
+        counts = pace.counts(shown.cpu(), self.grid).diff(dim=0).to(shown.device)
         walk = WALKS["random" if pace.order == "confidence" else pace.order](shown, self.grid, rng)
         turn, noise = -turns(walk, shown).float(), rng.child("gumbel")
         while bool((~shown).any()):
@@ -117,7 +121,7 @@ class Unmasking:
                 drawn = proposal.vectors
             else:
                 chosen = best(turn, ~shown, counts[step])
-                drawn = _draw_chosen(draw, states, chosen, vectors, self.chunk or CHUNK)
+                drawn = _draw_chosen(draw, states, chosen, vectors, chunk)
             vectors, shown, step = torch.where(chosen[..., None], drawn, vectors), shown | chosen, step + 1
             self.tick(int(chosen.sum()))
         return vectors

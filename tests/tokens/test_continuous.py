@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from cmrgz.drawing import CallCounter
+from cmrgz.calls import CallCounter
 from cmrgz.errors import UsageError
 from cmrgz.model import Condition
 from cmrgz.rng import Streams

@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 
 from cmrgz.latents import training_order
 from cmrgz.rng import Streams
-from cmrgz.tokens.orders import ORDERS, any_order, halton, known_first, prefix_length, raster
+from cmrgz.tokens.orders import ORDERS, WALKS, any_order, halton, known_first, orientations, prefix_length, raster
 
 grids = st.tuples(st.integers(1, 9), st.integers(1, 9))
+block_grids = st.tuples(st.integers(1, 6), st.integers(1, 4), st.integers(1, 7), st.integers(1, 7))
+SHAPES = [(1, 1), (5, 3), (12, 1), (1, 5)]
 
 
 def streams(count: int, seed: int = 0) -> Streams:
@@ -47,6 +49,54 @@ def test_halton_spreads() -> None:
 
 def test_halton_has_long_grids() -> None:
     assert is_permutation(halton((1, 300))) and is_permutation(halton((300, 1)))
+
+
+@given(block_grids)
+@settings(deadline=None, max_examples=60)
+def test_halton_reaches_each_position_of_a_block_once(grid: tuple[int, ...]) -> None:
+    assert is_permutation(halton(grid))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_halton_spreads_over_frames_and_in_them(shape: tuple[int, int]) -> None:
+    """Any 96 positions in a row, which a step draws together, are in most frames and all over the plane."""
+    order = halton((*shape, 16, 16))
+    frames = shape[0] * shape[1]
+    for start in range(0, len(order) - 96, 96):
+        part = order[start : start + 96]
+        count = torch.bincount(part // 256, minlength=frames)
+        assert count.max() <= 3 * 96 / frames and (count > 0).sum() >= 0.9 * frames
+        cells = part % 256 // 64 * 4 + part % 16 // 4
+        assert len(cells.unique()) >= (16 if start < len(order) / 2 else 8)  # of 16; the last ones are what is left
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_neighbours_of_a_block_are_far_apart_in_the_order(shape: tuple[int, int]) -> None:
+    """Of the pairs that touch in the plane or in time, fewer are drawn in one step than in random order."""
+    order = halton((*shape, 16, 16))
+    step = order.argsort() // 16
+    grid = step.view(*shape, 16, 16)
+    together = [float((grid.diff(dim=axis) == 0).float().mean()) for axis in range(4) if grid.shape[axis] > 1]
+    assert max(together) < 0.6 * 16 / len(order)
+
+
+def test_the_frames_of_a_block_are_turned_alike() -> None:
+    ways, plane = orientations((3, 2, 4, 5)), orientations((4, 5))
+    assert ways.shape == (8, 120) and is_permutation(ways)
+    assert torch.equal(ways.unflatten(1, (6, 20)), plane[:, None] + 20 * torch.arange(6)[:, None])
+
+
+@pytest.mark.parametrize("name", [*ORDERS, *WALKS])
+@given(grid=block_grids, seed=st.integers(0, 1000))
+@settings(deadline=None, max_examples=20)
+def test_every_order_of_a_block_is_a_permutation(name: str, grid: tuple[int, ...], seed: int) -> None:
+    n = grid[0] * grid[1] * grid[2] * grid[3]
+    known = random_known(4, n, seed)
+    order = (ORDERS | WALKS)[name](known, grid, streams(4, seed))
+    order = order.expand(4, -1)
+    assert order.shape == known.shape and is_permutation(order)
+    if name == "any":
+        assert torch.equal(prefix_length(order, known), known.sum(1))
 
 
 @given(grids, st.integers(0, 1000))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cmrgz.drawing import CallCounter
+from cmrgz.calls import CallCounter
 from cmrgz.model import Condition
 from cmrgz.rng import Streams
 from cmrgz.testing.oracles import (

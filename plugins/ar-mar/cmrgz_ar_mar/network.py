@@ -10,14 +10,17 @@ from cmrgz.conditions import ConditionEmbedding
 from cmrgz.diffusion.head import DiffusionHead
 from cmrgz.diffusion.layers import Attention, FeedForward, grid_positions, to_maps, to_tokens
 from cmrgz.diffusion.options import MinSnr, NoiseSchedule
+from cmrgz.frames import FrameAttention
+from cmrgz.hints import SHARES, places
+from cmrgz.latents import framewise
 from cmrgz.model import Condition, Tokenizer
-from cmrgz.options import Range
+from cmrgz.options import Axes, Range
 from cmrgz.tokens.continuous import MaskedVectorModel, VectorNetwork
 from cmrgz_ar_mar import SPEC
 from cmrgz_ar_mar.head import MlpDenoiser
 
 HINT_SHARES = 4
-"""Channels of the hints beside those of a vector."""
+"""Channels of the hints of a frame beside those of a vector."""
 SQUARE = 2
 """Edge of a token of the transformer, in positions."""
 
@@ -74,30 +77,44 @@ class Block(nn.Module):
 class Hourglass(VectorNetwork):
     """Convolutions see single positions and their neighbours, a transformer between them sees all, four at a time.
 
-    Every position is a hole or known by itself, but attention over a quarter of as many tokens costs a quarter.
+    Every position is a hole or known by itself, but attention over a quarter of as many tokens costs a quarter. The
+    frames of a block go through it side by side; after each layer of the transformer, one along the frames.
     """
 
     multiple = SQUARE
 
-    def __init__(self, channels: int, size: Size) -> None:
+    def __init__(self, channels: int, size: Size, axes: Axes = "yx") -> None:
         super().__init__()
-        own = size.channels
-        self.enter = nn.Conv2d(2 * channels + HINT_SHARES + 1, own, 3, padding=1)
+        own, hints = size.channels, channels + HINT_SHARES if axes == "yx" else 2 * channels + SHARES
+        self.enter = nn.Conv2d(channels + hints + 1, own, 3, padding=1)
         self.before, self.after = ConvBlock(own), ConvBlock(own)
         self.down, self.up = nn.Linear(SQUARE**2 * own, size.width), nn.Linear(size.width, SQUARE**2 * own)
         self.condition = ConditionEmbedding(SPEC.conditions, size.width)
         self.blocks = nn.ModuleList([Block(size.width, size.heads) for _ in range(size.depth)])
+        along = 0 if axes == "yx" else size.depth
+        self.along = nn.ModuleList([FrameAttention(size.width, size.heads) for _ in range(along)])
         self.norm = nn.LayerNorm(size.width)
         self.leave = nn.Sequential(nn.GroupNorm(8, own), nn.SiLU(), nn.Conv2d(own, size.width, 1))
 
     def forward(self, vectors: Tensor, shown: Tensor, condition: Condition | None, hints: Tensor) -> Tensor:
-        """Return features (b, width, h, w); see `VectorNetwork`."""
-        rows, columns = vectors.shape[2] // SQUARE, vectors.shape[3] // SQUARE
-        x = self.before(self.enter(torch.cat([vectors, shown.to(vectors), hints], 1)))
-        tokens = self.down(to_tokens(x, SQUARE)) + self.condition(condition, len(x))[:, None]
+        """Return features (b, width, *grid); see `VectorNetwork`."""
+        told = torch.cat([vectors, shown.to(vectors), hints], 1)
+        if told.ndim == 4:
+            return self._frames(told, self.condition(condition, len(told)), None)
+        time, height = (place.flatten(1) for place in places(condition, told))
+        own = self.condition(condition, len(told), (told.shape[2], told.shape[3])).flatten(0, 2)
+        return framewise(lambda frames: self._frames(frames, own, (time, height)), told)
+
+    def _frames(self, told: Tensor, condition: Tensor, along: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Return features (n, width, h, w) of frames, `along` times and heights (b, f) if they are those of blocks."""
+        rows, columns = told.shape[2] // SQUARE, told.shape[3] // SQUARE
+        x = self.before(self.enter(told))
+        tokens = self.down(to_tokens(x, SQUARE)) + condition[:, None]
         tokens = tokens + grid_positions(rows, columns, tokens.shape[-1], tokens)
-        for block in self.blocks:
+        for number, block in enumerate(self.blocks):
             tokens = block(tokens)
+            if along is not None:
+                tokens = self.along[number](tokens.unflatten(0, along[0].shape), *along).flatten(0, 1)
         x = x + to_maps(self.up(self.norm(tokens)), SQUARE, rows, columns)
         return self.leave(self.after(x))
 
@@ -110,9 +127,10 @@ def build(
     min_snr: MinSnr = 5.0,
     draws: Annotated[int, "noise levels at which the loss looks at each vector", Range(1, 64)] = 4,
     asked: Annotated[float, "share of the positions that the loss looks at, hidden ones first", Range(0.01, 1)] = 0.5,
+    axes: Axes = "yx",
 ) -> MaskedVectorModel:
     """Build the model on a tokenizer with standardised vectors."""
     chosen = SIZES[size]
     denoiser = MlpDenoiser(tokenizer.channels, chosen.width, chosen.head_width, chosen.head_blocks)
     head = DiffusionHead(denoiser, objective, schedule, min_snr, draws)
-    return MaskedVectorModel(Hourglass(tokenizer.channels, chosen), head, tokenizer, asked)
+    return MaskedVectorModel(Hourglass(tokenizer.channels, chosen, axes), head, tokenizer, asked, axes)

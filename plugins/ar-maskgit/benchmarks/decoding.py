@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from cmrgz import registry
+from cmrgz.calls import CallCounter
 from cmrgz.data import masks
-from cmrgz.drawing import CallCounter
 from cmrgz.model import Model
 from cmrgz.rng import Streams
 

@@ -8,12 +8,14 @@ from torch.nn import functional as F
 
 from cmrgz.conditions import ConditionEmbedding
 from cmrgz.errors import UsageError
+from cmrgz.frames import FrameAttention
 from cmrgz.model import CodeTokenizer, Condition
-from cmrgz.options import Range
+from cmrgz.options import Axes, Range
 from cmrgz.tokens.head import DepthHead, FrozenHead
 from cmrgz.tokens.layers import HINT_SHARES, Attention, GridRotary, Rotation, Whitening, feed_forward, normalised
 from cmrgz.tokens.masked import MaskedTokenModel
 from cmrgz.tokens.network import Logits, MaskedNetwork
+from cmrgz.tokens.prior import hint_features
 from cmrgz_ar_maskgit import SPEC
 
 
@@ -51,7 +53,8 @@ class MaskedTransformer(MaskedNetwork):
 
     The transformer sees squares of `patch` x `patch` positions: with 2 it costs a quarter, and a square is the 16
     pixels that masks are made of. What is single about a position goes around it, through layers that see its
-    neighbours.
+    neighbours. The frames of a block go through it side by side; after each layer of the transformer, one along the
+    frames.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class MaskedTransformer(MaskedNetwork):
         layers: int,
         local: int,
         patch: int,
+        axes: Axes = "yx",
     ) -> None:
         super().__init__()
         self.grid, self.patch = grid, patch
@@ -72,12 +76,15 @@ class MaskedTransformer(MaskedNetwork):
         self.rotary = GridRotary(coarse, width // heads)
         self.whiten, self.enter = Whitening(channels), nn.Linear(channels, local)
         self.hidden, self.shown = nn.Parameter(torch.randn(local) * 0.02), nn.Parameter(torch.randn(local) * 0.02)
-        self.hint = nn.Linear(channels + HINT_SHARES, local)
+        self.channels = channels
+        self.hint = nn.Linear(hint_features(channels, axes != "yx", HINT_SHARES), local)
         self.position = nn.Parameter(torch.randn(coarse[0] * coarse[1], width) * 0.02)
         self.condition = ConditionEmbedding(SPEC.conditions, width)
         self.before, self.after = LocalLayer(local, grid), LocalLayer(local, grid)
         self.fold, self.unfold = nn.Linear(local * patch**2, width), nn.Linear(width, local * patch**2)
         self.layers = nn.ModuleList([Layer(width, heads, inner) for _ in range(layers)])
+        along = 0 if axes == "yx" else layers
+        self.along = nn.ModuleList([FrameAttention(width, heads) for _ in range(along)])
         self.norm, self.out, self.head = nn.RMSNorm(width), nn.Linear(local, width), head
         self.out_norm = nn.RMSNorm(width)
 
@@ -87,16 +94,38 @@ class MaskedTransformer(MaskedNetwork):
         self.head.fit(codes, features)
 
     def forward(self, vectors: Tensor, shown: Tensor, condition: Condition | None, hints: Tensor | None) -> Tensor:
-        """Return features (b, n, d) of every position; see `MaskedNetwork`."""
+        """Return features (b, n, d) of every position, of blocks in the order of their grid; see `MaskedNetwork`."""
+        if not self.along:
+            return self._frames(vectors, shown, self.condition(condition, len(vectors)), hints, None)
+        assert condition is not None
+        time, height = condition["time"], condition["height"]
+        frames = (time.shape[1] * time.shape[2], self.grid[0] * self.grid[1])
+        content, seen = (part.unflatten(1, frames).flatten(0, 1) for part in (vectors, shown))
+        told = self.condition(condition, len(vectors), (time.shape[1], time.shape[2])).flatten(0, 2)
+        hint = None if hints is None else hints.unflatten(1, frames).flatten(0, 1)
+        features = self._frames(content, seen, told, hint, (time.flatten(1), height.flatten(1)))
+        return features.unflatten(0, (len(vectors), -1)).flatten(1, 2)
+
+    def _frames(
+        self,
+        vectors: Tensor,
+        shown: Tensor,
+        condition: Tensor,
+        hints: Tensor | None,
+        along: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        """Return features (f, n, d) of frames, `along` times and heights (b, f / b) if they are those of blocks."""
         own = torch.where(shown[..., None], self.enter(self.whiten(vectors)) + self.shown, self.hidden)
         if hints is not None:
-            smooth, shares = hints.split([hints.shape[-1] - HINT_SHARES, HINT_SHARES], -1)
+            smooth, shares = hints.split([self.channels, hints.shape[-1] - self.channels], -1)
             own = own + self.hint(torch.cat([self.whiten(smooth), shares], -1))
         own = self.before(own)
-        x = self.fold(self._squares(own)) + self.position + self.condition(condition, len(own))[:, None]
+        x = self.fold(self._squares(own)) + self.position + condition[:, None]
         rotation = self.rotary(torch.arange(x.shape[1], device=x.device)[None])
-        for layer in self.layers:
+        for number, layer in enumerate(self.layers):
             x = layer(x, rotation)
+            if along is not None:
+                x = self.along[number](x.unflatten(0, along[0].shape), *along).flatten(0, 1)
         own = self.after(own + self._positions(self.unfold(normalised(self.norm, x))))
         return normalised(self.out_norm, self.out(own))
 
@@ -131,6 +160,7 @@ def build(
     free: Annotated[int, "free numbers that describe a code beside its vector", Range(0, 1024)] = 32,
     hidden_law: Annotated[Literal["arccos", "uniform"], "share that is hidden in training"] = "arccos",
     level_decay: Annotated[float, "weight of a level's loss relative to the level before", Range(0, 1)] = 0.75,
+    axes: Axes = "yx",
 ) -> MaskedTokenModel:
     """Build the model on a code tokenizer.
 
@@ -143,5 +173,5 @@ def build(
     if grid[0] % patch or grid[1] % patch:
         raise UsageError("range", "grid", f"must be a multiple of {patch}", f"{grid[0]} x {grid[1]} positions")
     head = DepthHead(width, inner, tokenizer.channels, tokenizer.levels, tokenizer.vocab, free)
-    network = MaskedTransformer(grid, tokenizer.channels, head, width, heads, inner, layers, local, patch)
-    return MaskedTokenModel(network, tokenizer, level_decay, hidden_law)
+    network = MaskedTransformer(grid, tokenizer.channels, head, width, heads, inner, layers, local, patch, axes)
+    return MaskedTokenModel(network, tokenizer, level_decay, hidden_law, axes)

@@ -13,6 +13,7 @@ from torch import Tensor
 from cmrgz import checkpoint, registry
 from cmrgz.errors import UsageError
 from cmrgz.model import CodeTokenizer
+from cmrgz.plugin import Extent
 from cmrgz.rng import Streams
 from cmrgz.tokens.masked import MaskedTokenModel
 from cmrgz.tokens.orders import halton_walk
@@ -176,8 +177,8 @@ def test_a_checkpoint_draws_the_same_bits(tmp_path: Path) -> None:
     x = torch.rand(8, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     for part in (tokenizer, model):
         part.fit(x, rng=Streams(0, [("fit",)]))
-    meta = checkpoint.describe(SPEC, options, item=(32, 32), spacing=1.4)
-    inner = checkpoint.describe(first, small, item=(32, 32), spacing=1.4)
+    meta = checkpoint.describe(SPEC, options, extent=Extent(item=(32, 32)))
+    inner = checkpoint.describe(first, small, extent=Extent(item=(32, 32)))
     checkpoint.save(tmp_path / "c", model, meta, tokenizer=(tokenizer, inner))
     again, _ = checkpoint.open_model(tmp_path / "c")
     known = torch.arange(32).expand(8, 1, 32, 32) < 12

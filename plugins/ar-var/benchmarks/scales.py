@@ -18,7 +18,9 @@ from cmrgz import registry
 from cmrgz.data import cases
 from cmrgz.data.clips import read_clip
 from cmrgz.data.masks import parse
+from cmrgz.plugin import Extent
 from cmrgz.rng import Streams
+from cmrgz.tokens.scales import ScaleTokenizer
 from cmrgz.training.frames import Frames, held_out
 
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
@@ -63,11 +65,12 @@ def psnr(y: Tensor, x: Tensor) -> float:
 
 def layouts(data: list[str], tests: list[str], items: int) -> None:
     """Print the closed-form PSNR after each scale, for several tokenizers."""
-    x = Frames([cases.find(path) for path in data], (128, 128)).batch(0, 0, items).x
-    unseen = [torch.cat([held_out(read_clip(case), (128, 128), 12).x for case in cases.find(test)]) for test in tests]
+    x = Frames([cases.find(path) for path in data], Extent()).batch(0, 0, items).x
+    unseen = [torch.cat([held_out(read_clip(case), Extent(), 12).x for case in cases.find(test)]) for test in tests]
     for layout in LAYOUTS:
         options = {name: tuple(map(int, value.split(","))) for name, value in layout.items()}
         tokenizer = registry.build_tokenizer(registry.get_tokenizer("vq-ms"), {**options, "lloyd": 6}).eval()
+        assert isinstance(tokenizer, ScaleTokenizer)
         tokenizer.fit(x, rng=Streams(0, [("fit",)]))
         print(f"strides {layout['strides']}   levels {layout['levels']}   vocab {layout['vocab']}")
         for test, frames in zip(tests, unseen, strict=True):

@@ -1,29 +1,28 @@
 """`ar-var` as a model: training with random known parts, and drawing scale by scale given what is known."""
 
-from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from cmrgz.adaptive import ITERATIONS
 from cmrgz.errors import UsageError
-from cmrgz.latents import known_positions, position_pixels, smooth_fill, training_known
+from cmrgz.latents import lift, lower, position_pixels, training_known
 from cmrgz.model import Condition, Model, Progress
-from cmrgz.options import Range
+from cmrgz.options import Axes, Range
 from cmrgz.rng import Streams
+from cmrgz.tokens.blocks import QUICK, block_condition, with_detail
 from cmrgz.tokens.codes import Truncation, flat, level_loss
 from cmrgz.tokens.decoding import take
 from cmrgz.tokens.head import DepthHead
 from cmrgz.tokens.network import Logits
-from cmrgz.tokens.sampling import draw
+from cmrgz.tokens.prior import BLOCK_FRAMES, frames_of
 from cmrgz.tokens.scales import Coded, ScaleTokenizer, check_grid, known_cells
+from cmrgz_ar_var.cells import Coupled, asked_cells, draw_hidden, numbers, parts
+from cmrgz_ar_var.evidence import Evidence, block_evidence, frame_evidence, shares
 from cmrgz_ar_var.layers import ScaleHead
 from cmrgz_ar_var.network import ScaleTransformer, Shape, Sight
-
-PART = 32
-"""Cells per call of a head, or of the quantiser: what nobody in the batch asks for need not be computed."""
-
+from cmrgz_ar_var.prior import ScalePrior
 
 PLAIN = Truncation()
 """Codes as the model has them."""
@@ -39,44 +38,69 @@ class ScaleModel(Model):
     `quantise(pool(exact - drawn))`. So they add up to what is known, as near as the quantiser comes, and no cell that
     covers a hidden position is ever quantised: nothing hidden reaches a code of any scale.
 
+    The cells of a scale in all frames of a block are drawn at once, given the coarser scales of all of them; the logits
+    of the network are added to what the hints of the block say of the codes, see `ScalePrior`. Frames of blocks stand
+    in a row, (f, ...) with f = b t z.
+
     Args:
         network: Gives the logits.
         tokenizer: Frozen first stage.
         level_decay: Weight of a level's loss relative to the level before.
+        axes: Of its items; all but frames, `yx`, are seen as blocks.
     """
 
-    def __init__(self, network: ScaleTransformer, tokenizer: ScaleTokenizer, level_decay: float) -> None:
+    def __init__(
+        self, network: ScaleTransformer, tokenizer: ScaleTokenizer, level_decay: float, axes: Axes = "yx"
+    ) -> None:
         super().__init__()
         self.network = network
         self.tokenizer = tokenizer.requires_grad_(False)
-        self.level_decay = level_decay
+        self.level_decay, self.axes = level_decay, axes
+        self.prior = None if axes == "yx" else ScalePrior(tokenizer)
 
     @torch.no_grad()
     def fit(self, x: Tensor, *, rng: Streams) -> None:
         """Give the network the statistics of the cells and codes of items (n, 1, *item)."""
-        del rng
+        if self.prior is not None:
+            self.prior.fit(self.tokenizer, lift(x, self.axes), rng)
+            x = frames_of(lift(x, self.axes))
+            x = x[:: -(-len(x) // BLOCK_FRAMES)]
         vectors = self.tokenizer.encode(x)
         for scale, codes in enumerate(self.tokenizer.code(vectors).codes):
             cells = flat(self.tokenizer.pool(vectors, scale)).flatten(0, 1)
             self.network.fit(scale, cells, codes.flatten(0, 2), self.tokenizer.features(scale, x.device))
 
     @torch.no_grad()
-    def evidence(self, x: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what is known: vectors (b, channels, h, w) of a smooth continuation, and positions (b, h, w).
+    def evidence(
+        self, x: Tensor, known: Tensor, condition: Condition | None = None, iterations: int = ITERATIONS
+    ) -> Evidence:
+        """Return what is known.
 
         Args:
-            x: Items (b, 1, *item); hidden pixels are not used.
-            known: (b, 1, *item) bool.
+            x: Frames (b, 1, H, W) or blocks (b, 1, t, z, H, W); hidden pixels are not used.
+            known: As x, bool.
+            condition: Of blocks `time`, `height` and `fill` count.
+            iterations: Of the continuation in blocks.
         """
-        return self.tokenizer.encode(smooth_fill(x, known)), known_positions(known, self.tokenizer.patch)
+        if self.prior is None:
+            return frame_evidence(self.tokenizer, x, known)
+        return block_evidence(self.prior.hints, self.tokenizer, x, known, condition, iterations)
 
-    def sight(self, drawn: Tensor, fill: Tensor, given: Tensor, scale: int) -> Sight:
-        """Return what the network is shown of a scale, given vectors (b, channels, h, w) and positions (b, h, w)."""
-        share = F.avg_pool2d(given[:, None].to(fill.dtype), self.tokenizer.strides[scale])
-        near = F.avg_pool2d(share, 3, 1, 1, count_include_pad=False)
-        everywhere = share.mean((2, 3), keepdim=True).expand_as(share)
+    def sight(self, drawn: Tensor, evidence: Evidence, scale: int) -> Sight:
+        """Return what the network is shown of a scale, vectors (f, channels, h, w) being drawn."""
         pool = self.tokenizer.pool
-        return Sight(flat(pool(drawn, scale)), flat(pool(fill, scale)), flat(torch.cat([share, near, everywhere], 1)))
+        told = shares(evidence, self.tokenizer.strides[scale])
+        return Sight(flat(pool(drawn, scale)), flat(pool(evidence.fill, scale)), told)
+
+    def _features(self, states: Tensor, drawn: Tensor, evidence: Evidence, scale: int) -> Tensor:
+        """Return what the logits of the cells of a scale are told: states (f, n, d), and of blocks what is expected."""
+        if self.prior is None:
+            return states
+        return torch.cat([states, self.prior.expected(self.tokenizer, drawn, evidence, scale)], -1)
+
+    def _logits(self, scale: int, own: Logits) -> Logits:
+        """Return the logits of a scale, given the network's own."""
+        return own if self.prior is None else self.prior.leaning(self.tokenizer, own, scale)
 
     def loss(self, x: Tensor, *, condition: Condition | None = None, rng: Streams) -> Tensor:
         """Weighted mean over scales of the negative log-likelihood in nats per code of hidden cells.
@@ -84,22 +108,23 @@ class ScaleModel(Model):
         The known share is random. A scale weighs 1 / stride: the picture hangs on the coarse codes, but they are few.
         Of the finest scale half of the cells are asked for, hidden ones first.
         """
-        tokenizer, grid = self.tokenizer, (x.shape[-2] // self.tokenizer.patch, x.shape[-1] // self.tokenizer.patch)
-        given = training_known(grid, rng).to(x.device)
-        fill, given = self.evidence(x, position_pixels(given, tokenizer.patch))
+        tokenizer, x = self.tokenizer, lift(x, self.axes)
+        condition = block_condition(condition, x, self.axes)
+        grid = (*x.shape[2:-2], x.shape[-2] // tokenizer.patch, x.shape[-1] // tokenizer.patch)
+        known = position_pixels(training_known(grid, rng).to(x.device), tokenizer.patch)
+        evidence = self.evidence(x, known, condition, QUICK)
         with torch.no_grad():
-            coded = tokenizer.code(tokenizer.encode(x))
-        before = [torch.zeros_like(fill), *coded.sums[:-1]]
-        sights = [self.sight(drawn, fill, given, scale) for scale, drawn in enumerate(before)]
-        states = self.network.train_states(self.sight(fill, fill, given, -1), sights, condition)
+            coded = tokenizer.code(tokenizer.encode(frames_of(x)))
+        before = [torch.zeros_like(evidence.fill), *coded.sums[:-1]]
+        sights = [self.sight(drawn, evidence, scale) for scale, drawn in enumerate(before)]
+        states = self.network.train_states(self.sight(evidence.fill, evidence, -1), sights, condition, evidence.places)
         total, weight, child = x.new_zeros(()), 0.0, rng.child("asked")
         for scale, stride in enumerate(tokenizer.strides):
-            known = known_cells(given, stride).flatten(1)
-            asked = _asked(known, child, half=scale == len(tokenizer.strides) - 1)
-            codes = coded.codes[scale].flatten(1, 2)
-            own = level_loss(
-                self.network.head(scale), states[scale][asked], codes[asked], self.level_decay, self.training, rng
-            )
+            known = known_cells(evidence.given, stride).flatten(1)
+            asked = asked_cells(known.view(len(x), -1), child, half=scale == len(tokenizer.strides) - 1).view_as(known)
+            features = self._features(states[scale], before[scale], evidence, scale)[asked]
+            codes, logits = coded.codes[scale].flatten(1, 2)[asked], self._logits(scale, self.network.head(scale))
+            own = level_loss(logits, features, codes, self.level_decay, self.training, rng)
             total, weight = total + own / stride, weight + 1 / stride
         return total / weight
 
@@ -113,26 +138,31 @@ class ScaleModel(Model):
         progress: Progress | None = None,
         how: Truncation = PLAIN,
         levels: int = 0,
+        coupled: Coupled = "phases",
+        evidence: Evidence | None = None,
     ) -> Coded:
         """Return the codes of every scale, and the vectors that they stand for, drawn from p(codes | known).
 
-        Arguments are those of `sample`; `how` is how codes are drawn from logits.
+        Arguments are those of `sample`, items being frames or blocks; `how` is how codes are drawn from logits. Those
+        of the frames of blocks are (f, ...).
         """
         tokenizer, count = self.tokenizer, len(self.tokenizer.strides)
-        exact = tokenizer.encode(torch.where(known, x, 0.0))
+        exact = tokenizer.encode(frames_of(torch.where(known, x, 0.0)))
         check_grid((exact.shape[2], exact.shape[3]), tokenizer.strides)
-        fill, given = self.evidence(x, known)
-        cache = self.network.start(self.sight(fill, fill, given, -1), condition)
+        evidence = evidence or self.evidence(x, known, condition)
+        cache = self.network.start(self.sight(evidence.fill, evidence, -1), condition, evidence.places)
         total, coded = torch.zeros_like(exact), Coded([], [])
         for scale, stride in enumerate(tokenizer.strides):
-            states = self.network(cache, scale, self.sight(total, fill, given, scale))
+            states = self.network(cache, scale, self.sight(total, evidence, scale))
             depth = tokenizer.levels[scale]
             if scale == count - 1:
                 depth = min(levels, depth) or depth
-            u = rng.uniform(states.shape[1], depth).to(x.device)
-            cells = known_cells(given, stride)
-            drawn = draw_hidden(self.network.frozen_head(scale), states, cells.flatten(1), u, how)
-            rest = tokenizer.pool(torch.where(given[:, None], exact - total, 0.0), scale)
+            u = numbers(rng, x.shape[2:-2], states.shape[1], depth, coupled).to(x.device)
+            cells = known_cells(evidence.given, stride)
+            features = self._features(states, total, evidence, scale)
+            logits = self._logits(scale, self.network.frozen_head(scale))
+            drawn = draw_hidden(logits, features, cells.flatten(1), u, how)
+            rest = tokenizer.pool(torch.where(evidence.given[:, None], exact - total, 0.0), scale)
             forced = self._requantised(rest, cells.flatten(1), scale)[..., :depth]
             codes = torch.where(cells.flatten(1)[..., None], forced, drawn).unflatten(1, cells.shape[1:])
             total = total + tokenizer.spread(tokenizer.cells(codes, scale), scale)
@@ -165,56 +195,28 @@ class ScaleModel(Model):
         top_k: Annotated[int, "draw from the k most likely codes only; 0 is off", Range(0)] = 0,
         top_p: Annotated[float, "draw from the smallest set of codes of this share; 1 is off", Range(1e-6, 1)] = 1.0,
         levels: Annotated[int, "residual levels drawn at the finest scale; 0 is all", Range(0)] = 0,
+        coupled: Annotated[
+            Coupled, "frames of a block that share their random numbers, so as not to flicker"
+        ] = "phases",
         preset: Annotated[Literal["fixed", "paper_like"], "paper_like: top_k=900, top_p=0.96"] = "fixed",
     ) -> Tensor:
         """Draw items from p(x | known); see `Model.sample`."""
         how = Truncation(temperature, top_k, top_p)
         if preset == "paper_like":
             how = PAPER_LIKE
-        coded = self.draw_codes(x, known, condition, rng, progress, how, levels)
-        given = known_positions(known, self.tokenizer.patch)[:, None]
-        exact = self.tokenizer.encode(torch.where(known, x, 0.0))
-        return self.tokenizer.decode(torch.where(given, exact, coded.sums[-1]))
-
-
-def _asked(known: Tensor, rng: Streams, half: bool) -> Tensor:
-    """Return which of the cells (b, n) are trained on: those that are hidden, at most half of them if `half`."""
-    if not half:
-        return ~known
-    n = known.shape[1]
-    order = (rng.uniform(n).to(known.device) + known).argsort(dim=1)[:, : max(n // 2, 1)]
-    return torch.zeros_like(known).scatter(1, order, True) & ~known
-
-
-def parts(asked: Tensor) -> Iterator[Tensor]:
-    """Yield the cells (b, <= PART) of `asked` (b, n), part by part, as many parts as the item with most of them needs.
-
-    In parts of one shape: an item's bits do not depend on how many cells its neighbours ask for. Where an item has no
-    more, its other cells follow.
-    """
-    order = (~asked).long().argsort(dim=1, stable=True)
-    for start in range(0, int(asked.sum(1).max()), PART):
-        yield order[:, start : start + PART]
-
-
-def draw_hidden(logits: Logits, states: Tensor, known: Tensor, u: Tensor, how: Truncation) -> Tensor:
-    """Return codes (b, n, levels) drawn at the hidden cells; those at known ones are of no use.
-
-    Args:
-        logits: Gives them.
-        states: (b, n, d) features.
-        known: (b, n) bool.
-        u: (b, n, levels) in [0, 1): one number for each code.
-        how: How codes are drawn from logits.
-    """
-    result = torch.zeros(*u.shape, dtype=torch.long, device=states.device)
-    for at in parts(~known):
-        own, numbers, codes = take(states, at), take(u, at), at[..., None][..., :0]
-        for level in range(u.shape[-1]):
-            code = draw(logits(own, codes, level), numbers[..., level], how.temperature, how.top_k, how.top_p)
-            codes = torch.cat([codes, code[..., None]], -1)
-        result.scatter_(1, at[..., None].expand_as(codes), codes)
-    return result
+        x, known = lift(x, self.axes), lift(known, self.axes)
+        condition = block_condition(condition, x, self.axes)
+        evidence = self.evidence(x, known, condition)
+        coded = self.draw_codes(x, known, condition, rng, progress, how, levels, coupled, evidence)
+        exact = self.tokenizer.encode(frames_of(torch.where(known, x, 0.0)))
+        drawn = coded.sums[-1]
+        if self.prior is not None:
+            drawn = self.prior.refined(self.tokenizer, drawn, evidence)
+        vectors = torch.where(evidence.given[:, None], exact, drawn)
+        if evidence.hint is None:
+            return self.tokenizer.decode(vectors)
+        vectors = vectors.unflatten(0, (len(x), *x.shape[2:4])).movedim(3, 1)
+        return lower(with_detail(self.tokenizer, vectors, evidence.hint, known), self.axes)
 
 
 def build(
@@ -229,6 +231,7 @@ def build(
     patch: Annotated[int, "edge of the smallest token in positions", Range(1, 16)] = 2,
     free: Annotated[int, "free numbers that describe a code beside its vector", Range(0, 1024)] = 16,
     level_decay: Annotated[float, "weight of a level's loss relative to the level before", Range(0, 1)] = 0.75,
+    axes: Axes = "yx",
 ) -> ScaleModel:
     """Build the model on a tokenizer of scales.
 
@@ -245,6 +248,6 @@ def build(
     device = next(tokenizer.parameters()).device
     features = [tokenizer.features(scale, device) for scale in range(len(tokenizer.strides))]
     depth: list[DepthHead] = [ScaleHead(width, head_inner, part, free) for part in features]
-    shape = Shape(width, heads, inner, local, layers, patch)
+    shape = Shape(width, heads, inner, local, layers, patch, axes != "yx")
     network = ScaleTransformer(grid, tokenizer.strides, tokenizer.channels, depth, shape)
-    return ScaleModel(network, tokenizer, level_decay)
+    return ScaleModel(network, tokenizer, level_decay, axes)

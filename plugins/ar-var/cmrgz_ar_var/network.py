@@ -8,24 +8,23 @@ import torch
 from torch import Tensor, nn
 
 from cmrgz.conditions import ConditionEmbedding
+from cmrgz.frames import FrameAttention
 from cmrgz.model import Condition
 from cmrgz.tokens.head import DepthHead, FrozenHead
 from cmrgz.tokens.layers import GridRotary, Rotation, Whitening, normalised
 from cmrgz.tokens.network import Logits
 from cmrgz_ar_var import SPEC
+from cmrgz_ar_var.evidence import Places, share_count
 from cmrgz_ar_var.layers import BlockLayer, DrawnSquares, Seen, Squares
-
-SHARES = 3
-"""Numbers that say how much is known: of a cell, around it, everywhere."""
 
 
 class Sight(NamedTuple):
-    """What the network is shown of the cells of a scale.
+    """What the network is shown of the cells of a scale, b frames or frames of blocks.
 
     Attributes:
         drawn: (b, n, channels) the picture so far, as the scale sees it.
         fill: (b, n, channels) a smooth continuation of the known pixels, as the scale sees it.
-        shares: (b, n, SHARES) how much is known.
+        shares: (b, n, k) how much is known, see `evidence.shares`.
     """
 
     drawn: Tensor
@@ -35,15 +34,16 @@ class Sight(NamedTuple):
 
 @dataclass
 class Cache:
-    """Keys and values of every layer, of the blocks so far, and the embedded condition (b, width)."""
+    """Keys and values of every layer, of the scales so far, the embedded condition (b, width), and places of frames."""
 
     seen: list[Seen]
     condition: Tensor
+    places: Places | None
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of the network; `patch` is the edge in positions of the smallest token."""
+    """Sizes of the network; `patch` is the edge in positions of the smallest token; `blocks` if it sees them."""
 
     width: int
     heads: int
@@ -51,6 +51,7 @@ class Shape:
     local: int
     layers: int
     patch: int
+    blocks: bool = False
 
 
 class ScaleTransformer(nn.Module):
@@ -58,21 +59,22 @@ class ScaleTransformer(nn.Module):
 
     The first block of tokens is the evidence: a smooth continuation of the known pixels (which are in it as they are,
     unquantised) at full resolution. Each scale is a block that sees itself and all before it. A cell is shown the
-    picture that the coarser scales have drawn.
+    picture that the coarser scales have drawn. The frames of an item with several go through it side by side; after
+    each layer, one along the frames at each token.
     """
 
     def __init__(
         self, grid: tuple[int, int], strides: tuple[int, ...], channels: int, heads: list[DepthHead], shape: Shape
     ) -> None:
         super().__init__()
-        self.heads, width = nn.ModuleList(heads), shape.width
+        self.heads, width, told = nn.ModuleList(heads), shape.width, share_count(channels, shape.blocks)
         self.whiten = nn.ModuleList([Whitening(channels) for _ in strides])
         cells = [(grid[0] // stride, grid[1] // stride) for stride in strides]
         edges = [max(shape.patch // stride, 1) for stride in strides]
-        self.evidence = Squares(grid, shape.patch, channels + SHARES, shape.local, width)
+        self.evidence = Squares(grid, shape.patch, channels + told, shape.local, width)
         self.scales = nn.ModuleList(
             [
-                DrawnSquares(size, edge, 2 * channels + SHARES, shape.local, width)
+                DrawnSquares(size, edge, 2 * channels + told, shape.local, width)
                 for size, edge in zip(cells, edges, strict=True)
             ]
         )
@@ -81,6 +83,8 @@ class ScaleTransformer(nn.Module):
         self.condition = ConditionEmbedding(SPEC.conditions, width)
         self.position = nn.Parameter(torch.randn(self.spans[-1][1], width) * 0.02)
         self.layers = nn.ModuleList([BlockLayer(width, shape.heads, shape.inner) for _ in range(shape.layers)])
+        along = shape.layers if shape.blocks else 0
+        self.along = nn.ModuleList([FrameAttention(width, shape.heads) for _ in range(along)])
         self.norm = nn.RMSNorm(width)
         self.rotary = GridRotary((2 * grid[0], 2 * grid[1]), width // shape.heads)
         edges = [shape.patch, *(max(stride, shape.patch) for stride in strides)]
@@ -133,28 +137,45 @@ class ScaleTransformer(nn.Module):
         start, end = self.spans[block]
         return self.position[start:end], self.rotary(self.get_buffer("centres")[:, start:end])
 
-    def train_states(self, evidence: Sight, sights: list[Sight], condition: Condition | None) -> list[Tensor]:
+    def _told(self, condition: Condition | None, frames: int, places: Places | None) -> Tensor:
+        """Return the embedded condition (frames, width)."""
+        if places is None:
+            return self.condition(condition, frames)
+        b, t, z = places.time.shape
+        return self.condition(condition, b, (t, z)).flatten(0, 2)
+
+    def _along(self, number: int, x: Tensor, places: Places | None) -> Tensor:
+        """Return tokens (f, n, width) that have seen those at their place in other frames of their block."""
+        if places is None:
+            return x
+        time, height = (place.flatten(1) for place in places)
+        return self.along[number](x.unflatten(0, time.shape), time, height).flatten(0, 1)
+
+    def train_states(
+        self, evidence: Sight, sights: list[Sight], condition: Condition | None, places: Places | None = None
+    ) -> list[Tensor]:
         """Return the features (b, n, width) of the cells of every scale, in one pass.
 
         Args:
             evidence: What is known, cell by position; `drawn` is not used.
             sights: What each scale is shown.
             condition: As in `Model.sample`.
+            places: Of the frames of blocks.
         """
-        told = self.condition(condition, len(evidence.fill))[:, None]
+        told = self._told(condition, len(evidence.fill), places)[:, None]
         owns = [self._own(scale, sight) for scale, sight in enumerate(sights)]
         joined = [self.squares(scale).join(own) for scale, own in enumerate(owns)]
         x = torch.cat([self._evidence(evidence), *joined], 1) + self.position + told
         rotation = self.rotary(self.get_buffer("centres"))
-        for layer in self.layers:
-            x = layer(x, rotation, self.get_buffer("bias"))
+        for number, layer in enumerate(self.layers):
+            x = self._along(number, layer(x, rotation, self.get_buffer("bias")), places)
         x = normalised(self.norm, x)
         spans = self.spans[1:]
         return [self.squares(scale).part(x[:, slice(*span)], owns[scale]) for scale, span in enumerate(spans)]
 
-    def start(self, evidence: Sight, condition: Condition | None) -> Cache:
+    def start(self, evidence: Sight, condition: Condition | None, places: Places | None = None) -> Cache:
         """Return a cache that holds the evidence; see `train_states`."""
-        cache = Cache([], self.condition(condition, len(evidence.fill)))
+        cache = Cache([], self._told(condition, len(evidence.fill), places), places)
         self._extend(cache, 0, self._evidence(evidence))
         return cache
 
@@ -170,6 +191,7 @@ class ScaleTransformer(nn.Module):
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, BlockLayer)
             x, own = layer.extend(x, rotation, cache.seen[number] if cache.seen else None)
+            x = self._along(number, x, cache.places)
             seen.append(own)
         cache.seen = seen
         return x

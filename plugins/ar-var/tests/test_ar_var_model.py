@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 import torch
 from cmrgz_ar_var import SPEC
-from cmrgz_ar_var.model import ScaleModel, draw_hidden
+from cmrgz_ar_var.cells import draw_hidden
+from cmrgz_ar_var.model import ScaleModel
 from torch import Tensor
 
 from cmrgz import checkpoint, registry
 from cmrgz.errors import UsageError
 from cmrgz.latents import known_positions
+from cmrgz.plugin import Extent
 from cmrgz.rng import Streams
 from cmrgz.tokens.codes import Truncation
 from cmrgz.tokens.sampling import draw
@@ -114,13 +116,14 @@ def test_known_pixels_come_back(model: ScaleModel, items: Tensor, known: Tensor)
 def slowly(model: ScaleModel, x: Tensor, known: Tensor, rng: Streams) -> Tensor:
     """Draw by definition: scale after scale, cell by cell, from uncached passes over all scales."""
     tokenizer, network = model.tokenizer, model.network
-    fill, given = model.evidence(x, known)
+    evidence = model.evidence(x, known)
+    fill, given = evidence.fill, evidence.given
     exact, total = tokenizer.encode(x), torch.zeros_like(fill)
     before = [torch.zeros_like(fill)] * len(tokenizer.strides)
     for scale, stride in enumerate(tokenizer.strides):
         before[scale] = total
-        sights = [model.sight(part, fill, given, i) for i, part in enumerate(before)]
-        states = network.train_states(model.sight(fill, fill, given, -1), sights, CONDITION)[scale]
+        sights = [model.sight(part, evidence, i) for i, part in enumerate(before)]
+        states = network.train_states(model.sight(fill, evidence, -1), sights, CONDITION)[scale]
         cells = known_cells(given, stride)
         codes = tokenizer.quantise(tokenizer.pool(exact - total, scale), scale)
         u = rng.uniform(cells[0].numel(), tokenizer.levels[scale])
@@ -143,7 +146,7 @@ def test_an_item_does_not_depend_on_its_neighbours(
     model: ScaleModel, items: Tensor, known: Tensor, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a batch of the same size, to the bit, whatever the others are and however much of them is known."""
-    monkeypatch.setattr("cmrgz_ar_var.model.PART", chunk)
+    monkeypatch.setattr("cmrgz_ar_var.cells.PART", chunk)
     together = sample(model, items, known)
     for i in range(6):
         condition = {name: value[i].expand(6) for name, value in CONDITION.items()}
@@ -159,7 +162,7 @@ def test_the_batch_size_changes_rounding_at_most(model: ScaleModel, items: Tenso
 
 def test_only_hidden_cells_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """In calls of one shape, as many as the item with most hidden cells needs."""
-    monkeypatch.setattr("cmrgz_ar_var.model.PART", 4)
+    monkeypatch.setattr("cmrgz_ar_var.cells.PART", 4)
     known = torch.rand(3, 20, generator=torch.Generator().manual_seed(0)) < torch.tensor([[0.9], [0.7], [1.0]])
     shapes: list[tuple[int, ...]] = []
 
@@ -267,8 +270,8 @@ def test_a_checkpoint_draws_the_same_bits(tmp_path: Path) -> None:
     x = torch.rand(8, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     for part in (tokenizer, model):
         part.fit(x, rng=Streams(0, [("fit",)]))
-    meta = checkpoint.describe(SPEC, SPEC.tiny, item=(64, 64), spacing=1.4)
-    inner = checkpoint.describe(first, small, item=(64, 64), spacing=1.4)
+    meta = checkpoint.describe(SPEC, SPEC.tiny, extent=Extent(item=(64, 64)))
+    inner = checkpoint.describe(first, small, extent=Extent(item=(64, 64)))
     checkpoint.save(tmp_path / "c", model, meta, tokenizer=(tokenizer, inner))
     again, _ = checkpoint.open_model(tmp_path / "c")
     known = torch.arange(64).expand(8, 1, 64, 64) < 24

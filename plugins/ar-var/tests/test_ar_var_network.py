@@ -11,10 +11,10 @@ CONDITION = {"phase": torch.tensor([0.1, torch.nan, 0.3, 0.5, 0.7, 0.9])}
 
 def sights_of(model: ScaleModel, x: Tensor, known: Tensor) -> tuple[Sight, list[Sight]]:
     """Return the evidence, and what each scale is shown when the coarser codes are those of the items."""
-    fill, given = model.evidence(x, known)
+    evidence = model.evidence(x, known)
     sums = model.tokenizer.code(model.tokenizer.encode(x)).sums
-    before = [torch.zeros_like(fill), *sums[:-1]]
-    return model.sight(fill, fill, given, -1), [model.sight(part, fill, given, i) for i, part in enumerate(before)]
+    before = [torch.zeros_like(evidence.fill), *sums[:-1]]
+    return model.sight(evidence.fill, evidence, -1), [model.sight(part, evidence, i) for i, part in enumerate(before)]
 
 
 @torch.no_grad()

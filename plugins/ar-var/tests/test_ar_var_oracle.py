@@ -83,9 +83,9 @@ class OracleNetwork(nn.Module):
         super().__init__()
         self.tree, self.blind, self.weight = tree, blind, nn.Parameter(torch.zeros(1))
 
-    def start(self, evidence: Sight, condition: object) -> tuple[Floats, Floats]:
+    def start(self, evidence: Sight, condition: object, places: object) -> tuple[Floats, Floats]:
         """Return the tables of the items, which are all the same."""
-        del condition
+        del condition, places
         known = (evidence.shares[0, :, 0] == 1).tolist()
         fill = evidence.fill[0].double().numpy()
         return self.tree.upward({i: fill[i] for i in range(16) if known[i] and not self.blind})

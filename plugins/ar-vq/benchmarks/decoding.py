@@ -11,6 +11,7 @@ library   `AutoregressiveWrapper.generate` with its cache, as wide and deep: 256
 flat      the same over the 1536 codes of a frame in a row, run to the end with `--flat-batch` frames
 curve     ours over the hidden share
 share     where our time goes
+blocks    one block of 5 phases by 3 slices: training it, and drawing it with `--mask` and with everything hidden
 """
 
 import argparse
@@ -30,7 +31,7 @@ from cmrgz.rng import Streams
 from cmrgz.tokens.model import TokenModel
 
 PARALLEL = (1, 2, 4, 8, 16)
-PARTS = ("ours", "library", "flat", "curve", "share")
+PARTS = ("ours", "library", "flat", "curve", "share", "blocks")
 Time = tuple[float, float]
 """Wall-clock and CPU time in ms a frame."""
 
@@ -55,15 +56,15 @@ def row(name: str, own: Time, reference: Time | None = None) -> None:
 
 
 class Ours:
-    """A model with random weights, and frames for it."""
+    """A model with random weights, and frames or blocks for it."""
 
-    def __init__(self, batch: int) -> None:
+    def __init__(self, batch: int, axes: str = "yx", item: tuple[int, ...] = (128, 128)) -> None:
         tokenizer = registry.build_tokenizer(registry.tokenizers()["vq"].require(), {"lloyd": 1})
-        model = registry.build_model(registry.models()["ar-vq"].require(), tokenizer, {})
+        model = registry.build_model(registry.models()["ar-vq"].require(), tokenizer, {"axes": axes})
         assert isinstance(model, TokenModel)
-        self.x = torch.rand(batch, 1, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
-        for part in (tokenizer, model):
-            part.fit(self.x, rng=Streams(0, [("fit",)]))
+        self.x = torch.rand(batch, 1, *item, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        tokenizer.fit(self.x.reshape(-1, 1, 128, 128), rng=Streams(0, [("fit",)]))
+        model.fit(self.x, rng=Streams(0, [("fit",)]))
         self.model, self.batch = model.eval(), batch
 
     def known(self, mask: str) -> torch.Tensor:
@@ -136,6 +137,23 @@ def curve(given: argparse.Namespace) -> None:
         row(f"{tenth / 10:.1f}", best(ours.call(f"patch:{tenth / 10}", 8), given.batch, given.repeats))
 
 
+def blocks(given: argparse.Namespace) -> None:
+    """Print what a block costs in training, and to draw with the default options."""
+    ours = Ours(1, "tzyx", (5, 3, 128, 128))
+    model, rng = ours.model, Streams(0, [(0,)])
+    for name, mask in ((given.mask, given.mask), ("everything hidden", "patch:1")):
+        known = torch.from_numpy(masks.parse(mask).draw((5, 3, 128, 128), seed=0)[None, None])
+
+        def run(known: torch.Tensor = known) -> None:
+            with torch.inference_mode():
+                model.sample(ours.x * known, known, rng=rng)
+
+        row(f"a block, {name}", best(run, 1, given.repeats))
+    model.train()
+    steps = iter(range(1000))
+    row("training on a block", best(lambda: model.loss(ours.x, rng=Streams(next(steps), [(0,)])).backward(), 1, 6))
+
+
 class Stopwatch:
     """Adds up the CPU time of functions, by name; one inside another counts for the inner one."""
 
@@ -171,7 +189,7 @@ def share(given: argparse.Namespace) -> None:
         setattr(network, name, watch.wrap(f"network: {name}", function))
     network.frozen_logits = lambda: watch.wrap("network: logits", frozen())  # type: ignore[method-assign]
     tokenizer.decode = watch.wrap("tokenizer: decode", tokenizer.decode)  # type: ignore[method-assign]
-    model.hints = watch.wrap("hints", model.hints)  # type: ignore[method-assign]
+    model.evidence = watch.wrap("hints", model.evidence)  # type: ignore[method-assign]
     watch.wrap("drawing codes and the loop", run)()
     total = sum(watch.total.values())
     print(f"\nshare of the CPU time, parallel 8, {given.mask}")
@@ -244,6 +262,8 @@ def main() -> None:
         curve(given)
     if "share" in given.parts:
         share(given)
+    if "blocks" in given.parts:
+        blocks(given)
 
 
 if __name__ == "__main__":

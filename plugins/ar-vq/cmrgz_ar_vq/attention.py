@@ -15,6 +15,18 @@ def visible(seen: Tensor, like: Tensor) -> Tensor:
     return like.new_zeros(seen.shape).masked_fill_(~seen, -torch.inf)
 
 
+PART = 512
+"""Slots that the kernel of the CPU takes at once: to leave out whole parts that nothing sees changes no bit."""
+
+
+def reach(last: Tensor, slots: int) -> int:
+    """Return how many of the slots to look at, where `last` are the last ones that are seen.
+
+    All of them on a GPU, which would have to be waited for.
+    """
+    return min(slots, PART * (int(last.max()) // PART + 1)) if last.device.type == "cpu" else slots
+
+
 class Store:
     """Keys and values of one layer, in place: (b, heads, slots, head_dim), slot by slot in memory."""
 
@@ -27,6 +39,10 @@ class Store:
         """Write keys and values (b, heads, m, head_dim) to rows (b * m,): item * slots + slot."""
         for kept, new in zip(self._rows, (keys, values), strict=True):
             kept.index_copy_(0, rows, new.transpose(1, 2).flatten(2).flatten(0, 1).to(kept.dtype))
+
+    def first(self, slots: int) -> tuple[Tensor, Tensor]:
+        """Return the keys and values of the first slots."""
+        return self.keys[:, :, :slots], self.values[:, :, :slots]
 
     def select(self, items: Tensor) -> None:
         """Put what is held of `items` (b,) in the place of the items."""
@@ -49,10 +65,13 @@ class ContentLayer(nn.Module):
         return x + self.ff(self.ff_norm(x))
 
     def extend(self, x: Tensor, rotation: Rotation, store: Store, rows: Tensor, bias: Tensor) -> Tensor:
-        """As `forward` for new slots, whose keys and values go into the `rows` of the store."""
+        """As `forward` for new slots, whose keys and values go into the `rows` of the store.
+
+        They see as many slots as the bias has.
+        """
         normal = self.norm(x)
         store.write(*self.attention.keys_values(normal, rotation), rows)
-        x = x + self.attention(normal, rotation, store.keys, store.values, bias)
+        x = x + self.attention(normal, rotation, *store.first(bias.shape[-1]), bias)
         return x + self.ff(self.ff_norm(x))
 
 

@@ -9,13 +9,15 @@ from torch import Tensor, nn
 from cmrgz.conditions import ConditionEmbedding
 from cmrgz.errors import UsageError
 from cmrgz.model import CodeTokenizer, Condition
-from cmrgz.options import Range
+from cmrgz.options import Axes, Range
 from cmrgz.tokens.head import DepthHead, FrozenHead
-from cmrgz.tokens.layers import HINT_SHARES, GridRotary, Whitening
+from cmrgz.tokens.layers import HINT_SHARES, Whitening
 from cmrgz.tokens.model import TokenModel
 from cmrgz.tokens.network import CausalNetwork, Logits
+from cmrgz.tokens.prior import hint_features
 from cmrgz_ar_vq import SPEC
-from cmrgz_ar_vq.attention import ContentLayer, Store, TargetLayer, visible
+from cmrgz_ar_vq.attention import ContentLayer, Store, TargetLayer, reach, visible
+from cmrgz_ar_vq.scene import Places, Scene
 
 
 @dataclass
@@ -27,7 +29,7 @@ class StaticCache:
 
     content: list[Store]
     target: list[Store]
-    condition: Tensor
+    scene: Scene
     hints: Tensor
     n: int
 
@@ -49,16 +51,17 @@ class AnyOrderTransformer(CausalNetwork[StaticCache]):
         inner: int,
         content_layers: int,
         target_layers: int,
+        axes: str = "yx",
     ) -> None:
         super().__init__()
-        n = grid[0] * grid[1]
-        self.heads, self.width = heads, width
-        self.rotary = GridRotary(grid, width // heads)
+        n, blocks = grid[0] * grid[1], axes != "yx"
+        self.heads, self.width, self.channels = heads, width, channels
+        self.places = Places(grid, width // heads, blocks)
         self.whiten, self.enter = Whitening(channels), nn.Linear(channels, width)
         self.condition = ConditionEmbedding(SPEC.conditions, width)
         self.position = nn.Parameter(torch.randn(n, width) * 0.02)
         self.target = nn.Parameter(torch.randn(n, width) * 0.02)
-        self.hint = nn.Linear(channels + HINT_SHARES, width)
+        self.hint = nn.Linear(hint_features(channels, blocks, HINT_SHARES), width)
         self.content_layers = nn.ModuleList([ContentLayer(width, heads, inner) for _ in range(content_layers)])
         self.target_layers = nn.ModuleList([TargetLayer(width, heads, inner) for _ in range(target_layers)])
         self.norm, self.head = nn.RMSNorm(width), head
@@ -68,21 +71,22 @@ class AnyOrderTransformer(CausalNetwork[StaticCache]):
         self.whiten.fit(vectors)
         self.head.fit(codes, features)
 
-    def _content(self, vectors: Tensor, positions: Tensor, condition: Tensor) -> Tensor:
+    def _content(self, vectors: Tensor, positions: Tensor, scene: Scene) -> Tensor:
         """Return the input (b, m, d) of content (b, m, c) at positions (b, m)."""
-        return self.enter(self.whiten(vectors)) + self.position[positions] + condition[:, None]
+        place = self.position[self.places.inside(positions)]
+        return self.enter(self.whiten(vectors)) + place + self.places.told(scene, positions)
 
-    def _targets(self, positions: Tensor, condition: Tensor, hints: Tensor) -> Tensor:
+    def _targets(self, positions: Tensor, scene: Scene, hints: Tensor) -> Tensor:
         """Return the input (b, m, d) of targets at positions (b, m), given embedded hints (b, n, d)."""
         own = hints.gather(1, positions[..., None].expand(-1, -1, hints.shape[-1]))
-        return self.target[positions] + own + condition[:, None]
+        return self.target[self.places.inside(positions)] + own + self.places.told(scene, positions)
 
     def _hints(self, hints: Tensor | None, batch: int, n: int) -> Tensor:
         """Return embedded hints (b, n, d); no hints say nothing."""
         if hints is None:
             return self.target.new_zeros(batch, n, self.width)
-        vectors, shares = hints.split([hints.shape[-1] - HINT_SHARES, HINT_SHARES], -1)
-        return self.hint(torch.cat([self.whiten(vectors), shares], -1))
+        vectors, others = hints.split([self.channels, hints.shape[-1] - self.channels], -1)
+        return self.hint(torch.cat([self.whiten(vectors), others], -1))
 
     def train_states(
         self,
@@ -93,19 +97,26 @@ class AnyOrderTransformer(CausalNetwork[StaticCache]):
         slots: Tensor | None = None,
     ) -> Tensor:
         """Return features (b, m, d) of the positions at `slots` of the order; see `CausalNetwork`."""
-        c = self.condition(condition, len(order))
-        x = torch.cat([c[:, None], self._content(vectors[:, :-1], order[:, :-1], c)], 1)
-        rotation = self.rotary(torch.cat([torch.full_like(order[:, :1], order.shape[1]), order[:, :-1]], 1))
+        scene = self.places.scene(self.condition, condition, len(order))
+        start, n = scene.condition.mean(1, keepdim=True), self._start(scene, order)
+        x = torch.cat([start, self._content(vectors[:, :-1], order[:, :-1], scene)], 1)
+        rotation = self.places.rotation(scene, torch.cat([torch.full_like(order[:, :1], n), order[:, :-1]], 1))
         for layer in self.content_layers:
             x = layer(x, rotation)
         slots = torch.arange(order.shape[1], device=order.device).expand_as(order) if slots is None else slots
         targets = order.gather(1, slots)
         bias = visible(torch.arange(order.shape[1], device=order.device) <= slots[:, None, :, None], self.position)
-        y, target_rotation = self._targets(targets, c, self._hints(hints, *order.shape)), self.rotary(targets)
+        y = self._targets(targets, scene, self._hints(hints, len(order), n))
+        target_rotation = self.places.rotation(scene, targets)
         for layer in self.target_layers:
             assert isinstance(layer, TargetLayer)
             y = layer(y, target_rotation, *layer.keys_values(x, rotation), bias)
         return self.norm(y)
+
+    @staticmethod
+    def _start(scene: Scene, order: Tensor) -> int:
+        """Return the number of positions, which stands for the start token; an order of a block may be cut."""
+        return order.shape[1] if scene.angles is None else scene.angles.shape[1] - 1
 
     def start(self, batch: int, n: int, condition: Condition | None, hints: Tensor | None = None) -> StaticCache:
         """Return a cache that holds the start token."""
@@ -113,20 +124,21 @@ class AnyOrderTransformer(CausalNetwork[StaticCache]):
         def stores(layers: nn.ModuleList) -> list[Store]:
             return [Store(batch, self.heads, n + 2, self.width // self.heads, self.position) for _ in layers]
 
-        c = self.condition(condition, batch)
+        scene = self.places.scene(self.condition, condition, batch)
         own = self._hints(hints, batch, n)
-        cache = StaticCache(stores(self.content_layers), stores(self.target_layers), c, own, n)
-        position = torch.full((batch, 1), n, device=c.device)
-        self._write(cache, c[:, None], position, torch.zeros_like(position))
+        cache = StaticCache(stores(self.content_layers), stores(self.target_layers), scene, own, n)
+        position = torch.full((batch, 1), n, device=own.device)
+        self._write(cache, scene.condition.mean(1, keepdim=True), position, torch.zeros_like(position))
         return cache
 
     def extend(self, cache: StaticCache, vectors: Tensor, positions: Tensor, slots: Tensor) -> None:
         """Write content to slots (b, m); see `CausalNetwork`."""
-        self._write(cache, self._content(vectors, positions, cache.condition), positions, slots + 1)
+        self._write(cache, self._content(vectors, positions, cache.scene), positions, slots + 1)
 
     def _write(self, cache: StaticCache, x: Tensor, positions: Tensor, slots: Tensor) -> None:
-        rotation = self.rotary(positions)
-        every = torch.arange(cache.n + 2, device=x.device)
+        rotation = self.places.rotation(cache.scene, positions)
+        kept = slots.masked_fill(slots > cache.n, 0)
+        every = torch.arange(reach(kept, cache.n + 2), device=x.device)
         bias = visible(every <= slots[:, None, :, None], self.position)
         rows = (slots + (cache.n + 2) * torch.arange(len(slots), device=x.device)[:, None]).flatten()
         for layer, store in zip(self.content_layers, cache.content, strict=True):
@@ -140,15 +152,15 @@ class AnyOrderTransformer(CausalNetwork[StaticCache]):
         """Put items of the cache in the place of others; see `CausalNetwork`."""
         for store in (*cache.content, *cache.target):
             store.select(rows)
-        cache.condition, cache.hints = cache.condition[rows], cache.hints[rows]
+        cache.scene, cache.hints = cache.scene.select(rows), cache.hints[rows]
 
     def forward(self, cache: StaticCache, targets: Tensor, length: Tensor) -> Tensor:
         """Return features (b, m, d) of targets; see `CausalNetwork`."""
-        y, rotation = self._targets(targets, cache.condition, cache.hints), self.rotary(targets)
-        slots = torch.arange(cache.n + 2, device=y.device)
+        y, rotation = self._targets(targets, cache.scene, cache.hints), self.places.rotation(cache.scene, targets)
+        slots = torch.arange(reach(length, cache.n + 2), device=y.device)
         bias = visible(slots <= length[:, None], self.position)[:, None, None].expand(-1, -1, targets.shape[1], -1)
         for layer, store in zip(self.target_layers, cache.target, strict=True):
-            y = layer(y, rotation, store.keys, store.values, bias)
+            y = layer(y, rotation, *store.first(len(slots)), bias)
         return self.norm(y)
 
     def logits(self, features: Tensor, codes: Tensor, level: int) -> Tensor:
@@ -171,6 +183,7 @@ def build(
     free: Annotated[int, "free numbers that describe a code beside its vector", Range(0, 1024)] = 32,
     raster_share: Annotated[float, "share of the training in raster order", Range(0, 1)] = 0.1,
     level_decay: Annotated[float, "weight of a level's loss relative to the level before", Range(0, 1)] = 0.75,
+    axes: Axes = "yx",
 ) -> TokenModel:
     """Build the model on a code tokenizer.
 
@@ -181,5 +194,7 @@ def build(
         facts = f"{width} features, {heads} heads"
         raise UsageError("range", "width", "must be a multiple of 4 times the heads", facts)
     head = DepthHead(width, inner, tokenizer.channels, tokenizer.levels, tokenizer.vocab, free)
-    network = AnyOrderTransformer(grid, tokenizer.channels, head, width, heads, inner, content_layers, target_layers)
-    return TokenModel(network, tokenizer, raster_share, level_decay)
+    network = AnyOrderTransformer(
+        grid, tokenizer.channels, head, width, heads, inner, content_layers, target_layers, axes
+    )
+    return TokenModel(network, tokenizer, raster_share, level_decay, axes)

@@ -14,6 +14,7 @@ from cmrgz import checkpoint, registry
 from cmrgz.errors import UsageError
 from cmrgz.latents import known_positions
 from cmrgz.model import CodeTokenizer
+from cmrgz.plugin import Extent
 from cmrgz.rng import Streams
 from cmrgz.tokens.layers import feed_forward
 from cmrgz.tokens.model import TokenModel, flat
@@ -202,8 +203,8 @@ def test_a_checkpoint_draws_the_same_bits(tmp_path: Path) -> None:
     x = torch.rand(8, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     for part in (tokenizer, model):
         part.fit(x, rng=Streams(0, [("fit",)]))
-    meta = checkpoint.describe(SPEC, options, item=(32, 32), spacing=1.4)
-    inner = checkpoint.describe(first, small, item=(32, 32), spacing=1.4)
+    meta = checkpoint.describe(SPEC, options, extent=Extent(item=(32, 32)))
+    inner = checkpoint.describe(first, small, extent=Extent(item=(32, 32)))
     checkpoint.save(tmp_path / "c", model, meta, tokenizer=(tokenizer, inner))
     again, _ = checkpoint.open_model(tmp_path / "c")
     known = torch.arange(32).expand(8, 1, 32, 32) < 12

@@ -1,0 +1,263 @@
+"""What the hints of a block say of its codes, in closed form: the logits that a network of blocks adds to.
+
+A hint says that the vector v of a position is about normal, with mean m and deviations S in the basis of the hints; the
+data are so with deviations sigma, and what is left of v after the code of a level is so with deviations q. After codes
+that add up to s, the code k of which the codebook has the vector e, in that basis, gets
+
+    shift(k) + w (m - s) . e - 1/2 w . e^2    with    w = factor trust / (1 + 0.4 trust q^2),
+                                                      trust = 1 / (1.5 S^2) - base,
+
+up to what is the same for all codes: the logarithm of a normal law about m, in cells of width q. `base`, 0 at the first
+level, is 1.5 / sigma^2 at the others: where a hint knows little, the code before says more of what is left. Shifts
+stand for the sizes of cells; the frequencies, which the depth head has, are not in them. Shifts, and factors of
+channels and levels, are fitted to the codes of training items; the constants suit real cines. Factors are learned
+further. Residual codes: Lee et al. 2022, arXiv 2203.01941.
+"""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cmrgz.adaptive import ITERATIONS
+from cmrgz.hints import SHARES, Hint, Hints
+from cmrgz.holes import training_known
+from cmrgz.latents import framewise, position_pixels
+from cmrgz.model import CodeTokenizer, Condition
+from cmrgz.rng import Streams, derive
+from cmrgz.tokens.blocks import block_hint
+
+BLOCK_FRAMES = 1024
+"""Frames of blocks from which statistics of vectors and codes are taken."""
+BLOCKS, ROWS, CHUNK = 32, 12288, 4
+"""Blocks and hidden positions to which shifts are fitted, and blocks of which hints are made at once."""
+ROUNDS, STEPS, BATCH, RATE = 8, 60, 512, 0.05
+"""Rounds of the scaling that shifts start from, and steps, rows a step and rate of the fit of shifts and factors."""
+WIDER, CELL, BASE, FACTORS = 1.5, 0.4, 1.5, (0.5, 1.5)
+"""Constants of the closed form, and the factors of the first level and of the others that the fit starts from."""
+
+
+def flat(grid: Tensor) -> Tensor:
+    """Return positions in a row (b, n, c) of a grid (b, c, *grid)."""
+    return grid.flatten(2).transpose(1, 2)
+
+
+def frames_of(x: Tensor) -> Tensor:
+    """Return the frames (n, c, h, w) of frames, or of blocks (b, c, t, z, h, w) one after another."""
+    return x if x.ndim == 4 else x.movedim(1, 3).flatten(0, 2)
+
+
+def hint_features(channels: int, blocks: bool, shares: int) -> int:
+    """Return how many numbers a hint tells a network: `shares` is that of frames, blocks have their own."""
+    return 2 * channels + SHARES if blocks else channels + shares
+
+
+class Leaning(NamedTuple):
+    """Means and reciprocal variances (..., c) of the vectors of positions, in the basis of the hints."""
+
+    mean: Tensor
+    precision: Tensor
+
+    def at(self, positions: Tensor) -> "Leaning":
+        """Return those of positions (b, m), from (b, n, c)."""
+        index = positions[..., None].expand(-1, -1, self.mean.shape[-1])
+        return Leaning(self.mean.gather(1, index), self.precision.gather(1, index))
+
+    def of(self, rows: Tensor) -> "Leaning":
+        """Return those of rows, by a mask or by indices of the first axes."""
+        return Leaning(self.mean[rows], self.precision[rows])
+
+    def spread(self, copies: int) -> "Leaning":
+        """Return every item several times in a row."""
+        return Leaning(*(part.repeat_interleave(copies, 0) for part in self))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the known pixels alone say of the n positions of items; no hidden pixel is used.
+
+    Attributes:
+        features: (b, n, h) for the network. Of frames the vector of `position_hints` and its shares, h = c + 4; of
+            blocks the vector of the fill, the logarithm of scale over spread, and the shares of `Hint`, h = 2 c + 9.
+        leaning: For the logits; frames have none.
+        fill: (b, 1, t, z, H, W) the smoothest continuation; frames have none.
+        some: (b,) bool, of which blocks anything is known; frames have none.
+    """
+
+    features: Tensor
+    leaning: Leaning | None = None
+    fill: Tensor | None = None
+    some: Tensor | None = None
+
+
+class CodePrior(nn.Module):
+    """The hints of blocks and what they say of codes, scaled by a learned factor of each level and channel.
+
+    Args:
+        channels: Of the vectors of the tokenizer.
+        levels: Residual codes of a position.
+        vocab: Values of a code.
+    """
+
+    rest: Tensor
+    shift: Tensor
+
+    def __init__(self, channels: int, levels: int, vocab: int) -> None:
+        super().__init__()
+        self.hints = Hints(channels, rotate=True)
+        self.register_buffer("rest", torch.ones(levels, channels))
+        self.register_buffer("shift", torch.zeros(levels, vocab))
+        start = torch.tensor([FACTORS[0], *[FACTORS[1]] * (levels - 1)]).log()
+        self.log_factor = nn.Parameter(start[:, None].repeat(1, channels))
+
+    def fit(self, tokenizer: CodeTokenizer, x: Tensor, rng: Streams) -> None:
+        """Fit all to blocks (n, 1, t, z, H, W), hidden as in training."""
+        self.hints.fit(tokenizer, x, rng)
+        leaning, left, codes = self._hidden(tokenizer, x[:BLOCKS], rng)
+        if not len(codes):
+            return
+        for level, book in enumerate(self._books(tokenizer)):
+            left = left - book[codes[:, level]]
+            self.rest[level] = left.square().mean(0).sqrt()
+        self.shift.zero_()
+        generator = torch.Generator().manual_seed(derive(rng.seed, "prior"))
+        for level in range(len(self.rest)):
+            self._fit_level(self.bind(tokenizer, leaning), codes, level, generator)
+
+    @torch.enable_grad()
+    def _fit_level(self, logits: "PriorLogits", codes: Tensor, level: int, generator: torch.Generator) -> None:
+        """Fit shifts and factors of a level by the cross-entropy of codes (n, levels), beside their frequencies."""
+        own, count = codes[:, level], torch.bincount(codes[:, level], minlength=self.shift.shape[1]) + 1
+        wanted = (count / count.sum()).log()
+        with torch.no_grad():
+            start = _scaled(logits(codes, level), wanted)
+        shift = start.requires_grad_()
+        optimiser = torch.optim.Adam([shift, self.log_factor], lr=RATE)
+        for _ in range(STEPS):
+            rows = torch.randint(len(codes), (BATCH,), generator=generator).to(codes.device)
+            loss = F.cross_entropy(logits.of(rows)(codes[rows], level) + wanted + shift, own[rows])
+            shift.grad, self.log_factor.grad = torch.autograd.grad(loss, [shift, self.log_factor])
+            optimiser.step()
+        self.log_factor.grad = None
+        self.shift[level] = shift.detach()
+
+    @torch.no_grad()
+    def _hidden(self, tokenizer: CodeTokenizer, x: Tensor, rng: Streams) -> tuple[Leaning, Tensor, Tensor]:
+        """Return leanings, vectors in the basis (n, c) and codes (n, levels) of hidden positions of blocks."""
+        grid = (*x.shape[2:4], x.shape[-2] // tokenizer.patch, x.shape[-1] // tokenizer.patch)
+        known = training_known(grid, Streams(rng.seed, [("prior", i) for i in range(len(x))])).to(x.device)
+        parts, many = [], -(-ROWS * CHUNK // len(x))
+        for part, own in zip(x.split(CHUNK), known.split(CHUNK), strict=True):
+            hint = self.hints(tokenizer, part, position_pixels(own, tokenizer.patch), None)
+            rows = (~own).flatten().nonzero()[:, 0]
+            rows = rows[:: max(1, -(-len(rows) // many))]
+            true = flat(framewise(tokenizer.encode, part)).flatten(0, 1)[rows]
+            codes = tokenizer.quantise(true[:, :, None, None]).flatten(0, 2)
+            parts.append((*(values.flatten(0, 1)[rows] for values in self.leaning(hint)), true, codes))
+        mean, precision, true, codes = (torch.cat(values) for values in zip(*parts, strict=True))
+        return Leaning(mean, precision), true @ self.hints.basis, codes
+
+    def leaning(self, hint: Hint) -> Leaning:
+        """Return what a hint says of the positions of blocks."""
+        return Leaning(flat(hint.mean) @ self.hints.basis, flat(hint.scale).square().reciprocal())
+
+    @torch.no_grad()
+    def evidence(
+        self,
+        tokenizer: CodeTokenizer,
+        x: Tensor,
+        known: Tensor,
+        condition: Condition | None,
+        iterations: int = ITERATIONS,
+    ) -> Evidence:
+        """Return what is known of blocks x (b, 1, t, z, H, W); hidden voxels are not used."""
+        hint = block_hint(self.hints, tokenizer, x, known, condition, iterations)
+        features = [flat(hint.mean), (flat(hint.scale) / self.hints.spread).log(), flat(hint.shares)]
+        return Evidence(torch.cat(features, -1), self.leaning(hint), hint.fill, known.flatten(1).any(1))
+
+    def bind(self, tokenizer: CodeTokenizer, leaning: Leaning) -> "PriorLogits":
+        """Return the logits that a leaning adds."""
+        base = BASE / self.hints.spread.square()
+        return PriorLogits(leaning, self._books(tokenizer), CELL * self.rest.square(), base, self)
+
+    @torch.no_grad()
+    def _books(self, tokenizer: CodeTokenizer) -> Tensor:
+        """Return what each code adds (levels, vocab, c), in the basis of the hints."""
+        every = torch.arange(tokenizer.vocab, device=self.rest.device)
+        books = torch.stack([tokenizer.embed(every, level) for level in range(len(self.rest))])
+        return books.float() @ self.hints.basis
+
+
+def _scaled(logits: Tensor, wanted: Tensor) -> Tensor:
+    """Return what (vocab,) to add to logits (n, vocab), beside log-frequencies, for codes to be as frequent as wanted.
+
+    The maximum likelihood of a bias, by iterated scaling.
+    """
+    bias = wanted
+    for _ in range(ROUNDS):
+        share = (logits + bias).softmax(-1).mean(0).clamp(min=1e-8).log()
+        bias = bias + (wanted - share).clamp(-2, 2)
+    return bias - wanted
+
+
+@dataclass(frozen=True)
+class PriorLogits:
+    """What is added to the logits of codes at the positions of a leaning: see the head of this file.
+
+    Attributes:
+        leaning: Of the positions.
+        books: (levels, vocab, c) what codes add, in the basis of the hints.
+        cells: (levels, c) variances in a cell.
+        base: (c,) precision of the data, which the first level does not take off.
+        prior: Where factors and shifts are.
+    """
+
+    leaning: Leaning
+    books: Tensor
+    cells: Tensor
+    base: Tensor
+    prior: CodePrior
+
+    def at(self, positions: Tensor) -> "PriorLogits":
+        """Return the same for positions (b, m), from (b, n, c)."""
+        return replace(self, leaning=self.leaning.at(positions))
+
+    def of(self, rows: Tensor) -> "PriorLogits":
+        """Return the same for rows, by a mask or by indices."""
+        return replace(self, leaning=self.leaning.of(rows))
+
+    def __call__(self, codes: Tensor, level: int) -> Tensor:
+        """Return (..., vocab) for `level`, given the codes (..., >= level); in full precision."""
+        with torch.autocast(codes.device.type, enabled=False):
+            left, trust = self.leaning.mean, self.leaning.precision / WIDER
+            for earlier in range(level):
+                left = left - self.books[earlier][codes[..., earlier]]
+            trust = (trust - self.base).clamp(min=0) if level else trust
+            weight = self.prior.log_factor[level].exp() * (trust / (1 + trust * self.cells[level]))
+            book = self.books[level]
+            return self.prior.shift[level] + (weight * left) @ book.T - (weight / 2) @ book.square().T
+
+
+def framewise_codes(tokenizer: CodeTokenizer, vectors: Tensor) -> Tensor:
+    """Return the codes (b, n, levels) of vectors (b, c, *grid)."""
+    return tokenizer.quantise(frames_of(vectors)).reshape(len(vectors), -1, tokenizer.levels)
+
+
+@torch.no_grad()
+def decoded(tokenizer: CodeTokenizer, vectors: Tensor, grid: tuple[int, ...], evidence: Evidence | None) -> Tensor:
+    """Return the items of vectors (b, n, c) on a grid.
+
+    A fill has detail that the tokenizer cannot hold: blocks of which something is known get it back.
+    """
+
+    def items(rows: Tensor) -> Tensor:
+        x = rows.transpose(1, 2).unflatten(2, grid)
+        return framewise(tokenizer.decode, x.contiguous() if len(grid) == 4 else x)  # bits may depend on the strides
+
+    x = items(vectors)
+    if evidence is None or evidence.fill is None or evidence.some is None:
+        return x
+    lost = evidence.fill - items(evidence.features[..., : tokenizer.channels])
+    return x + torch.where(evidence.some.view(-1, 1, 1, 1, 1, 1), lost, 0.0)
