@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,19 +35,20 @@ def phantom(
     lite: Annotated[bool, typer.Option("--lite", help="Fast: no through-plane partial volume, no RV fit.")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="No misregistration, trabeculae, atria, outflow.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Processes that render [one a processor].", min=1)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the truth of each subject as JSON.")] = False,
 ) -> None:
     """Render virtual subjects: cine, labels, exact volumes and a manifest, a data set by itself."""
     from cmrgz.data.phantom import Phantom, sample_subject
     from cmrgz.data.phantom.files import write_dataset
+    from cmrgz.data.phantom.processes import available
 
     sample_subject(seed, group)  # refuse a wrong group before anything is written
-    phantoms = (
-        Phantom(seed + k, group, size, spacing, nsub=1 if lite else 2, realism=not plain, fit_rv=not lite)
-        for k in range(subjects)
-    )
+    kind = partial(Phantom, nsub=1 if lite else 2, realism=not plain, fit_rv=not lite)
+    phantoms = [partial(kind, seed + k, group, size, spacing) for k in range(subjects)]
+    workers = workers or available()
     with _bar(subjects, "subjects") as progress:
-        records = write_dataset(out, phantoms, phases, slices, overwrite=overwrite, progress=progress)
+        records = write_dataset(out, phantoms, phases, slices, overwrite=overwrite, progress=progress, workers=workers)
     _print(records, [_line(record) for record in records], as_json)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from importlib.resources import files
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,8 @@ from cmrgz.options import Option
 from cmrgz.plugin import ModelSpec, TokenizerSpec
 
 Entry = registry.Entry[ModelSpec] | registry.Entry[TokenizerSpec]
+ITEMS = {"yx": "frames", "tyx": "clips", "zyx": "stacks", "tzyx": "blocks"}
+"""What items of axes are called."""
 
 
 def command(
@@ -48,8 +51,22 @@ def _facts(entry: Entry) -> dict[str, Any]:
     facts |= {"summary": spec.summary, "cite": spec.cite, "weights": "bundled" if spec.checkpoint else "none"}
     if isinstance(spec, TokenizerSpec):
         return {"kind": "tokenizer", **facts}
-    facts |= {"family": spec.family, "tokenizer": spec.tokenizer, "item": spec.item, "spacing": spec.spacing}
+    facts |= {"weights_of": _weights_of(spec), "family": spec.family, "tokenizer": spec.tokenizer}
+    facts |= {"axes": spec.axes, "item": spec.item, "spacing": spec.spacing}
     return {"kind": "model", **facts, "conditions": spec.conditions}
+
+
+def _weights_of(spec: ModelSpec) -> str | None:
+    """Return what the bundled weights see, read from their meta alone: `frames`, `blocks 5x3`; None without weights."""
+    if spec.checkpoint is None:
+        return None
+    package, _, folder = spec.checkpoint.partition(":")
+    try:
+        meta = json.loads((files(package) / folder / "meta.json").read_text("utf-8"))
+        axes, item = "".join(meta.get("axes", "yx")), meta["item"]
+        return " ".join([ITEMS[axes], *filter(None, ["x".join(map(str, item[:-2]))])])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ImportError):  # a damaged folder
+        return None
 
 
 def _details(name: str) -> dict[str, Any]:
@@ -79,6 +96,7 @@ def _row(facts: dict[str, Any]) -> str:
     if "broken" in facts:
         return f"BROKEN  {facts['broken']}"
     weights = "weights" if facts["weights"] == "bundled" else "no weights"
+    weights += f" of {facts['weights_of']}" if facts.get("weights_of") else ""
     return f"{facts['summary']}  [{facts['distribution']} {facts['version']}, {weights}]"
 
 

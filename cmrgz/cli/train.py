@@ -35,6 +35,7 @@ def command(
     Ctrl-C stores the state; the same command goes on. The weights are in OUTPUT/checkpoint, for --model.
     """
     from cmrgz.cli.devices import pick, range_checked
+    from cmrgz.data.phantom.processes import available
     from cmrgz.training import settings
     from cmrgz.training.plan import Plan
     from cmrgz.training.run import train
@@ -53,5 +54,6 @@ def command(
         seed=range_checked("--seed", seed, 0, 2**63 - 1),
         device=pick(device),
         dtype="float16" if half else "float32",
+        processes=available(),
     )
     typer.echo(str(train(plan, quiet=False)))

@@ -234,6 +234,7 @@ def builtin(
     spacing: float = 1.4,
     phases: int = 6,
     progress: Callable[[int], None] | None = None,
+    workers: int = 1,
 ) -> list[Case]:
     """Return `n` built-in phantoms, seeds `seed` .. `seed + n - 1`; what is not in the cache is rendered first.
 
@@ -244,6 +245,7 @@ def builtin(
         spacing: Pixel size, mm.
         phases: Frames per cycle.
         progress: Called with the number of subjects done.
+        workers: Processes that render; see `cmrgz.data.phantom.processes`.
 
     Raises:
         UsageError: `range`.
@@ -251,4 +253,4 @@ def builtin(
     """
     from cmrgz.data.phantom.files import cached_subjects
 
-    return cached_subjects(n, seed, size, spacing, phases, progress)
+    return cached_subjects(n, seed, size, spacing, phases, progress, workers)

@@ -1,5 +1,6 @@
-"""Clips: the frames of a case, scaled and turned to the reader's view, and crops of them about the heart."""
+"""Clips: the frames of a case at a model's pixel size, scaled and turned to the reader's view, and crops of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,15 @@ from cmrgz.data.cases import Case
 from cmrgz.data.intensity import Scale
 from cmrgz.data.orientation import Orientation
 from cmrgz.data.scan import load
-from cmrgz.data.window import heart_centre
+from cmrgz.data.window import Resample, Window, heart_centre
 from cmrgz.errors import DataError
 
 Corner = tuple[float, float]
 Pair = tuple[int, int]
+Indices = Sequence[int] | NDArray[np.int64]
+Floats = NDArray[np.float32]
+SPACING = 1.4
+"""Pixel size in mm of models that do not say another."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Clip:
         phases: (t,) part of the cardiac cycle.
         slices: (z,) place between base and apex.
         centre: (row, column) of the heart.
-        spacing: (z, y, x) of a voxel, mm, as the frames are turned.
+        spacing: (z, y, x) of a voxel, mm, of the frames as they are here.
         labels: (t, z, y, x) uint8, 0 where there is none, or None; see `read_clip`.
     """
 
@@ -36,8 +41,13 @@ class Clip:
     phases: NDArray[Any]
     slices: NDArray[Any]
     centre: Corner
-    spacing: tuple[float, float, float] = (10.0, 1.4, 1.4)
+    spacing: tuple[float, float, float] = (10.0, SPACING, SPACING)
     labels: NDArray[np.uint8] | None = None
+
+    @property
+    def heights(self) -> Floats:
+        """(z,) place of the slices in mm from the first."""
+        return (self.spacing[0] * np.arange(self.frames.shape[1])).astype(np.float32)
 
     def corner(self, item: Pair) -> Corner:
         """Return the (row, column) of the first pixel of a heart-centred crop (h, w)."""
@@ -45,18 +55,46 @@ class Clip:
         row, column = (float(np.clip(round(c - m / 2), 0, r)) for c, m, r in zip(self.centre, item, room, strict=True))
         return row, column
 
+    def block(self, t: Indices, z: Indices, corner: Corner, item: Pair) -> NDArray[np.float16]:
+        """Return the crops (len(t), len(z), h, w) at `corner` of phases t and slices z, air where planes are small."""
+        frames = self.frames[np.ix_(np.asarray(t), np.asarray(z))]
+        return np.asarray(crop(frames, corner, item, -1.0), dtype=np.float16)
+
     def place(self, t: int, z: int, corner: Corner, item: Pair) -> dict[str, float]:
         """Return the conditions of the crop at `corner` of frame t, slice z; row and column in crops from the heart."""
         row, column = ((c + m / 2 - h) / m for c, m, h in zip(corner, item, self.centre, strict=True))
         return {"phase": float(self.phases[t]), "slice": float(self.slices[z]), "row": row, "column": column}
 
+    def places(self, t: Indices, z: Indices, corner: Corner, item: Pair) -> dict[str, Floats]:
+        """Return the conditions of the block at `corner` of phases t and slices z.
 
-def read_clip(case: Case, labels: bool = False) -> Clip:
-    """Read a case, scaled by its own 0 to 99.5th percentile.
+        Those of `place`, `phase` and `slice` of each frame (t, z); and, also (t, z), `time`, the share of the cycle
+        since the first phase of the block, in [0, 1), and `height`, mm from its first slice. They are never NaN.
+        """
+        first, shape = self.place(int(t[0]), int(z[0]), corner, item), (len(t), len(z))
+        cycle = len(self.frames)
+        values: dict[str, Any] = {
+            "phase": self.phases[np.asarray(t)][:, None],
+            "slice": self.slices[np.asarray(z)][None],
+            "row": first["row"],
+            "column": first["column"],
+            "time": ((np.asarray(t) - t[0]) % cycle / cycle)[:, None],
+            "height": (self.heights[np.asarray(z)] - self.heights[z[0]])[None],
+        }
+        single = ("row", "column")
+        shaped = {name: value if name in single else np.broadcast_to(value, shape) for name, value in values.items()}
+        return {name: np.array(value, dtype=np.float32) for name, value in shaped.items()}
+
+
+def read_clip(case: Case, labels: bool = False, spacing: float | None = SPACING) -> Clip:
+    """Read a case, scaled by its own 0 to 99.5th percentile, its planes at a model's pixel size.
+
+    Pixels are kept as they are, bit for bit, or resampled, by the rule of `Window`: as in inpainting.
 
     Args:
         case: The scan.
         labels: Read its label map too, where it has one.
+        spacing: Pixel size of the model, mm; None keeps the pixels of the scan.
 
     Raises:
         DataError: The scan or the label map is missing or damaged, or they differ in shape.
@@ -65,26 +103,57 @@ def read_clip(case: Case, labels: bool = False) -> Clip:
     turn = Orientation.of_geometry(scan.geometry)
     voxels = np.ascontiguousarray(turn.apply(scan.voxels))
     known = np.ones(voxels.shape, dtype=bool)
-    unit = Scale.fit(voxels, known).to_unit(voxels).astype(np.float16)
     z, y, x = scan.spacing
-    spacing = (z, x, y) if turn.swap else (z, y, x)
-    label = _read_labels(case, scan.shape, turn) if labels else None
-    return Clip(case.subject, unit, scan.phases, scan.slice_positions, heart_centre(voxels, known), spacing, label)
+    edges = (x, y) if turn.swap else (y, x)
+    # One tile that starts at the first pixel: there is nothing to be covered, and no patch to be padded to.
+    plane = (voxels.shape[2], voxels.shape[3])
+    rule: Resample = "native" if spacing is None else "auto"
+    size = SPACING if spacing is None else spacing
+    window = Window.plan(plane, edges, plane, size, heart_centre(voxels, known), 1, 0, rule)
+    frames = _resampled(window, Scale.fit(voxels, known).to_unit(voxels))
+    label = _read_labels(case, scan.shape, turn, window) if labels else None
+    edges = edges if window.step is None else (size, size)
+    return Clip(case.subject, frames, scan.phases, scan.slice_positions, window.centre, (z, *edges), label)
 
 
-def _read_labels(case: Case, shape: tuple[int, ...], turn: Orientation) -> NDArray[np.uint8] | None:
+def _resampled(window: Window, unit: Floats) -> NDArray[np.float16]:
+    """Return frames (t, z, h, w) of a scan (t, z, y, x) in [-1, 1]."""
+    if window.step is None:
+        return unit.astype(np.float16)
+    return np.stack([_planes(window, frame).astype(np.float16) for frame in unit])
+
+
+def _planes(window: Window, planes: NDArray[Any]) -> Floats:
+    """Return planes (z, h, w) of those of a scan (z, y, x), all of which are known."""
+    x, _ = window.to_model(planes, np.ones(planes.shape, dtype=bool))
+    return x[:, : window.inner[0], : window.inner[1]]
+
+
+def _read_labels(case: Case, shape: tuple[int, ...], turn: Orientation, window: Window) -> NDArray[np.uint8] | None:
     if case.label is None:
         return None
     label = load(case.label)
     if label.shape != shape:
         facts = f"{label.shape}, scan {shape}"
         raise DataError("shape-mismatch", str(case.label), "the label map and the scan differ in shape", facts)
-    return np.ascontiguousarray(turn.apply(label.voxels)).round().astype(np.uint8)
+    whole = np.ascontiguousarray(turn.apply(label.voxels)).round().astype(np.uint8)
+    return whole if window.step is None else np.stack([_voted(window, frame) for frame in whole])
 
 
-def crop(plane: NDArray[Any], corner: Corner, item: Pair, fill: float) -> NDArray[Any]:
-    """Return (h, w) pixels of a plane (H, W) as they are, padded with `fill` where the plane is too small."""
+def _voted(window: Window, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return label maps (z, h, w) of those of a scan (z, y, x): the class with the largest share of a pixel."""
+    winner = np.zeros((len(labels), *window.inner), np.uint8)
+    most = np.zeros(winner.shape, np.float32)
+    for value in np.unique(labels):
+        share = _planes(window, labels == value)
+        winner[share > most] = value
+        most = np.maximum(most, share)
+    return winner
+
+
+def crop(planes: NDArray[Any], corner: Corner, item: Pair, fill: float) -> NDArray[Any]:
+    """Return (..., h, w) pixels of planes (..., H, W) as they are, padded with `fill` where they are too small."""
     top, left = int(corner[0]), int(corner[1])
-    part = plane[top : top + item[0], left : left + item[1]]
-    margin = [(0, m - n) for m, n in zip(item, part.shape, strict=True)]
+    part = planes[..., top : top + item[0], left : left + item[1]]
+    margin = [(0, 0)] * (planes.ndim - 2) + [(0, m - n) for m, n in zip(item, part.shape[-2:], strict=True)]
     return np.pad(part, margin, constant_values=fill)

@@ -2,15 +2,16 @@
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 from numpy.random import Generator, default_rng
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -18,29 +19,36 @@ from tqdm import tqdm
 from cmrgz.data.cases import Case
 from cmrgz.data.clips import Clip, crop, read_clip
 from cmrgz.errors import DataError, UsageError
+from cmrgz.plugin import Extent
 from cmrgz.rng import derive
+from cmrgz.training.blocks import Shape, draw_phases, draw_shape, draw_slices, is_ring, shapes, spread_starts
 
 DROP = 0.15
 """Share of the items that miss a condition, drawn for each: every model also works without."""
+KEPT = ("time", "height")
+"""Conditions that no item misses: the places of its frames."""
+FEWEST = 4
+"""Blocks of a held-out patient, so that each sees other masks, where as many items are asked for."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Items (b, 1, h, w) in [-1, 1] and their conditions, one (b,) tensor a name, NaN where unknown."""
+    """Items (b, 1, *item) in [-1, 1] and their conditions, (b,) or (b, t, z) a name, NaN where unknown."""
 
     x: Tensor
     condition: dict[str, Tensor]
 
 
 class Frames:
-    """The frames of one or more data sets, each data set an equal share of the items.
+    """The frames of one or more data sets, each data set an equal share of the items, alone or in blocks.
 
     Hearts have a side, so nothing is ever mirrored; items are shifted, and half of them turned, scaled, and changed in
-    brightness and contrast a little.
+    brightness and contrast a little, all frames of a block alike. All items of a step have as many phases and slices;
+    clips that have fewer get steps of their own.
 
     Args:
         sources: The cases of each data set.
-        item: Shape (h, w) of an item.
+        extent: What an item is; of its phases and slices there may be fewer, or more of one and fewer of the other.
         shares: Weight of each data set; equal if empty.
         quiet: No progress bar.
         augment: How strongly, 1 being the usual amount.
@@ -52,7 +60,7 @@ class Frames:
     def __init__(
         self,
         sources: Sequence[Sequence[Case]],
-        item: tuple[int, int],
+        extent: Extent,
         shares: Sequence[float] = (),
         quiet: bool = True,
         augment: float = 1.0,
@@ -61,21 +69,35 @@ class Frames:
             raise DataError("empty-dataset", "data", "no scans to train on", hint="check with: cmrgz data check DIR")
         if shares and (len(shares) != len(sources) or min(shares) < 0 or sum(shares) <= 0):
             raise UsageError("range", "option --share", "expected one positive number a data set", f"got {shares}")
-        self.item, self.augment = item, augment
+        self.extent, self.item, self.augment = extent, extent.plane, augment
         weights = np.array(shares or [1.0] * len(sources))
         self.shares = weights / weights.sum()
         total = sum(map(len, sources))
         with tqdm(total=total, desc="reading scans", disable=quiet, leave=False) as bar:
             self.sources = [[self._read(case, bar) for case in cases] for cases in sources]
+        self._rings = [["t" in extent.axes and is_ring(clip) for clip in clips] for clips in self.sources]
+        self._enough: dict[Shape, tuple[list[list[int]], NDArray[np.float64]]] = {}
 
-    @staticmethod
-    def _read(case: Case, bar: "tqdm[NoReturn]") -> Clip:
+    def _read(self, case: Case, bar: "tqdm[NoReturn]") -> Clip:
         bar.update()
-        return read_clip(case)
+        return read_clip(case, spacing=self.extent.spacing)
 
     def batch(self, seed: int, step: int, size: int) -> Batch:
         """Return the items of training step `step`, a function of the arguments alone."""
-        return collate([self._item(default_rng(derive(seed, "item", step, i))) for i in range(size)])
+        return self.of_shape(seed, step, size, self._shape(seed, step))
+
+    def of_shape(self, seed: int, step: int, size: int, shape: Shape, strides: bool = True) -> Batch:
+        """Return items of one shape, a function of the arguments alone.
+
+        Args:
+            seed: Of the run.
+            step: Of the training.
+            size: Number of items.
+            shape: Phases and slices of the items.
+            strides: Take every second or third phase or slice too, and not neighbours alone.
+        """
+        rngs = (default_rng(derive(seed, "item", step, i)) for i in range(size))
+        return collate([self._item(shape, rng, strides) for rng in rngs])
 
     def batches(self, seed: int, steps: Iterable[int], size: int, workers: int = 0) -> Iterator[Batch]:
         """Yield the batches of `steps`, the next ones made by `workers` threads while one is in use."""
@@ -92,17 +114,57 @@ class Frames:
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _item(self, rng: Generator) -> tuple[Tensor, dict[str, float]]:
-        clips = self.sources[rng.choice(len(self.sources), p=self.shares)]
-        clip = clips[rng.integers(len(clips))]
-        t, z = (int(rng.integers(n)) for n in clip.frames.shape[:2])
+    @property
+    def longest(self) -> Shape:
+        """Phases and slices of the largest block of the model's shape that a clip has."""
+        drawn = (clips for clips, share in zip(self.sources, self.shares, strict=True) if share > 0)
+        found = [_shortened(shapes(self.extent)[0], clip) for clips in drawn for clip in clips]
+        return max(found, key=math.prod)
+
+    # ---------------------------------------------------------------------- what an item is cut from
+    def _shape(self, seed: int, step: int) -> Shape:
+        """Return phases and slices of the items of a step: of a shape of the model's, as far as some clip has them."""
+        rng = default_rng(derive(seed, "shape", step))
+        shape = draw_shape(self.extent, rng)
+        return _shortened(shape, self._clip((1, 1), rng)[0])
+
+    def _clip(self, shape: Shape, rng: Generator) -> tuple[Clip, bool]:
+        """Return a clip that has so many phases and slices, and whether its phases are a full cycle."""
+        if shape not in self._enough:
+            self._enough[shape] = self._with_enough(shape)
+        numbers, shares = self._enough[shape]
+        source = int(rng.choice(len(numbers), p=shares))
+        number = numbers[source][rng.integers(len(numbers[source]))]
+        return self.sources[source][number], self._rings[source][number]
+
+    def _with_enough(self, shape: Shape) -> tuple[list[list[int]], NDArray[np.float64]]:
+        """Return the numbers of the clips that have so many phases and slices, and the shares of the data sets."""
+        numbers = [[i for i, clip in enumerate(part) if _shortened(shape, clip) == shape] for part in self.sources]
+        if all(numbers):
+            return numbers, self.shares
+        weights = np.where([bool(part) for part in numbers], self.shares, 0)
+        return numbers, weights / weights.sum()
+
+    def _item(self, shape: Shape, rng: Generator, strides: bool) -> tuple[Tensor, Mapping[str, Any]]:
+        clip, ring = self._clip(shape, rng)
+        n, m = clip.frames.shape[:2]
+        t, z = draw_phases(n, shape[0], ring, rng, strides), draw_slices(m, shape[1], rng, strides)
         corner = self._corner(clip, rng)
-        x = self._crop(torch.from_numpy(clip.frames[t, z]).float(), corner, rng)
-        condition = clip.place(t, z, corner, self.item)
+        x = self._crop(torch.from_numpy(clip.frames[np.ix_(t, z)]).float(), corner, rng)
+        condition = self._place(clip, t, z, corner)
         jitter = rng.normal(0, 0.03, 2)  # at inference the heart is found in what is known, a few pixels off
         condition["row"] += jitter[0]
         condition["column"] += jitter[1]
-        return x, {name: math.nan if rng.random() < DROP else value for name, value in condition.items()}
+        dropped = {name for name in condition if name not in KEPT and rng.random() < DROP}
+        if "phase" in dropped and shape[0] > 1 and rng.random() < 0.5:
+            x = x.flip(1)  # time runs backwards: a motion of its own kind, where no phase says otherwise
+        told = {name: np.full_like(value, np.nan) if name in dropped else value for name, value in condition.items()}
+        return as_item(x, self.extent), told
+
+    def _place(self, clip: Clip, t: NDArray[np.int64], z: NDArray[np.int64], corner: tuple[float, float]) -> Any:
+        if len(self.extent.axes) == 2:
+            return clip.place(int(t[0]), int(z[0]), corner, self.item)
+        return clip.places(t, z, corner, self.item)
 
     def _corner(self, clip: Clip, rng: Generator) -> tuple[float, float]:
         """Return the (row, column) of a crop's corner: half near the heart, half anywhere in the plane."""
@@ -114,46 +176,72 @@ class Frames:
         row, column = (float(np.clip(round(c), 0, r)) for c, r in zip(corner, room, strict=True))
         return row, column
 
-    def _crop(self, frame: Tensor, corner: tuple[float, float], rng: Generator) -> Tensor:
-        """Return the item (1, h, w) at `corner`; half of them exact pixels, half resampled."""
+    def _crop(self, frames: Tensor, corner: tuple[float, float], rng: Generator) -> Tensor:
+        """Return crops (1, ..., h, w) at `corner`; half of them exact pixels, half resampled, all frames alike."""
         if rng.random() < 0.5:
-            return exact_crop(frame, corner, self.item)
+            return exact_crop(frames, corner, self.item)
         angle, zoom, gain, gamma = rng.uniform(-1, 1, 4) * self.augment
-        x = turned_crop(frame, corner, self.item, math.radians(9 * angle), math.exp(0.15 * zoom))
+        x = turned_crop(frames, corner, self.item, math.radians(9 * angle), math.exp(0.15 * zoom))
         shade = ((x + 1) / 2).clamp(min=0) ** math.exp(0.15 * gamma)
         return (2 * shade * math.exp(0.15 * gain) - 1).clamp(-1, 1)
 
 
-def exact_crop(frame: Tensor, corner: tuple[float, float], item: tuple[int, int]) -> Tensor:
-    """Return (1, h, w) pixels of a frame (H, W) as they are, padded with -1 where the frame is too small."""
-    return torch.from_numpy(crop(frame.numpy(), corner, item, -1.0))[None]
+def _shortened(shape: Shape, clip: Clip) -> Shape:
+    """Return a shape with no more phases and slices than a clip has."""
+    return min(shape[0], clip.frames.shape[0]), min(shape[1], clip.frames.shape[1])
 
 
-def turned_crop(frame: Tensor, corner: tuple[float, float], item: tuple[int, int], angle: float, zoom: float) -> Tensor:
-    """Return (1, h, w) pixels of a frame (H, W), turned by `angle` and scaled by `zoom` about the crop's centre."""
-    size = torch.tensor([frame.shape[1], frame.shape[0]]).float()
+def exact_crop(frames: Tensor, corner: tuple[float, float], item: tuple[int, int]) -> Tensor:
+    """Return (1, ..., h, w) pixels of frames (..., H, W) as they are, padded with -1 where they are too small."""
+    return torch.from_numpy(crop(frames.numpy(), corner, item, -1.0))[None]
+
+
+def turned_crop(
+    frames: Tensor, corner: tuple[float, float], item: tuple[int, int], angle: float, zoom: float
+) -> Tensor:
+    """Return (1, ..., h, w) of frames (..., H, W), turned by `angle` and scaled by `zoom` about the crop's centre."""
+    size = torch.tensor([frames.shape[-1], frames.shape[-2]]).float()
     y, x = (torch.arange(n) - (n - 1) / 2 for n in item)
     rows, columns = torch.meshgrid(y, x, indexing="ij")
     cos, sin = math.cos(angle) / zoom, math.sin(angle) / zoom
     middle = [c + (n - 1) / 2 for c, n in zip(corner, item, strict=True)]
     points = torch.stack([cos * columns - sin * rows + middle[1], sin * columns + cos * rows + middle[0]], -1)
     grid = (points + 0.5) / size * 2 - 1
-    zero_is_air = F.grid_sample(frame[None, None] + 1, grid[None], padding_mode="zeros", align_corners=False)
-    return zero_is_air[0] - 1
+    planes = frames.reshape(1, -1, *frames.shape[-2:])
+    zero_is_air = F.grid_sample(planes + 1, grid[None], padding_mode="zeros", align_corners=False)
+    return zero_is_air.view(1, *frames.shape[:-2], *item) - 1
 
 
-def collate(items: Sequence[tuple[Tensor, dict[str, float]]]) -> Batch:
-    """Stack items (1, h, w) and their conditions."""
+def as_item(block: Tensor, extent: Extent) -> Tensor:
+    """Return a block (1, t, z, h, w) as an item (1, *item) of the axes of an extent."""
+    t, z = block.shape[1:3]
+    lengths = [n for axis, n in (("t", t), ("z", z)) if axis in extent.axes]
+    return block.reshape(1, *lengths, *block.shape[-2:])
+
+
+def collate(items: Sequence[tuple[Tensor, Mapping[str, Any]]]) -> Batch:
+    """Stack items (1, *item) and their conditions, numbers or arrays (t, z)."""
     names = items[0][1]
-    condition = {name: torch.tensor([float(c[name]) for _, c in items]) for name in names}
+    condition = {name: torch.stack([torch.as_tensor(c[name], dtype=torch.float32) for _, c in items]) for name in names}
     return Batch(torch.stack([x for x, _ in items]), condition)
 
 
-def held_out(clip: Clip, item: tuple[int, int], most: int) -> Batch:
-    """Return up to `most` heart-centred items of a clip, evenly spread over frames and slices, never changed."""
-    t, z = clip.frames.shape[:2]
-    picks = np.unique(np.linspace(0, t * z - 1, min(most, t * z)).round().astype(int))
-    corner = clip.corner(item)
-    frames = [(divmod(int(p), z)) for p in picks]
-    crops = [exact_crop(torch.from_numpy(clip.frames[i, j]).float(), corner, item) for i, j in frames]
-    return collate([(x, clip.place(i, j, corner, item)) for x, (i, j) in zip(crops, frames, strict=True)])
+def held_out(clip: Clip, extent: Extent, most: int) -> Batch:
+    """Return heart-centred items of a clip, evenly spread over its frames and slices, never changed.
+
+    Args:
+        clip: The clip; with fewer phases or slices than the extent the items have so many.
+        extent: What an item is.
+        most: Frames in all; of blocks at least four, where so many items are asked for.
+    """
+    shape = _shortened(shapes(extent)[0], clip)
+    number = max(-(-most // math.prod(shape)), min(most, FEWEST))
+    corner = clip.corner(extent.plane)
+    ring = shape[0] > 1 and is_ring(clip)
+    items: list[tuple[Tensor, Mapping[str, Any]]] = []
+    for t, z in spread_starts((clip.frames.shape[0], clip.frames.shape[1]), shape, ring, number):
+        x = torch.from_numpy(clip.block(t, z, corner, extent.plane)).float()
+        told = clip.place(int(t[0]), int(z[0]), corner, extent.plane)
+        blocks = len(extent.axes) > 2
+        items.append((as_item(x[None], extent), clip.places(t, z, corner, extent.plane) if blocks else told))
+    return collate(items)

@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cmrgz import checkpoint, registry
-from cmrgz.errors import CheckpointError, UsageError, did_you_mean
+import torch
+
+from cmrgz import checkpoint, options, registry
+from cmrgz.errors import CheckpointError, UsageError, did_you_mean, warn
 from cmrgz.meta import Meta
-from cmrgz.model import Model, Tokenizer
-from cmrgz.plugin import ModelSpec, TokenizerSpec
+from cmrgz.model import Model, Tokenizer, Trainable
+from cmrgz.plugin import Extent, ModelSpec, TokenizerSpec
 from cmrgz.training.options import TrainOptions
+from cmrgz.training.state import trainable
 
 Spec = ModelSpec | TokenizerSpec
 
@@ -33,6 +36,8 @@ class Plan:
         seed: Seed of everything.
         device: Where to compute.
         dtype: Of the stored weights.
+        processes: That render built-in phantoms. More than one import the main module of the program anew, which must
+            then be guarded by `if __name__ == "__main__"`.
     """
 
     name: str
@@ -47,6 +52,7 @@ class Plan:
     seed: int = 0
     device: str = "cpu"
     dtype: str = "float32"
+    processes: int = 1
 
 
 def find_spec(name: str) -> Spec:
@@ -83,12 +89,45 @@ class Start:
         if link is not None and (meta is None or meta.sha256 != link.sha256):
             raise CheckpointError("hash", self.where, f"was trained with another tokenizer '{link.name}'")
 
+    def give(self, module: Trainable, extent: Extent) -> bool:
+        """Give a module these weights, and return whether it is whole with them.
+
+        A module for items of other axes gets those of its trained weights that have the same name and shape, with a
+        warning: what it has besides starts anew, and so does what has a closed form.
+
+        Raises:
+            CheckpointError: `config-mismatch`: they are of other shapes.
+        """
+        if self.meta.axes != extent.axes:
+            self._give_shared(module)
+            return False
+        try:
+            module.load_state_dict(self.module.state_dict())
+        except RuntimeError:
+            stored, asked = (",".join(map(str, item)) for item in (self.meta.item, extent.item))
+            what = f"its weights do not fit items of {asked}"
+            raise CheckpointError("config-mismatch", self.where, what, f"made for {stored}") from None
+        return True
+
+    @torch.no_grad()
+    def _give_shared(self, module: Trainable) -> None:
+        own, stored = trainable(module), trainable(self.module)
+        shared = [name for name, p in own.items() if name in stored and stored[name].shape == p.shape]
+        if not shared:
+            axes = f"{''.join(self.meta.axes)} in the checkpoint"
+            raise CheckpointError("config-mismatch", self.where, "has no weights for items of these axes", axes)
+        for name in shared:
+            own[name].copy_(stored[name])
+        facts = f"{len(own) - len(shared)} of {len(own)} weights"
+        warn("partial-start", self.where, "was made for items of other axes, what it lacks starts anew", facts)
+
 
 def starting_from(plan: Plan, spec: Spec) -> tuple[Plan, Start | None]:
     """Return the plan with the architecture and tokenizer of what it starts from, and that.
 
     Raises:
-        UsageError: `usage` where it is another model, or an option of the architecture differs from it.
+        UsageError: `usage` where it is another model, or an option of the architecture differs from it. Where items of
+            other axes are asked for, options may differ: only weights that fit are taken.
         CheckpointError: As `checkpoint.load`.
     """
     if plan.start is None:
@@ -97,11 +136,15 @@ def starting_from(plan: Plan, spec: Spec) -> tuple[Plan, Start | None]:
     module, meta = opened(plan.start, plan.device)
     if meta.name != spec.name:
         raise UsageError("usage", "option --start", f"expected weights of '{spec.name}', got those of '{meta.name}'")
+    schema = registry.model_schema(spec) if isinstance(spec, ModelSpec) else registry.tokenizer_schema(spec)
+    build = options.complete(meta.options, schema)
+    whole = plan.build.get("axes", build.get("axes")) == build.get("axes")
     for name, value in plan.build.items():
-        stored = meta.options[name]
-        if value != (tuple(stored) if isinstance(stored, list) else stored):
+        stored = build[name]
+        if whole and value != (tuple(stored) if isinstance(stored, list) else stored):
             facts = f"{stored} in {plan.start}, {value} asked for"
             raise UsageError("usage", "option --set", f"'{name}' differs from what training starts from", facts)
     inner = Path(plan.start) / checkpoint.TOKENIZER
     tokenizer = plan.tokenizer or (str(inner) if inner.is_dir() else None)
-    return dataclasses.replace(plan, build=meta.options, tokenizer=tokenizer), Start(plan.start, module, meta)
+    build = build if whole else {**build, **plan.build}
+    return dataclasses.replace(plan, build=build, tokenizer=tokenizer), Start(plan.start, module, meta)

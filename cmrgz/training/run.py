@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from cmrgz import __version__, checkpoint, registry
@@ -22,9 +22,10 @@ from cmrgz.durable.files import lock
 from cmrgz.errors import CheckpointError, ResourceError, UsageError, warn
 from cmrgz.meta import Meta
 from cmrgz.model import Tokenizer, Trainable
-from cmrgz.plugin import ModelSpec, TokenizerSpec
+from cmrgz.plugin import Extent, ModelSpec, TokenizerSpec
 from cmrgz.rng import Streams, derive
 from cmrgz.signals import stop_on_signals
+from cmrgz.training.extents import extent_of, settled
 from cmrgz.training.frames import Batch, Frames, held_out
 from cmrgz.training.loop import run
 from cmrgz.training.plan import Plan, Spec, Start, find_spec, starting_from
@@ -32,8 +33,13 @@ from cmrgz.training.state import State, resume
 
 PHANTOMS = 24
 """Built-in phantoms that a run without data trains on."""
+PHASES = 20
+"""Their frames a cycle, for a model that sees time."""
 FIT_STEP = 1 << 40
 """The items of the closed form are those of a step that no run reaches."""
+
+
+Opened = tuple[Tokenizer, Meta]
 
 
 def train(plan: Plan, quiet: bool = True) -> Path:
@@ -46,36 +52,51 @@ def train(plan: Plan, quiet: bool = True) -> Path:
         Stopped: After a signal; the same call goes on.
     """
     spec, target = find_spec(plan.name), plan.output / "checkpoint"
-    plan, start = starting_from(plan, spec)
-    tokenizer = _tokenizer(spec, plan)
-    if start is not None:
-        start.check_tokenizer(tokenizer and tokenizer[1])
-    sources, held = _data(plan, quiet)
-    key, config = _key(plan, sources, held, tokenizer, start)
+    plan, extent, tokenizer, start = _opened(plan, spec)
+    sources, held = _data(plan, extent, quiet)
+    key, config = _key(plan, extent, sources, held, tokenizer, start)
     plan.output.mkdir(parents=True, exist_ok=True)
     _claim(plan.output, key, config)
     if (target / "meta.json").is_file():
         return target
     with _locked(plan.output), torch.random.fork_rng(devices=[]), stop_on_signals() as stop:
         torch.manual_seed(derive(plan.seed, "init"))
-        module = _build(spec, tokenizer, plan).to(plan.device)
-        frames = Frames(sources, _item(spec), plan.shares, quiet, plan.train.augment)
+        module = _build(spec, extent, tokenizer, plan).to(plan.device)
+        frames = Frames(sources, extent, plan.shares, quiet, plan.train.augment)
         state = State.start(module, plan.train)
         if not resume(state, plan.output, key):
-            if start is not None:
-                module.load_state_dict(start.module.state_dict())
-            else:
-                module.fit(_fit_items(frames, plan).to(plan.device), rng=Streams(plan.seed, [("fit",)]))
+            _begin(module, extent, frames, start, plan)
             state = State.start(module, plan.train)
-        validation = _Validation(module, held, _item(spec), plan)
+        validation = _Validation(module, held, extent, plan)
 
         def export(state: State, folder: Path = plan.output / "early") -> None:
             with state.averaged():
-                _export(spec, module, tokenizer, plan, config, validation.last, folder)
+                _export(spec, extent, module, tokenizer, plan, config, validation.last, folder)
 
         run(state, module, frames, plan.train, plan.output, key, plan.seed, stop, validation, export, quiet)
         export(state, target)
         return target
+
+
+def _opened(plan: Plan, spec: Spec) -> tuple[Plan, Extent, Opened | None, Start | None]:
+    """Return the plan with all options of the architecture, its items, its tokenizer and what it starts from."""
+    full, start = starting_from(plan, spec)
+    own = spec.extent if isinstance(spec, ModelSpec) else Extent()
+    extent = extent_of(plan.build.get("axes"), plan.train.item, start.meta.extent if start else own)
+    tokenizer = _tokenizer(spec, full)
+    if start is not None:
+        start.check_tokenizer(tokenizer and tokenizer[1])
+    return settled(full, spec, extent, tokenizer[0].patch if tokenizer else None), extent, tokenizer, start
+
+
+def _begin(module: Trainable, extent: Extent, frames: Frames, start: Start | None, plan: Plan) -> None:
+    """Give a fresh module the weights that training starts from, and what has a closed form."""
+    if start is not None and start.give(module, extent):
+        return
+    number = -(-plan.train.fit_items // prod(frames.longest))
+    # Of neighbours, since `fit` is not told how far apart frames are.
+    items = frames.of_shape(plan.seed, FIT_STEP, number, frames.longest, strides=False)
+    module.fit(items.x.to(plan.device), rng=Streams(plan.seed, [("fit",)]))
 
 
 @contextmanager
@@ -94,11 +115,7 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def _item(spec: Spec) -> tuple[int, int]:
-    return (spec.item[0], spec.item[1]) if isinstance(spec, ModelSpec) else (128, 128)
-
-
-def _tokenizer(spec: Spec, plan: Plan) -> tuple[Tokenizer, Meta] | None:
+def _tokenizer(spec: Spec, plan: Plan) -> Opened | None:
     """Return the tokenizer that a model is to be built on."""
     if isinstance(spec, TokenizerSpec) or spec.tokenizer is None:
         if plan.tokenizer is not None:
@@ -107,19 +124,20 @@ def _tokenizer(spec: Spec, plan: Plan) -> tuple[Tokenizer, Meta] | None:
     return checkpoint.open_tokenizer(plan.tokenizer or spec.tokenizer, plan.device)
 
 
-def _phantoms(seed: int, quiet: bool) -> list[Case]:
+def _phantoms(plan: Plan, extent: Extent, quiet: bool) -> list[Case]:
     """Return the built-in phantoms, which are rendered at first use: minutes, once."""
+    phases = 6 if extent.phases == 1 else PHASES
     with tqdm(total=PHANTOMS, desc="rendering phantoms", unit="patient", disable=quiet, leave=False) as bar:
 
         def advance(done: int) -> None:
             bar.update(done - bar.n)
 
-        return cases.builtin(PHANTOMS, seed, size=176, progress=advance)
+        return cases.builtin(PHANTOMS, plan.seed, 176, phases=phases, progress=advance, workers=plan.processes)
 
 
-def _data(plan: Plan, quiet: bool) -> tuple[list[list[Case]], list[Case]]:
+def _data(plan: Plan, extent: Extent, quiet: bool) -> tuple[list[list[Case]], list[Case]]:
     """Return the training cases of each data set, and the cases to validate on."""
-    found = [cases.find(path) for path in plan.data] or [_phantoms(plan.seed, quiet)]
+    found = [cases.find(path) for path in plan.data] or [_phantoms(plan, extent, quiet)]
     if plan.validation:
         return found, [case for path in plan.validation for case in cases.find(path)]
     splits = [cases.split(part, (0.9, 0.1, 0.0), plan.seed) for part in found]
@@ -128,9 +146,10 @@ def _data(plan: Plan, quiet: bool) -> tuple[list[list[Case]], list[Case]]:
 
 def _key(
     plan: Plan,
+    extent: Extent,
     sources: list[list[Case]],
     held: list[Case],
-    tokenizer: tuple[Tokenizer, Meta] | None,
+    tokenizer: Opened | None,
     start: Start | None,
 ) -> tuple[str, dict[str, Any]]:
     """Return the hash of all that the result depends on, and the resolved config in JSON's types."""
@@ -138,7 +157,8 @@ def _key(
     config = {
         "name": plan.name,
         "seed": plan.seed,
-        "train": dataclasses.asdict(plan.train),
+        "train": dataclasses.asdict(plan.train) | {"item": extent.item},
+        "axes": extent.axes,
         "build": dict(plan.build),
         "shares": list(plan.shares),
         "split_sha256": cases.split_hash(parts),
@@ -186,13 +206,15 @@ def _claim(folder: Path, key: str, config: Mapping[str, Any]) -> None:
         raise CheckpointError("config-mismatch", str(folder), "holds another run", f"differs: {differing}", hint)
 
 
-def _build(spec: Spec, tokenizer: tuple[Tokenizer, Meta] | None, plan: Plan) -> Trainable:
+def _build(spec: Spec, extent: Extent, tokenizer: Opened | None, plan: Plan) -> Trainable:
     if isinstance(spec, TokenizerSpec):
         return registry.build_tokenizer(spec, plan.build)
-    return registry.build_model(spec, tokenizer[0] if tokenizer else None, plan.build)
+    model = registry.build_model(spec, tokenizer[0] if tokenizer else None, plan.build)
+    model.extent = extent
+    return model
 
 
-def _plugins(spec: Spec, tokenizer: tuple[Tokenizer, Meta] | None) -> list[dict[str, Any]]:
+def _plugins(spec: Spec, tokenizer: Opened | None) -> list[dict[str, Any]]:
     """Return what was installed, and which of it was used."""
     if isinstance(spec, ModelSpec):
         entry: registry.Entry[Any] = registry.find_entry(spec, registry.models())
@@ -202,16 +224,13 @@ def _plugins(spec: Spec, tokenizer: tuple[Tokenizer, Meta] | None) -> list[dict[
     return registry.describe_plugins(used)
 
 
-def _fit_items(frames: Frames, plan: Plan) -> Tensor:
-    return frames.batch(plan.seed, FIT_STEP, plan.train.fit_items).x
-
-
 class _Validation:
     """Loss and figures of merit on held-out patients, patient by patient; warns where training made things worse."""
 
-    def __init__(self, module: Trainable, held: Sequence[Case], item: tuple[int, int], plan: Plan) -> None:
+    def __init__(self, module: Trainable, held: Sequence[Case], extent: Extent, plan: Plan) -> None:
         self.module, self.plan = module, plan
-        self.batches = [held_out(read_clip(case), item, plan.train.validation_items) for case in held]
+        clips = (read_clip(case, spacing=extent.spacing) for case in held)
+        self.batches = [held_out(clip, extent, plan.train.validation_items) for clip in clips]
         self.last: dict[str, Any] = {}
 
     @torch.no_grad()
@@ -244,8 +263,9 @@ def _warn_below_closed_form(rows: Sequence[Mapping[str, float]]) -> None:
 
 def _export(
     spec: Spec,
+    extent: Extent,
     module: Trainable,
-    tokenizer: tuple[Tokenizer, Meta] | None,
+    tokenizer: Opened | None,
     plan: Plan,
     config: Mapping[str, Any],
     figures: Mapping[str, Any],
@@ -253,6 +273,5 @@ def _export(
 ) -> None:
     """Write the averaged weights as a checkpoint, over one that a run that died has left."""
     training = json.loads(json.dumps({**config, **figures, "plugins": _plugins(spec, tokenizer)}, default=list))
-    spacing = spec.spacing if isinstance(spec, ModelSpec) else 1.4
-    meta = checkpoint.describe(spec, plan.build, item=_item(spec), spacing=spacing, training=training)
+    meta = checkpoint.describe(spec, plan.build, extent=extent, training=training)
     checkpoint.save(target, module, meta, tokenizer=tokenizer, dtype=plan.dtype, overwrite=True)  # type: ignore[arg-type]

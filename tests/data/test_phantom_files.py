@@ -1,8 +1,15 @@
 """A phantom folder is a data set by itself; an interrupted one holds whole files only."""
 
 import json
+import multiprocessing
+import os
 import runpy
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +17,8 @@ import pytest
 
 from cmrgz.data.cases import find
 from cmrgz.data.phantom import Phantom, label_truth
-from cmrgz.data.phantom.files import cache_directory, middle, write_dataset
+from cmrgz.data.phantom.files import cache_directory, cached_subjects, middle, write_dataset
+from cmrgz.data.phantom.processes import available, in_processes
 from cmrgz.data.scan import load
 from cmrgz.errors import ResourceError, UsageError
 
@@ -95,6 +103,66 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ResourceError):
         write_dataset(tmp_path / "file", [tiny(0)], 1)
+
+
+# ---------------------------------------------------------------------- several processes
+def makers(*seeds: int) -> list[Callable[[], Phantom]]:
+    return [partial(Phantom, seed, size=32, spacing=6.0, nsub=1, fit_rv=False) for seed in seeds]
+
+
+def test_several_processes_write_the_same_bytes(tmp_path: Path) -> None:
+    done: list[int] = []
+    one = write_dataset(tmp_path / "one", makers(3, 4, 5), 2)
+    several = write_dataset(tmp_path / "several", makers(3, 4, 5), 2, progress=done.append, workers=2)
+    assert several == one and [record["seed"] for record in several] == [3, 4, 5] and done == [1, 2, 3]
+    assert files(tmp_path / "several") == files(tmp_path / "one")
+    for name in files(tmp_path / "one"):
+        assert (tmp_path / "several" / name).read_bytes() == (tmp_path / "one" / name).read_bytes(), name
+
+
+def test_several_processes_fill_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CMRGZ_CACHE", str(tmp_path / "one"))
+    done: list[int] = []
+    one = cached_subjects(3, 3, 32, 6.0, 2)
+    monkeypatch.setenv("CMRGZ_CACHE", str(tmp_path / "several"))
+    cached_subjects(1, 4, 32, 6.0, 2)
+    several = cached_subjects(3, 3, 32, 6.0, 2, done.append, workers=2)
+    assert done == [1, 2, 3] and [case.subject for case in several] == ["sub-0003", "sub-0004", "sub-0005"]
+    assert [case.image.read_bytes() for case in several] == [case.image.read_bytes() for case in one]
+
+
+def test_an_error_of_a_process_is_told_as_ever_and_nothing_is_left_running(tmp_path: Path) -> None:
+    write_dataset(tmp_path, makers(4), 1)
+    (tmp_path / "manifest.csv").unlink()
+    with pytest.raises(UsageError, match=r"error\[exists\].*sub-0004"):
+        write_dataset(tmp_path, makers(3, 4, 5, 6), 1, workers=2)
+    assert not multiprocessing.active_children()
+    assert not (tmp_path / "manifest.csv").exists()
+
+
+def test_a_process_that_is_killed_is_told() -> None:
+    with pytest.raises(ResourceError, match="worker-lost"):
+        in_processes(signal.raise_signal, [signal.SIGKILL, signal.SIGKILL], 2)
+
+
+def test_there_is_a_processor() -> None:
+    assert available() >= 1
+    assert in_processes(abs, [-1, 2, -3], available()) == [1, 2, 3] == in_processes(abs, iter([-1, 2, -3]), 1)
+
+
+@pytest.mark.parametrize("group", [True, False], ids=["terminal", "kill"])
+def test_ctrl_c_ends_all_processes_at_once(tmp_path: Path, group: bool) -> None:
+    """One line, none of which is a traceback, and whole files only; a subject of this size takes minutes."""
+    options = ["--subjects", "4", "--size", "512", "--spacing", "0.5", "--phases", "60", "--lite", "--workers", "2"]
+    command = [sys.executable, "-m", "cmrgz", "data", "phantom", str(tmp_path / "out"), *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("out/sub-*")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        (os.killpg if group else os.kill)(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in errors
+    assert files(tmp_path) == []
 
 
 def test_cache_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,12 @@ from cmrgz.data import cases
 from cmrgz.data.clips import Clip, read_clip
 from cmrgz.data.scan import Scan, save
 from cmrgz.errors import DataError, UsageError
-from cmrgz.training.frames import Frames, exact_crop, held_out, turned_crop
+from cmrgz.plugin import Extent
+from cmrgz.rng import derive
+from cmrgz.training.frames import DROP, Frames, exact_crop, held_out, turned_crop
 
 ITEM = (32, 32)
+EXTENT = Extent(item=ITEM)
 
 
 @pytest.fixture
@@ -26,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def frames(folder: Path) -> Frames:
-    return Frames([cases.find(folder)], ITEM)
+    return Frames([cases.find(folder)], EXTENT)
 
 
 def test_a_batch_is_a_function_of_seed_and_step(frames: Frames) -> None:
@@ -74,7 +77,7 @@ def test_shares_weigh_the_data_sets(tmp_path: Path) -> None:
         voxels[..., ::2] += 100  # not constant
         save(tmp_path / f"{name}.nii.gz", scan, voxels)
     dark, bright = (cases.find(tmp_path / f"{name}.nii.gz") for name in ("dark", "bright"))
-    share = (Frames([dark, bright], ITEM, shares=(1.0, 3.0)).batch(0, 0, 400).x.mean((1, 2, 3)) > 0.3).float().mean()
+    share = (Frames([dark, bright], EXTENT, shares=(1.0, 3.0)).batch(0, 0, 400).x.mean((1, 2, 3)) > 0.3).float().mean()
     assert 0.65 < float(share) < 0.85
 
 
@@ -82,12 +85,12 @@ def test_shares_weigh_the_data_sets(tmp_path: Path) -> None:
 def test_wrong_shares_are_refused(folder: Path, shares: tuple[float, ...]) -> None:
     found = cases.find(folder)
     with pytest.raises(UsageError, match="range"):
-        Frames([found[:1], found[1:]], ITEM, shares=shares)
+        Frames([found[:1], found[1:]], EXTENT, shares=shares)
 
 
 def test_no_data_is_refused() -> None:
     with pytest.raises(DataError, match="empty-dataset"):
-        Frames([[]], ITEM)
+        Frames([[]], EXTENT)
 
 
 def test_a_crop_that_is_not_turned_is_exact() -> None:
@@ -100,10 +103,10 @@ def test_a_crop_that_is_not_turned_is_exact() -> None:
 def test_augmentation_has_a_strength(folder: Path) -> None:
     """0 leaves the pixels of the scan; more moves items further from them."""
     found = [cases.find(folder)]
-    plain, usual, strong = (Frames(found, ITEM, augment=strength).batch(0, 0, 64).x for strength in (0.0, 1.0, 2.0))
+    plain, usual, strong = (Frames(found, EXTENT, augment=strength).batch(0, 0, 64).x for strength in (0.0, 1.0, 2.0))
     away = [float((x - plain).abs().mean()) for x in (usual, strong)]
     assert 0 < away[0] < away[1]
-    rows = torch.cat([torch.from_numpy(clip.frames).float().flatten() for clip in Frames(found, ITEM).sources[0]])
+    rows = torch.cat([torch.from_numpy(clip.frames).float().flatten() for clip in Frames(found, EXTENT).sources[0]])
     near = (plain.flatten()[:200, None] - rows).abs().amin(1)
     assert float(near.max()) < 1e-4
 
@@ -130,8 +133,52 @@ def test_place_counts_items_from_the_heart() -> None:
 
 def test_held_out_items_never_change_and_are_spread(folder: Path) -> None:
     clip = read_clip(cases.find(folder)[0])
-    first, again = held_out(clip, ITEM, 4), held_out(clip, ITEM, 4)
+    first, again = held_out(clip, EXTENT, 4), held_out(clip, EXTENT, 4)
     assert torch.equal(first.x, again.x)
     assert len(first.x) == 4
-    assert len(held_out(clip, ITEM, 100).x) == 6
+    assert len(held_out(clip, EXTENT, 100).x) == 6
     assert not first.condition["slice"].isnan().any()
+
+
+# ---------------------------------------------------------------------- as before there were blocks
+def frame_item(
+    frames: Frames, shares: np.ndarray, seed: int, step: int, i: int
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """Return an item as it was drawn when items were frames: which draws there are, and in which order."""
+    rng = np.random.default_rng(derive(seed, "item", step, i))
+    clips = frames.sources[rng.choice(len(frames.sources), p=shares)]
+    clip = clips[rng.integers(len(clips))]
+    t, z = (int(rng.integers(n)) for n in clip.frames.shape[:2])
+    room = [max(n - m, 0) for n, m in zip(clip.frames.shape[2:], ITEM, strict=True)]
+    if rng.random() < 0.5:
+        start = [c - m / 2 + rng.normal(0, 8) for c, m in zip(clip.centre, ITEM, strict=True)]
+    else:
+        start = [rng.uniform(0, r) for r in room]
+    corner = tuple(float(np.clip(round(c), 0, r)) for c, r in zip(start, room, strict=True))
+    frame = torch.from_numpy(clip.frames[t, z]).float()
+    if rng.random() < 0.5:
+        x = exact_crop(frame, corner, ITEM)
+    else:
+        angle, zoom, gain, gamma = rng.uniform(-1, 1, 4)
+        x = turned_crop(frame, corner, ITEM, math.radians(9 * angle), math.exp(0.15 * zoom))
+        shade = ((x + 1) / 2).clamp(min=0) ** math.exp(0.15 * gamma)
+        x = (2 * shade * math.exp(0.15 * gain) - 1).clamp(-1, 1)
+    condition = clip.place(t, z, corner, ITEM)
+    jitter = rng.normal(0, 0.03, 2)
+    condition["row"] += jitter[0]
+    condition["column"] += jitter[1]
+    return x, {name: math.nan if rng.random() < DROP else value for name, value in condition.items()}
+
+
+def test_frames_are_what_they_were_to_the_bit(folder: Path) -> None:
+    found = cases.find(folder)
+    frames = Frames([found[:1], found[1:]], EXTENT, shares=(1.0, 3.0))
+    for step in range(4):
+        batch = frames.batch(5, step, 8)
+        for i in range(8):
+            x, condition = frame_item(frames, np.array([0.25, 0.75]), 5, step, i)
+            assert torch.equal(batch.x[i], x)
+            for name, value in condition.items():
+                same = torch.tensor(float(value)).nan_to_num(-9), batch.condition[name][i].nan_to_num(-9)
+                assert torch.equal(*same), name
+        assert set(batch.condition) == {"phase", "slice", "row", "column"}

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from cmrgz.data.importers import Case
 from cmrgz.data.importers.case import make_case
 from cmrgz.data.phantom.kinematics import contraction
+from cmrgz.data.phantom.processes import Progress, in_processes
 from cmrgz.data.phantom.render import Array, Labels, Phantom, label_truth
 from cmrgz.data.phantom.subject import sample_subject
 from cmrgz.data.scan import Scan, save
@@ -22,7 +23,8 @@ from cmrgz.durable import atomic_write
 from cmrgz.durable.system import reported
 from cmrgz.errors import ResourceError, UsageError
 
-Progress = Callable[[int], None]
+Source = Phantom | Callable[[], Phantom]
+"""A subject, or what makes it: a process that renders it makes it itself."""
 
 IMAGE, LABELS, TRUTH, MANIFEST = "cine.nii.gz", "labels.nii.gz", "truth.json", "manifest.csv"
 RENDERING = 1
@@ -107,14 +109,30 @@ def _finite(record: dict[str, float]) -> dict[str, float | None]:
     return {k: v if math.isfinite(v) else None for k, v in record.items()}
 
 
+@dataclass(frozen=True)
+class _Rendering:
+    """How subjects are rendered into a folder; called with each of them, by any process."""
+
+    out: Path
+    phases: int
+    slices: int | None
+    overwrite: bool
+
+    def __call__(self, source: Source) -> dict[str, Any]:
+        phantom = source if isinstance(source, Phantom) else source()
+        folder = self.out / name_of(phantom.subject.seed)
+        return write_subject(folder, phantom, self.phases, self.slices, overwrite=self.overwrite)
+
+
 def write_dataset(
     out: Path,
-    phantoms: Iterable[Phantom],
+    phantoms: Iterable[Source],
     phases: int = 12,
     slices: int | None = None,
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
+    workers: int = 1,
 ) -> list[dict[str, Any]]:
     """Render subjects into a folder that is a data set by itself, and return their truth records.
 
@@ -122,11 +140,12 @@ def write_dataset(
 
     Args:
         out: The folder.
-        phantoms: The subjects, rendered one at a time.
+        phantoms: The subjects, or functions that make them and that can be sent to a process.
         phases: Frames per cycle.
         slices: Only so many middle slices of each; all when None.
         overwrite: Replace what is there.
         progress: Called with the number of subjects done.
+        workers: Processes that render; the files are the same. More than one import the program's main module anew.
 
     Raises:
         UsageError: `exists`: a manifest or a subject's folder is there already; or `range`.
@@ -134,12 +153,7 @@ def write_dataset(
     """
     if not overwrite and (out / MANIFEST).exists():
         raise UsageError("exists", str(out / MANIFEST), "is there already", hint="add --overwrite")
-    records = []
-    for phantom in phantoms:
-        folder = out / name_of(phantom.subject.seed)
-        records.append(write_subject(folder, phantom, phases, slices, overwrite=overwrite))
-        if progress is not None:
-            progress(len(records))
+    records = in_processes(_Rendering(out, phases, slices, overwrite), phantoms, workers, progress)
     atomic_write(out / TRUTH, json.dumps(records, indent=1, allow_nan=False).encode(), overwrite=overwrite)
     atomic_write(out / MANIFEST, _manifest(records), overwrite=overwrite)
     return records
@@ -170,8 +184,22 @@ def cache_directory() -> Path:
     return Path(base) / "cmrgz"
 
 
+@dataclass(frozen=True)
+class _Caching:
+    """How subjects are rendered into the cache; called with the seed of each, by any process."""
+
+    root: Path
+    size: int
+    spacing: float
+    phases: int
+
+    def __call__(self, seed: int) -> None:
+        phantom = Phantom(seed, size=self.size, spacing=self.spacing, nsub=1, fit_rv=False)
+        _render(self.root / name_of(seed), phantom, self.phases, None, overwrite=True)
+
+
 def cached_subjects(
-    n: int, seed: int, size: int, spacing: float, phases: int, progress: Progress | None = None
+    n: int, seed: int, size: int, spacing: float, phases: int, progress: Progress | None = None, workers: int = 1
 ) -> list[Case]:
     """Return `n` lite subjects of the cache; those that are not there are rendered first.
 
@@ -180,16 +208,15 @@ def cached_subjects(
     if n < 1:
         raise UsageError("range", "subjects", f"must be 1 or more, got {n}")
     root = cache_directory() / "phantom" / f"v{RENDERING}-{size}px-{spacing:g}mm-{phases}ph"
-    return [_cached(root, k, size, spacing, phases, i, progress) for i, k in enumerate(range(seed, seed + n), 1)]
+    seeds = range(seed, seed + n)
+    missing = [k for k in seeds if not (root / name_of(k) / LABELS).exists()]
+    tell = progress or (lambda done: None)
+    for done in range(1, n - len(missing) + 1):
+        tell(done)
+    in_processes(_Caching(root, size, spacing, phases), missing, workers, lambda done: tell(n - len(missing) + done))
+    return [_case(root, k) for k in seeds]
 
 
-def _cached(
-    root: Path, seed: int, size: int, spacing: float, phases: int, done: int, progress: Progress | None
-) -> Case:
+def _case(root: Path, seed: int) -> Case:
     folder = root / name_of(seed)
-    if not (folder / LABELS).exists():
-        phantom = Phantom(seed, size=size, spacing=spacing, nsub=1, fit_rv=False)
-        _render(folder, phantom, phases, None, overwrite=True)
-    if progress is not None:
-        progress(done)
     return make_case(root, folder / IMAGE, folder.name, folder / LABELS, sample_subject(seed).group)

@@ -1,0 +1,128 @@
+"""Work by several processes, in order: the results are those of one process.
+
+Processes are spawned, not forked, since a library may be used by a program with threads: a program that asks for more
+than one must guard its main module by `if __name__ == "__main__"`.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
+
+from cmrgz.errors import ResourceError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Progress = Callable[[int], None]
+
+_asked: dict[str, Any] = {}
+"""What a process keeps: the event that tells it to begin nothing more."""
+
+
+def available() -> int:
+    """Return the number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def in_processes(
+    function: Callable[[T], R], arguments: Iterable[T], workers: int, progress: Progress | None = None
+) -> list[R]:
+    """Return `[function(a) for a in arguments]`, computed by up to `workers` processes.
+
+    An exception, also Ctrl-C, ends all: what is in hand is broken off, and it is raised here.
+
+    Args:
+        function: Of a module, so that a process can import it.
+        arguments: What can be sent to a process; taken one after another where all is done here.
+        workers: Processes; with 1 all is done here.
+        progress: Called with the number that is done.
+
+    Raises:
+        ResourceError: `worker-lost`: a process died, as where memory is used up.
+    """
+    tell = progress or (lambda done: None)
+    if workers > 1:
+        arguments = list(arguments)
+        workers = min(workers, len(arguments))
+    if workers <= 1:
+        return [_and_tell(function(argument), tell, done) for done, argument in enumerate(arguments, 1)]
+    context, others = get_context("spawn"), active_children()
+    stop = context.Event()
+    with ProcessPoolExecutor(workers, context, _begin, (stop,)) as pool:
+        try:
+            with _held_back():
+                futures = [pool.submit(_call, function, argument) for argument in arguments]
+            for done, future in enumerate(as_completed(futures), 1):
+                _and_tell(future.result(), tell, done)
+        except BaseException as error:
+            stop.set()
+            _break_off([process for process in active_children() if process not in others])
+            if isinstance(error, BrokenProcessPool):
+                hint = "fewer processes need less memory"
+                raise ResourceError("worker-lost", "processes", "one was ended from outside", "", hint) from None
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    return [future.result() for future in futures]
+
+
+def _and_tell(result: R, tell: Progress, done: int) -> R:
+    tell(done)
+    return result
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Let Ctrl-C wait while processes are started: they have it held back too, until they are set up."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _break_off(processes: Iterable[BaseProcess]) -> None:
+    """Tell processes what Ctrl-C tells them, which may have come before they were set up."""
+    if hasattr(signal, "pthread_sigmask"):
+        for process in processes:
+            if process.pid is not None and process.is_alive():
+                os.kill(process.pid, signal.SIGINT)
+
+
+def _begin(stop: Any) -> None:
+    """Set up a process: Ctrl-C, which all processes of a terminal get, ends its work; it ends with its parent."""
+    _asked["stop"] = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        signal.raise_signal(signal.SIGTERM)
+
+
+def _call(function: Callable[[T], R], argument: T) -> R:
+    """Do one piece of work in a process."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        if _asked["stop"].is_set():  # asked after the signal counts, so that none is missed
+            raise KeyboardInterrupt
+        return function(argument)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
