@@ -16,9 +16,8 @@ def main(path: Path) -> None:
     """Inpaint the scan at `path` and print what is known of the result."""
     image = scan.load(path)
     known = masks.parse("patch:0.5").draw(image.shape, seed=0)
-    model, meta = checkpoint.open_model("ar-vq")
-    setting = tasks.Setting(seed=0, samples=4, item=(meta.item[0], meta.item[1]), spacing=meta.spacing)
-    drawn = tasks.inpaint(model, image, known, setting)
+    model, _ = checkpoint.open_model("ar-vq")
+    drawn = tasks.inpaint(model, image, known, tasks.Setting(seed=0, samples=4))
 
     hidden = ~known
     error = np.abs(drawn.mean - image.voxels)[hidden]

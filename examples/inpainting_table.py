@@ -4,7 +4,8 @@
 
 Prints PSNR and SSIM inside the hole, mean over heart-centred frames and its standard error: trivial fills, copies of
 training frames, and for each model one sample, the mean of several, their energy score, and its tokenizer's round trip
-(the ceiling). All models see the same frames and masks. A model with options is written NAME:option=value,option=value.
+(the ceiling). All models see the same frames and masks, at 1.4 mm; one of blocks sees blocks of one frame. A model with
+options is written NAME:option=value,option=value.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from cmrgz.data import cases, masks
 from cmrgz.data.clips import read_clip
 from cmrgz.evaluation import baselines, regions
 from cmrgz.model import Model, Tokenizer
+from cmrgz.plugin import Extent
 from cmrgz.rng import Streams
 from cmrgz.training.frames import Batch, held_out
 
@@ -30,7 +32,7 @@ BATCH = 16
 
 def items(paths: Sequence[str], most: int) -> Batch:
     """Return heart-centred frames of every case, `most` a case."""
-    batches = [held_out(read_clip(case), (128, 128), most) for path in paths for case in cases.find(path)]
+    batches = [held_out(read_clip(case), Extent(), most) for path in paths for case in cases.find(path)]
     names = batches[0].condition
     return Batch(
         torch.cat([b.x for b in batches]), {name: torch.cat([b.condition[name] for b in batches]) for name in names}
@@ -44,7 +46,7 @@ def unit(x: torch.Tensor) -> Floats:
 
 def draws(model: Model, batch: Batch, known: torch.Tensor, samples: int, given: dict[str, Any]) -> Floats:
     """Return (samples, n, h, w) draws in [0, 1], known pixels pasted."""
-    result = []
+    result, frames = [], [1 for _ in model.extent.axes[:-2]]
     for k in range(samples):
         parts = []
         for start in range(0, len(batch.x), BATCH):
@@ -53,7 +55,9 @@ def draws(model: Model, batch: Batch, known: torch.Tensor, samples: int, given: 
             condition = {name: value[part] for name, value in batch.condition.items()}
             rng = Streams(0, [(k, start + i) for i in range(len(x))])
             with torch.inference_mode():
-                y = model.sample(torch.where(seen, x, 0.0), seen, condition=condition, rng=rng, **given)
+                item = (len(x), 1, *frames, *x.shape[2:])
+                shown = torch.where(seen, x, 0.0).view(item), seen.reshape(item)
+                y = model.sample(*shown, condition=condition, rng=rng, **given).view_as(x)
             parts.append(torch.where(seen, x, y))
         result.append(unit(torch.cat(parts)))
     return np.stack(result)

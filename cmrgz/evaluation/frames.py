@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz.data.cases import Case
-from cmrgz.data.clips import Clip, crop, read_clip
+from cmrgz.data.clips import SPACING, Clip, crop, read_clip
 from cmrgz.data.masks import parse
 from cmrgz.errors import DataError, UsageError
 
@@ -80,7 +80,11 @@ class Frame:
 
 
 def read_frames(
-    cases: Iterable[Case], item: Pair, choice: str = "2", progress: Callable[[int], None] | None = None
+    cases: Iterable[Case],
+    item: Pair,
+    choice: str = "2",
+    progress: Callable[[int], None] | None = None,
+    spacing: float = SPACING,
 ) -> list[Frame]:
     """Read the frames of cases; each scan is read once.
 
@@ -90,6 +94,7 @@ def read_frames(
         choice: How many frames a case, from `ED` and `ES` of the middle slice outwards; `stack` is all slices at `ED`
             and `ES`, from which come volumes; `cine` is all phases of the middle slice.
         progress: Told the cases read.
+        spacing: Pixel size of the models in mm.
 
     Raises:
         UsageError: `range` for a choice that is none of these.
@@ -98,7 +103,7 @@ def read_frames(
     check_choice(choice)
     frames: list[Frame] = []
     for number, case in enumerate(cases, 1):
-        clip = read_clip(case, labels=True)
+        clip = read_clip(case, labels=True, spacing=spacing)
         frames += [_frame(case, clip, t, z, role, item) for t, z, role in _places(clip, choice)]
         if progress is not None:
             progress(number)

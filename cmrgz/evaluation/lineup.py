@@ -26,6 +26,7 @@ from cmrgz.evaluation.methods import (
 )
 from cmrgz.evaluation.options import SweepOptions
 from cmrgz.output.chosen import Chosen
+from cmrgz.plugin import Extent
 
 TEST_SEED, BANK_SEED = 5000, 1000
 """Seeds of the built-in phantoms: those of the test set were in no training of the bundled weights, the others were."""
@@ -92,18 +93,18 @@ def _model(text: str, device: str, batch_size: int | None) -> ModelMethod:
     return ModelMethod(f"{label}:{assignments}" if assignments else label, chosen)
 
 
-def common_item(models: Sequence[ModelMethod]) -> tuple[int, int]:
-    """Return the shape of the frames that all models take.
+def common_frame(models: Sequence[ModelMethod]) -> Extent:
+    """Return the frames that all models take: those of a model of blocks are blocks of one frame.
 
     Raises:
         UsageError: `usage`: they differ.
     """
-    shapes = {tuple(method.chosen.meta.item) for method in models} or {(128, 128)}
-    if len(shapes) > 1:
-        facts = ", ".join("x".join(map(str, shape)) for shape in sorted(shapes))
+    seen = {(e.plane, e.spacing) for e in (method.chosen.meta.extent for method in models)} or {((128, 128), 1.4)}
+    if len(seen) > 1:
+        facts = ", ".join(f"{height}x{width} at {spacing:g} mm" for (height, width), spacing in sorted(seen))
         raise UsageError("usage", "models", "take frames of different shapes, which cannot be compared", facts)
-    height, width = shapes.pop()
-    return height, width
+    plane, spacing = seen.pop()
+    return Extent(("y", "x"), plane, spacing)
 
 
 def find_cases(sweep: SweepOptions, advance: Advance | None = None) -> tuple[list[Case], list[Case]]:
@@ -149,10 +150,10 @@ def assemble(
         DataError: A scan is missing or damaged; a patient is in test and training data.
         UsageError: The models take different frames.
     """
-    item = common_item(models)
+    extent = common_frame(models)
     test, bank = find_cases(sweep, advance)
-    frames = read_frames(test, item, sweep.frames)
-    known = read_frames(bank, item, BANK_FRAMES)
+    frames = read_frames(test, extent.plane, sweep.frames, spacing=extent.spacing)
+    known = read_frames(bank, extent.plane, BANK_FRAMES, spacing=extent.spacing)
     others = references(models, known) if sweep.baselines else []
     _check_names([*models, *others])
     return Lineup(frames, known, [*models, *others])

@@ -28,7 +28,7 @@ def prepare(
         DataError: A scan is missing or damaged; a patient is in test and training data.
         CheckpointError: A checkpoint is missing or damaged.
     """
-    from cmrgz.drawing import COMPUTE_BATCH
+    from cmrgz.calls import COMPUTE_BATCH
 
     models = choose_models(options, device, batch_size)
     lineup = assemble(options, models, advance)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cmrgz.model import CodeTokenizer, Condition
 from cmrgz.rng import Streams
 from cmrgz.testing.mixtures import Mixture
+from cmrgz.testing.plain_hints import without_prior
 from cmrgz.tokens.masked import MaskedTokenModel
 from cmrgz.tokens.model import TokenModel
 from cmrgz.tokens.network import CausalNetwork, MaskedNetwork
@@ -171,9 +172,9 @@ class ExactCausal(CausalNetwork[ShownPixels]):
 
 def masked_model(mixture: Mixture) -> MaskedTokenModel:
     """Return the perfect bidirectional model of a mixture, in eval mode."""
-    return MaskedTokenModel(ExactMasked(mixture), BinTokenizer()).eval()
+    return without_prior(MaskedTokenModel(ExactMasked(mixture), BinTokenizer(), axes=mixture.axes)).eval()
 
 
 def causal_model(mixture: Mixture) -> TokenModel:
     """Return the perfect causal model of a mixture, in any order, in eval mode."""
-    return TokenModel(ExactCausal(mixture), BinTokenizer()).eval()
+    return without_prior(TokenModel(ExactCausal(mixture), BinTokenizer(), axes=mixture.axes)).eval()

@@ -14,7 +14,7 @@ or in a file of tests:
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -23,7 +23,7 @@ from cmrgz import __version__, registry
 from cmrgz.data.mask_patterns import PATTERNS
 from cmrgz.errors import CmrgzError, UsageError, did_you_mean
 from cmrgz.evaluation.metrics import FRAME_METRICS
-from cmrgz.testing.checks import MASK_CHECKS, METRIC_CHECKS, MODEL_CHECKS, TOKENIZER_CHECKS
+from cmrgz.testing.checks import BLOCK_CHECKS, MASK_CHECKS, METRIC_CHECKS, MODEL_CHECKS, ONCE, TOKENIZER_CHECKS
 from cmrgz.testing.checks.outcomes import Shown, Skipped
 from cmrgz.testing.subject import Subject
 
@@ -52,6 +52,8 @@ class Result:
 def checks_of(name: str) -> dict[str, Callable[[], None]]:
     """Return the checks of a model, tokenizer, metric or mask pattern, each to be called without arguments.
 
+    A model that takes frames and blocks is checked on both; names of checks on its blocks begin with `blocks.`.
+
     Args:
         name: As registered; also `distribution:name`.
 
@@ -60,7 +62,7 @@ def checks_of(name: str) -> dict[str, Callable[[], None]]:
         PluginError: It is broken.
     """
     if registry.find(name, registry.models()) is not None:
-        return _bound(MODEL_CHECKS, Subject.of(name))
+        return _model_checks(Subject.every(name))
     if registry.find(name, registry.tokenizers()) is not None:
         return _bound(TOKENIZER_CHECKS, registry.get_tokenizer(name))
     if name in FRAME_METRICS:
@@ -70,6 +72,16 @@ def checks_of(name: str) -> dict[str, Callable[[], None]]:
     hint = did_you_mean(name, [*registry.models(), *registry.tokenizers(), *FRAME_METRICS, *PATTERNS])
     what = "no registered model or tokenizer, no metric and no mask pattern has this name"
     raise UsageError("unknown-plugin", name, what, hint=hint if hint.startswith("did") else "see cmrgz models")
+
+
+def _model_checks(subjects: Sequence[Subject]) -> dict[str, Callable[[], None]]:
+    """Return the checks of a model on what it sees: frames, blocks or both."""
+    first, *others = subjects
+    found = _bound(MODEL_CHECKS | (BLOCK_CHECKS if first.on_blocks else {}), first)
+    for subject in others:
+        bound = _bound(MODEL_CHECKS | BLOCK_CHECKS, subject)
+        found |= {f"blocks.{name}": check for name, check in bound.items() if name not in ONCE}
+    return found
 
 
 def _bound(checks: Mapping[str, Callable[[Any], None]], subject: Any) -> dict[str, Callable[[], None]]:

@@ -11,6 +11,7 @@ from cmrgz.diffusion.levels import Path, make_path
 from cmrgz.diffusion.objectives import OBJECTIVES
 from cmrgz.model import Condition
 from cmrgz.testing.mixtures import Mixture, Name, PixelTokenizer
+from cmrgz.testing.plain_hints import set_scale
 from cmrgz.tokens.continuous import MaskedVectorModel, VectorNetwork
 
 AT_ONCE = 16
@@ -42,7 +43,7 @@ def conditionals(mixture: Mixture, x: Tensor, shown: Tensor) -> Tensor:
 
 
 class ExactNetwork(VectorNetwork):
-    """Features of a position are its exact distribution, see `conditionals`."""
+    """Features of a position are its exact distribution, see `conditionals`; in blocks in the units of the hints."""
 
     def __init__(self, mixture: Mixture) -> None:
         super().__init__()
@@ -50,11 +51,23 @@ class ExactNetwork(VectorNetwork):
         self.anchor = nn.Parameter(torch.zeros(()), requires_grad=False)
 
     def forward(self, vectors: Tensor, shown: Tensor, condition: Condition | None, hints: Tensor) -> Tensor:
-        """Return (b, 3 k, h, w); see `VectorNetwork`. Neither conditions nor hints matter."""
-        del condition, hints
-        pairs = zip(vectors.double().flatten(1).split(AT_ONCE), shown.flatten(1).split(AT_ONCE), strict=True)
-        parts = [conditionals(self.mixture, x, seen) for x, seen in pairs]
+        """Return (b, 3 k, *grid); see `VectorNetwork`. Conditions do not matter, nor hints but for their units."""
+        del condition
+        origin, scale = torch.zeros_like(vectors), torch.ones_like(vectors)
+        if self.mixture.frames:  # what is known has a scale of its own, and lies at the origin
+            origin, scale = hints[:, :1], hints[:, 1:2].exp()
+        parts = [
+            self._laws(*(part.double() if part.is_floating_point() else part for part in some))
+            for some in zip(*(p.flatten(1).split(AT_ONCE) for p in (vectors, shown, origin, scale)), strict=True)
+        ]
         return torch.cat(parts).transpose(1, 2).unflatten(2, vectors.shape[2:])
+
+    def _laws(self, u: Tensor, shown: Tensor, origin: Tensor, scale: Tensor) -> Tensor:
+        """Return the distributions (b, d, 3 k) of u = (v - origin) / scale, given those shown, all (b, d)."""
+        own = conditionals(self.mixture, origin + scale * u, shown)
+        share, mean, variance = own.chunk(3, -1)
+        unit = scale[..., None]
+        return torch.cat([share, (mean - origin[..., None]) / unit, variance / unit.square()], -1)
 
 
 class ExactDenoiser(VectorDenoiser):
@@ -81,7 +94,10 @@ class ExactDenoiser(VectorDenoiser):
         return self.objective.target(x0, (z - a * x0) / s, a, s)
 
 
-def masked_mixture_model(mixture: Mixture, objective: Name = "flow") -> MaskedVectorModel:
-    """Return the perfect masked autoregressive model of a mixture, in eval mode."""
+def masked_mixture_model(mixture: Mixture, objective: Name = "flow", scale: float = 1.0) -> MaskedVectorModel:
+    """Return the perfect masked autoregressive model of a mixture, in eval mode; in blocks hints tell that scale."""
     head = DiffusionHead(ExactDenoiser(objective, make_path(objective)), objective)
-    return MaskedVectorModel(ExactNetwork(mixture), head, PixelTokenizer()).eval()
+    model = MaskedVectorModel(ExactNetwork(mixture), head, PixelTokenizer(), axes=mixture.axes).eval()
+    if model.hints is not None:
+        set_scale(model.hints, scale)
+    return model

@@ -1,4 +1,4 @@
-"""A mixture of Gaussians over small pictures: exact denoiser, exact posterior, exact score of what a sampler draws.
+"""A mixture of Gaussians over small pictures or blocks: exact denoiser, exact posterior, exact score of a sampler.
 
 `mixture_model` is a `LatentDiffusion` whose network predicts without error, so that all errors are those of the
 sampling. Pictures are rings in a body, with correlated texture: near pixels depend on each other strongly, as in scans.
@@ -11,12 +11,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from cmrgz.calls import CallCounter
 from cmrgz.diffusion.levels import Path, Schedule, make_path
 from cmrgz.diffusion.model import LatentDiffusion
 from cmrgz.diffusion.network import DenoisingNetwork
 from cmrgz.diffusion.objectives import OBJECTIVES
-from cmrgz.drawing import CallCounter
 from cmrgz.model import Condition, Model, Tokenizer
+from cmrgz.options import Axes
 from cmrgz.rng import Streams
 
 Name = Literal["v", "eps", "x0", "flow"]
@@ -24,6 +25,10 @@ RINGS = ((0.22, 0.12, -0.05), (0.30, 0.16, 0.05), (0.36, 0.10, 0.10), (0.26, 0.2
 """Radius, wall and offset of the ring of each component."""
 JITTER = (0.05, 0.03, 0.07, 0.07, 0.15)
 """Spread of radius, wall, row, column and brightness inside a component."""
+ALIKE = (0.9, 0.6)
+"""Correlation of a frame with the next phase and with the next slice."""
+BEAT = 0.3
+"""How much rings brighten and fade over a cycle."""
 
 
 def _change(side: int, centre: list[float], index: int, spread: float) -> Tensor:
@@ -32,6 +37,12 @@ def _change(side: int, centre: list[float], index: int, spread: float) -> Tensor
     more[index] += spread / 2
     less[index] -= spread / 2
     return (_ring(side, *more) - _ring(side, *less)).flatten()
+
+
+def _alike(n: int, share: float) -> Tensor:
+    """Return the correlations (n, n) of a chain of which each correlates so much with the next."""
+    place = torch.arange(n, dtype=torch.float64)
+    return share ** (place[:, None] - place).abs()
 
 
 def _ring(side: int, radius: float, wall: float, row: float, column: float, bright: float) -> Tensor:
@@ -45,12 +56,28 @@ def _ring(side: int, radius: float, wall: float, row: float, column: float, brig
 
 @dataclass(frozen=True)
 class Mixture:
-    """Components with weights (k,), means (k, d) and covariances (k, d, d) over pictures of side**2 = d pixels."""
+    """Components with weights (k,), means (k, d) and covariances (k, d, d) over pictures or blocks of d pixels.
+
+    Attributes:
+        side: Rows and columns of a picture.
+        frames: Phases and slices of a block; pictures have none.
+    """
 
     weights: Tensor
     means: Tensor
     covariances: Tensor
     side: int
+    frames: tuple[int, ...] = ()
+
+    @property
+    def item(self) -> tuple[int, ...]:
+        """Shape of an item, of d pixels in all."""
+        return (*self.frames, self.side, self.side)
+
+    @property
+    def axes(self) -> Axes:
+        """Of an item."""
+        return "tzyx" if self.frames else "yx"
 
     @classmethod
     def rings(cls, side: int = 16) -> "Mixture":
@@ -68,6 +95,16 @@ class Mixture:
         scale = (mean.var(0).mean() + covariance.diagonal(dim1=1, dim2=2).mean()).sqrt()
         weights = torch.tensor([0.3, 0.3, 0.2, 0.2], dtype=torch.float64)
         return cls(weights, (mean - mean.mean()) / scale, covariance / scale**2, side)
+
+    @classmethod
+    def blocks(cls, side: int = 4, frames: tuple[int, int] = (3, 2)) -> "Mixture":
+        """Return blocks of rings that beat: frames of one mean and one texture, the more alike the nearer they are."""
+        still, (t, z) = cls.rings(side), frames
+        beat = 1 + BEAT * torch.cos(2 * math.pi * torch.arange(t, dtype=torch.float64) / t)
+        means = torch.stack([torch.kron(beat.repeat_interleave(z), mean) for mean in still.means])
+        alike = torch.kron(*(_alike(n, share) for n, share in zip(frames, ALIKE, strict=True)))
+        covariances = torch.stack([torch.kron(alike, own) for own in still.covariances])
+        return cls(still.weights, means, covariances, side, frames)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Return draws (n, d)."""
@@ -206,7 +243,7 @@ def score(
     seed: int = 0,
     **options: Any,
 ) -> Score:
-    """Return how the draws of a model of the mixture compare with exact ones, for `known` (side, side) bool.
+    """Return how the draws of a model of the mixture compare with exact ones, for `known` (*item) bool.
 
     Args:
         model: Of the mixture, from `mixture_model` for example.
@@ -222,7 +259,7 @@ def score(
     hidden = ~known.flatten()
     posterior = mixture.posterior(truth, known.flatten())
     exact = torch.stack([posterior.sample(generator) for _ in range(draws)], 1)
-    y = truth.float().view(-1, 1, mixture.side, mixture.side).repeat_interleave(draws, 0)
+    y = truth.float().view(-1, 1, *mixture.item).repeat_interleave(draws, 0)
     given = known.expand_as(y)
     rng = Streams(seed, [(i, k) for i in range(items) for k in range(draws)])
     with CallCounter(model) as calls:

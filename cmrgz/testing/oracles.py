@@ -4,6 +4,7 @@ A `CodeField` is a joint distribution over the codes of a small grid, held as a 
 perfectly trained network would, so that `oracle_model` is a `TokenModel` whose only errors are those of the decoding.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from cmrgz.errors import PluginError, UsageError
-from cmrgz.model import CodeTokenizer, Condition
+from cmrgz.model import Condition
+from cmrgz.options import Axes
 from cmrgz.rng import Streams
+from cmrgz.testing.plain_hints import without_prior
+from cmrgz.testing.symbols import SymbolTokenizer as SymbolTokenizer
+from cmrgz.testing.symbols import symbol_codes as symbol_codes
+from cmrgz.testing.symbols import vector_symbols
 from cmrgz.tokens.codes import CodeModel
 from cmrgz.tokens.masked import MaskedTokenModel
 from cmrgz.tokens.model import TokenModel
@@ -32,7 +37,7 @@ class CodeField:
     """A distribution over the symbols of a grid; a symbol is the `levels` codes of a position, the first one leading.
 
     Args:
-        grid: Rows and columns; n positions in all.
+        grid: Rows and columns, in blocks after phases and slices; n positions in all.
         vocab: Values of a code.
         levels: Codes of a position; a position has `vocab ** levels` symbols.
         joint: Probabilities of all grids of symbols, (symbols,) * n, each above 0.
@@ -41,9 +46,9 @@ class CodeField:
         UsageError: `range`: a shape that does not fit, a probability that is not above 0, or too many grids to list.
     """
 
-    def __init__(self, grid: tuple[int, int], vocab: int, levels: int, joint: Floats) -> None:
+    def __init__(self, grid: tuple[int, ...], vocab: int, levels: int, joint: Floats) -> None:
         self.grid, self.vocab, self.levels = grid, vocab, levels
-        self.n, self.symbols = grid[0] * grid[1], vocab**levels
+        self.n, self.symbols = math.prod(grid), vocab**levels
         if joint.shape != (self.symbols,) * self.n or not (joint > 0).all():
             raise UsageError("range", "joint", "must be positive, one axis a position", f"got shape {joint.shape}")
         _check_size(self.symbols, self.n)
@@ -51,17 +56,20 @@ class CodeField:
 
     @classmethod
     def random(
-        cls, grid: tuple[int, int], vocab: int, levels: int = 1, strength: float = 1.0, seed: int = 0
+        cls, grid: tuple[int, ...], vocab: int, levels: int = 1, strength: float = 1.0, seed: int = 0
     ) -> "CodeField":
-        """Return a Markov random field: neighbours, also diagonal ones, are coupled with energies of sd `strength`."""
-        n, symbols, rng = grid[0] * grid[1], vocab**levels, np.random.default_rng(seed)
+        """Return a Markov random field: neighbours, also diagonal ones, are coupled with energies of sd `strength`.
+
+        In blocks also those in the next phase and slice.
+        """
+        n, symbols, rng = math.prod(grid), vocab**levels, np.random.default_rng(seed)
+        place = np.stack(np.unravel_index(np.arange(n), grid), 1)
         _check_size(symbols, n)
         energy = np.zeros((symbols,) * n)
         for i in range(n):
             energy += _along(rng.normal(0, 0.5, symbols), (i,), n)
             for j in range(i + 1, n):
-                (a, b), (c, d) = divmod(i, grid[1]), divmod(j, grid[1])
-                if max(abs(a - c), abs(b - d)) == 1:
+                if np.abs(place[i] - place[j]).max() == 1:
                     energy += _along(rng.normal(0, strength, (symbols, symbols)), (i, j), n)
         return cls(grid, vocab, levels, np.exp(energy - energy.max()))
 
@@ -108,60 +116,6 @@ def variation_bound(p: Floats, count: int, rng: np.random.Generator, repeats: in
     """Return the total variation that `count` exact draws from `p` stay below: the largest of `repeats` such sets."""
     sets = rng.multinomial(count, p.ravel(), repeats) / count
     return max(total_variation(p.ravel(), q) for q in sets)
-
-
-class SymbolTokenizer(CodeTokenizer):
-    """An exact tokenizer of one-pixel patches: grey value <-> symbol <-> codes, a vector is their one-hot codes."""
-
-    def __init__(self, vocab: int, levels: int) -> None:
-        super().__init__()
-        self.patch, self.vocab, self.levels, self.channels = 1, vocab, levels, vocab * levels
-
-    def pixels(self, symbols: Tensor) -> Tensor:
-        """Return the grey values (...) in [-1, 1] of symbols (...)."""
-        return symbols.float() / (self.vocab**self.levels - 1) * 2 - 1
-
-    def symbols(self, pixels: Tensor) -> Tensor:
-        """Return the symbols (...) of grey values (...)."""
-        return ((pixels + 1) / 2 * (self.vocab**self.levels - 1)).round().long()
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Return the one-hot codes (b, levels * vocab, h, w) of items (b, 1, h, w)."""
-        codes = symbol_codes(self.symbols(x[:, 0]), self.vocab, self.levels)
-        return F.one_hot(codes, self.vocab).flatten(-2).movedim(-1, 1).float()
-
-    def decode(self, vectors: Tensor) -> Tensor:
-        """Return items (b, 1, h, w) of vectors (b, channels, h, w)."""
-        codes = self.quantise(vectors)
-        place = self.vocab ** torch.arange(self.levels - 1, -1, -1, device=vectors.device)
-        return self.pixels((codes * place).sum(-1))[:, None]
-
-    def quantise(self, vectors: Tensor) -> Tensor:
-        """Return the codes (b, h, w, levels) of vectors (b, channels, h, w)."""
-        return vectors.movedim(1, -1).unflatten(-1, (self.levels, self.vocab)).argmax(-1)
-
-    def embed(self, codes: Tensor, level: int) -> Tensor:
-        """Return the part of a level of the vectors (..., channels) of codes (...)."""
-        return F.one_hot(codes + level * self.vocab, self.channels).float()
-
-    def loss(self, x: Tensor, *, condition: Condition | None = None, rng: Streams) -> Tensor:
-        """Return 0: there is nothing to train."""
-        del condition, rng
-        return x.new_zeros(())
-
-
-def symbol_codes(symbols: Tensor, vocab: int, levels: int) -> Tensor:
-    """Return the codes (..., levels) of symbols (...)."""
-    place = vocab ** torch.arange(levels - 1, -1, -1, device=symbols.device)
-    return symbols[..., None] // place % vocab
-
-
-def vector_symbols(vectors: Tensor, vocab: int, levels: int) -> Tensor:
-    """Return the symbols (...) of vectors (..., levels * vocab), -1 for one that is no one-hot code."""
-    hot = vectors.unflatten(-1, (levels, vocab))
-    place = vocab ** torch.arange(levels - 1, -1, -1, device=vectors.device)
-    valid = ((hot == 0) | (hot == 1)).all(-1).all(-1) & (hot.sum(-1) == 1).all(-1)
-    return torch.where(valid, (hot.argmax(-1) * place).sum(-1), -1)
 
 
 class _FieldNetwork(CodeNetwork):
@@ -268,17 +222,23 @@ class OracleMaskedNetwork(_FieldNetwork, MaskedNetwork):
 def oracle_model(field: CodeField, raster_share: float = 0.1, level_decay: float = 1.0) -> TokenModel:
     """Return the perfect token model of a field, in eval mode."""
     tokenizer = SymbolTokenizer(field.vocab, field.levels)
-    return TokenModel(OracleNetwork(field), tokenizer, raster_share, level_decay).eval()
+    model = TokenModel(OracleNetwork(field), tokenizer, raster_share, level_decay, axes=_axes(field))
+    return without_prior(model).eval()
 
 
 def masked_oracle_model(field: CodeField) -> MaskedTokenModel:
     """Return the perfect bidirectional token model of a field, in eval mode."""
     tokenizer = SymbolTokenizer(field.vocab, field.levels)
-    return MaskedTokenModel(OracleMaskedNetwork(field), tokenizer, level_decay=1.0).eval()
+    model = MaskedTokenModel(OracleMaskedNetwork(field), tokenizer, level_decay=1.0, axes=_axes(field))
+    return without_prior(model).eval()
+
+
+def _axes(field: CodeField) -> Axes:
+    return "yx" if len(field.grid) == 2 else "tzyx"
 
 
 def draw_hidden(
-    model: CodeModel, symbols: Ints, known: NDArray[np.bool_], grid: tuple[int, int], rng: Streams, **options: Any
+    model: CodeModel, symbols: Ints, known: NDArray[np.bool_], grid: tuple[int, ...], rng: Streams, **options: Any
 ) -> Ints:
     """Return draws (len(rng), hidden) of the hidden symbols of one grid, given those `known`, through `sample`.
 
@@ -286,14 +246,14 @@ def draw_hidden(
         model: From `oracle_model` or `masked_oracle_model`.
         symbols: A grid (n,); only the known ones are shown to the model.
         known: (n,) bool.
-        grid: Rows and columns.
+        grid: Of the field.
         rng: One stream a draw.
         options: Of the model's `sample`.
     """
     tokenizer = model.tokenizer
     if not isinstance(tokenizer, SymbolTokenizer):
         raise UsageError("range", "model", "must be an oracle")
-    given = torch.from_numpy(known).reshape(1, 1, *grid).expand(len(rng), -1, -1, -1)
+    given = torch.from_numpy(known).reshape(1, 1, *grid).expand(len(rng), 1, *grid)
     x = tokenizer.pixels(torch.from_numpy(symbols)).reshape(1, 1, *grid).where(given, 0.0)
     drawn = tokenizer.symbols(model.sample(x, given, rng=rng, **options))
     return drawn.flatten(1)[:, ~torch.from_numpy(known)].numpy()

@@ -24,7 +24,7 @@ LEVEL = 1e-3
 ONE_ANSWER = "heuristic: one answer, whatever the seed"
 Verdict = Literal["posterior sampler", "heuristic", "undecided"]
 Draw = Callable[[Tensor, Tensor, Streams], Tensor]
-"""(given values (b, 1, h, w), 0 where hidden; known; streams) -> draws (b, 1, h, w)."""
+"""(given values (b, 1, *item), 0 where hidden; known; streams) -> draws (b, 1, *item)."""
 
 
 @dataclass(frozen=True)
@@ -77,42 +77,47 @@ def uniform_p(ranks: NDArray[np.int64], draws: int) -> float:
 
 
 def numbers(x: Tensor, known: Tensor) -> dict[str, Tensor]:
-    """Return numbers (b,) of items (b, 1, h, w) whose known part is given: of what is hidden, and of its edge."""
+    """Return numbers (b,) of items (b, 1, *item) whose known part is given: of what is hidden, and of its edge."""
     hidden = (~known).double()
-    value, count = x.double(), hidden.sum((1, 2, 3)).clamp(min=1)
-    mean = (value * hidden).sum((1, 2, 3)) / count
-    off = (value - mean[:, None, None, None]) * hidden
-    rows = torch.linspace(-1, 1, x.shape[2], dtype=torch.float64)[:, None]
+    value, count = x.double(), _total(hidden).clamp(min=1)
+    mean = _total(value * hidden) / count
+    off = (value - mean.view(-1, *(1 for _ in x.shape[1:]))) * hidden
+    rows = torch.linspace(-1, 1, x.shape[-2], dtype=torch.float64)[:, None]
     return {
         "mean": mean,
-        "spread": off.square().sum((1, 2, 3)),
-        "slope": (off * rows).sum((1, 2, 3)),
+        "spread": _total(off.square()),
+        "slope": _total(off * rows),
         "roughness": _jumps(value, hidden.bool()),
         "seam": _jumps(value, hidden.bool(), known),
     }
+
+
+def _total(x: Tensor) -> Tensor:
+    """Return the sum (b,) over all but the first axis."""
+    return x.sum(tuple(range(1, x.ndim)))
 
 
 def _jumps(x: Tensor, one: Tensor, other: Tensor | None = None) -> Tensor:
     """Return the summed squares of differences of neighbours of which one is in `one` and the other in `other`."""
     other = one if other is None else other
     total = x.new_zeros(len(x))
-    for axis in (2, 3):
+    for axis in range(2, x.ndim):
         n = x.shape[axis]
         (a, b), (c, d) = ((m.narrow(axis, 0, n - 1), m.narrow(axis, 1, n - 1)) for m in (one, other))
         pairs = (a & d) | (b & c)
-        total = total + (x.diff(dim=axis).square() * pairs).sum((1, 2, 3))
+        total = total + _total(x.diff(dim=axis).square() * pairs)
     return total
 
 
 def rank(draw: Draw, truth: Tensor, known: Tensor, draws: int = 7, seed: int = 0) -> Ranks:
-    """Return the ranks of truths (n, 1, h, w) among draws given their known pixels.
+    """Return the ranks of truths (n, 1, *item) among draws given their known pixels.
 
     Equal numbers are put in a random order.
 
     Args:
         draw: Of the model under test.
         truth: Independent draws of the distribution whose posterior is asked for.
-        known: (n, 1, h, w) bool, True = given.
+        known: (n, 1, *item) bool, True = given.
         draws: K.
         seed: Of the draws.
     """

@@ -47,10 +47,13 @@ class SmallTokenizer(CodeTokenizer):
         return x.new_zeros(())
 
 
-def small_items(count: int, grid: tuple[int, int], seed: int = 0) -> Tensor:
-    """Return items (count, 1, 2 h, 2 w) of noise in [-1, 1] for a grid (h, w) of 2x2 patches."""
+def small_items(count: int, grid: tuple[int, ...], seed: int = 0) -> Tensor:
+    """Return items of noise in [-1, 1] for a grid of 2x2 patches.
+
+    They are (count, 1, 2 h, 2 w) for (h, w), and (count, 1, t, z, 2 h, 2 w) for (t, z, h, w).
+    """
     generator = torch.Generator().manual_seed(seed)
-    return torch.rand(count, 1, 2 * grid[0], 2 * grid[1], generator=generator) * 2 - 1
+    return torch.rand(count, 1, *grid[:-2], 2 * grid[-2], 2 * grid[-1], generator=generator) * 2 - 1
 
 
 def fitted(build: Callable[[], M], network: Callable[[M], torch.nn.Module], items: Tensor, seed: int = 0) -> M:

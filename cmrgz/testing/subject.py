@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,15 +13,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmrgz import checkpoint, registry
+from cmrgz.calls import Setting
 from cmrgz.data.scan import Scan
-from cmrgz.drawing import Setting
 from cmrgz.meta import Meta
 from cmrgz.model import Model, Tokenizer
-from cmrgz.plugin import ModelSpec, TokenizerSpec
+from cmrgz.plugin import Extent, ModelSpec, TokenizerSpec
 from cmrgz.rng import Streams
 
 ITEM = (64, 64)
 SPACING = 1.4
+FRAME = Extent(("y", "x"), ITEM, SPACING)
+BLOCK = Extent(("t", "z", "y", "x"), (3, 2, *ITEM), SPACING)
+AXES = "axes"
+"""The option of builders whose models take frames and blocks."""
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -29,26 +34,39 @@ def streams(n: int, seed: int = 0) -> Streams:
     return Streams(seed, [("item", i) for i in range(n)])
 
 
-def items(n: int = 8, size: tuple[int, int] = ITEM, seed: int = 0) -> Tensor:
-    """Return items (n, 1, *size) in [-1, 1]: blobs of three scales, so that there is something to learn."""
+def items(n: int = 8, size: tuple[int, ...] = ITEM, seed: int = 0) -> Tensor:
+    """Return items (n, 1, *size) in [-1, 1]: blobs of three scales, so that there is something to learn.
+
+    The frames of a block are much alike.
+    """
+    lengths, plane = size[:-2], size[-2:]
+    still = _blobs(n, plane, seed)
+    if not lengths:
+        return still
+    moving = _blobs(n * prod(lengths), plane, seed + 1000).view(n, 1, *size)
+    return 0.7 * still.view(n, 1, *(1 for _ in lengths), *plane) + 0.3 * moving
+
+
+def _blobs(n: int, plane: tuple[int, ...], seed: int) -> Tensor:
+    """Return frames (n, 1, *plane)."""
     generator = torch.Generator().manual_seed(seed)
     noise = (torch.rand(n, 1, k, k, generator=generator) for k in (2, 8, 64))
-    scales = [F.interpolate(part, size, mode="bilinear", align_corners=False) for part in noise]
+    scales = [F.interpolate(part, plane, mode="bilinear", align_corners=False) for part in noise]
     return (torch.stack(scales).mean(0) * 4 - 2).clamp(-1, 1)
 
 
-def known_part(n: int = 8, size: tuple[int, int] = ITEM) -> Tensor:
+def known_part(n: int = 8, size: tuple[int, ...] = ITEM) -> Tensor:
     """Return known pixels (n, 1, *size): half of the 16-pixel squares, none of them in the last item."""
     generator = torch.Generator().manual_seed(1)
-    coarse = torch.rand(n, 1, size[0] // 16, size[1] // 16, generator=generator) < 0.5
+    coarse = torch.rand(n, 1, *size[:-2], size[-2] // 16, size[-1] // 16, generator=generator) < 0.5
     coarse[-1] = False
-    return coarse.repeat_interleave(16, 2).repeat_interleave(16, 3)
+    return coarse.repeat_interleave(16, -2).repeat_interleave(16, -1)
 
 
 def scan(shape: tuple[int, int, int, int] = (2, 1, 64, 64)) -> Scan:
     """Return a scan (t, z, y, x) of integers."""
     values = np.random.default_rng(0).integers(0, 500, shape).astype(np.int16)
-    return replace(Scan.blank(shape, (8.0, SPACING, SPACING), 0.04), stored=values)
+    return replace(Scan.blank(shape, (10.0, SPACING, SPACING), 0.04), stored=values)
 
 
 def shaken(module: M) -> M:
@@ -72,24 +90,61 @@ def build_tokenizer(spec: TokenizerSpec) -> Tokenizer:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model under test.
+    """A model under test, on frames or on blocks.
 
     Attributes:
         spec: Its spec; `spec.tiny` are the options of its build.
         options: Sampling options that make a draw cheap, for example `{"steps": 2}`.
+        extent: What one call sees.
     """
 
     spec: ModelSpec
     options: Mapping[str, Any]
+    extent: Extent = FRAME
 
     @classmethod
     def of(cls, name: str) -> "Subject":
-        """Return the subject of a registered model; options named `steps`, `moves` and the like are made small."""
+        """Return the subject of a registered model, on frames where it takes them."""
+        return cls.every(name)[0]
+
+    @classmethod
+    def every(cls, name: str) -> list["Subject"]:
+        """Return the subjects of a registered model: on frames, on blocks, or on both.
+
+        Sampling options named `steps`, `moves` and the like are made small.
+        """
         spec = registry.get_model(name)
-        schema = registry.sample_schema(spec)
-        return cls(
-            spec, {o: v for o, v in {"steps": 3, "moves": 1, "rounds": 2, "particles": 2}.items() if o in schema}
-        )
+        schema, small = registry.sample_schema(spec), {"steps": 3, "moves": 1, "rounds": 2, "particles": 2}
+        options = {option: value for option, value in small.items() if option in schema}
+        return [cls(spec, options, extent) for extent in _extents(spec)]
+
+    @property
+    def on_blocks(self) -> bool:
+        """Whether an item has phases or slices."""
+        return len(self.extent.axes) > 2
+
+    @property
+    def count(self) -> int:
+        """Items of most checks."""
+        return 4 if self.on_blocks else 8
+
+    @property
+    def build(self) -> dict[str, Any]:
+        """Options of its build."""
+        told = AXES in registry.model_schema(self.spec)
+        return {**self.spec.tiny, **({AXES: "".join(self.extent.axes)} if told else {})}
+
+    def items(self, n: int | None = None, seed: int = 0, size: tuple[int, ...] | None = None) -> Tensor:
+        """Return items (n, 1, *item); see `items`."""
+        return items(n or self.count, size or self.extent.item, seed)
+
+    def known_part(self, n: int | None = None, size: tuple[int, ...] | None = None) -> Tensor:
+        """Return known pixels (n, 1, *item); see `known_part`."""
+        return known_part(n or self.count, size or self.extent.item)
+
+    def scan(self, plane: tuple[int, int] = ITEM) -> Scan:
+        """Return a scan of several items."""
+        return scan((4, 3, *plane) if self.on_blocks else (2, 1, *plane))
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
@@ -100,14 +155,16 @@ class Subject:
         """Return a new model as it is built, the same each time."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return registry.build_model(self.spec, self.tokenizer, self.spec.tiny)
+            model = registry.build_model(self.spec, self.tokenizer, self.build)
+        model.extent = self.extent
+        return model
 
     def fresh(self) -> Model:
         """Return a new model, as training starts with it, the same each time."""
         model = self.unfitted()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model.fit(items(), rng=Streams(0, [("fit",)]))
+            model.fit(self.items(8), rng=Streams(0, [("fit",)]))
         return model.eval()
 
     @cached_property
@@ -123,7 +180,7 @@ class Subject:
         with torch.random.fork_rng(devices=[]):
             for step in range(steps):
                 optimizer.zero_grad()
-                model.loss(items(seed=step + 1), rng=streams(8, step)).backward()
+                model.loss(self.items(seed=step + 1), rng=streams(self.count, step)).backward()
                 nn.utils.clip_grad_norm_(weights, 1.0)
                 optimizer.step()
         return model.eval()
@@ -131,7 +188,7 @@ class Subject:
     @property
     def setting(self) -> Setting:
         """How `tasks` are to draw from it."""
-        return Setting(seed=3, item=ITEM, spacing=SPACING, options=self.options)
+        return Setting(seed=3, options=self.options)
 
     def draw(self, x: Tensor, known: Tensor, seed: int = 0, model: Model | None = None, **more: Any) -> Tensor:
         """Return what the model, or another one of it, draws of items given what is known of them."""
@@ -141,9 +198,19 @@ class Subject:
 
     def save(self, folder: Path) -> None:
         """Write the model as a checkpoint."""
-        meta = checkpoint.describe(self.spec, self.spec.tiny, item=ITEM, spacing=SPACING)
+        meta = checkpoint.describe(self.spec, self.build, extent=self.extent)
         inner: tuple[Tokenizer, Meta] | None = None
         if self.tokenizer is not None and self.spec.tokenizer is not None:
             spec = registry.get_tokenizer(self.spec.tokenizer)
-            inner = self.tokenizer, checkpoint.describe(spec, spec.tiny, item=ITEM, spacing=SPACING)
+            inner = self.tokenizer, checkpoint.describe(spec, spec.tiny, extent=FRAME)
         checkpoint.save(folder, self.model, meta, tokenizer=inner)
+
+
+def _extents(spec: ModelSpec) -> list[Extent]:
+    """Return what a model is to be checked on: frames and blocks, or what it declares with small lengths."""
+    if AXES in registry.model_schema(spec):
+        return [FRAME, BLOCK]
+    lengths = tuple(
+        min(length, 3 if axis == "t" else 2) for axis, length in zip(spec.axes[:-2], spec.item, strict=False)
+    )
+    return [Extent(spec.axes, (*lengths, *ITEM), SPACING)]

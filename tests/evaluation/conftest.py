@@ -18,7 +18,7 @@ from cmrgz.evaluation.options import SweepOptions
 from cmrgz.evaluation.sweep import Order
 from cmrgz.rng import derive
 
-ITEM = (64, 64)
+ITEM, SPACING = (64, 64), 3.6
 MakeOrder = Callable[..., Order]
 
 
@@ -73,14 +73,14 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def frames(phantoms: Path) -> list[Frame]:
     from cmrgz.data import cases
 
-    return read_frames(cases.find(phantoms), ITEM, "2")
+    return read_frames(cases.find(phantoms), ITEM, "2", spacing=SPACING)
 
 
 @pytest.fixture(scope="session")
 def bank(training: Path) -> list[Frame]:
     from cmrgz.data import cases
 
-    return read_frames(cases.find(training), ITEM, "6")
+    return read_frames(cases.find(training), ITEM, "6", spacing=SPACING)
 
 
 @pytest.fixture

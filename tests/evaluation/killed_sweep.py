@@ -60,7 +60,7 @@ def killed(frames: Sequence[Frame], root: Path, pause: float) -> None:
 
 
 def main() -> None:
-    frames, root = read_frames(cases.find(sys.argv[1]), (64, 64), "2"), Path(sys.argv[2])
+    frames, root = read_frames(cases.find(sys.argv[1]), (64, 64), "2", spacing=3.6), Path(sys.argv[2])
     rng = np.random.default_rng(0)
     for _ in range(int(sys.argv[3])):
         killed(frames, root, float(rng.uniform(0, 0.05)))

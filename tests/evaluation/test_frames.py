@@ -11,36 +11,36 @@ from cmrgz.data.clips import read_clip
 from cmrgz.errors import DataError, UsageError
 from cmrgz.evaluation.frames import Frame, check_choice, check_disjoint, read_frames
 
-ITEM = (64, 64)
+ITEM, SPACING = (64, 64), 3.6
 
 
 def test_ends_of_the_cycle_come_first_from_the_middle_outwards(phantoms: Path) -> None:
     found = cases.find(phantoms)[:1]
-    places = [(f.role, f.z) for f in read_frames(found, ITEM, "6")]
+    places = [(f.role, f.z) for f in read_frames(found, ITEM, "6", spacing=SPACING)]
     assert places == [("ED", 1), ("ES", 1), ("ED", 2), ("ES", 2), ("ED", 0), ("ES", 0)]
-    assert len(read_frames(found, ITEM, "1000")) == 6
+    assert len(read_frames(found, ITEM, "1000", spacing=SPACING)) == 6
 
 
 def test_systole_is_where_the_left_ventricle_is_smallest(phantoms: Path) -> None:
     case = cases.find(phantoms)[0]
-    labels = read_clip(case, labels=True).labels
+    labels = read_clip(case, labels=True, spacing=SPACING).labels
     assert labels is not None
     smallest = int((labels == 3).sum((1, 2, 3)).argmin())
-    assert [f.t for f in read_frames([case], ITEM, "2")] == [0, smallest]
+    assert [f.t for f in read_frames([case], ITEM, "2", spacing=SPACING)] == [0, smallest]
 
 
 def test_a_stack_is_all_slices_and_a_cine_all_phases(phantoms: Path) -> None:
     found = cases.find(phantoms)[:1]
-    assert sorted((f.z, f.role) for f in read_frames(found, ITEM, "stack")) == [
+    assert sorted((f.z, f.role) for f in read_frames(found, ITEM, "stack", spacing=SPACING)) == [
         (z, role) for z in range(3) for role in ("ED", "ES")
     ]
-    cine = read_frames(found, ITEM, "cine")
+    cine = read_frames(found, ITEM, "cine", spacing=SPACING)
     assert [f.t for f in cine] == [0, 1, 2] and {f.z for f in cine} == {1}
 
 
 def test_labels_and_earlier_phases_lie_where_the_pixels_lie(phantoms: Path) -> None:
     case = cases.find(phantoms)[0]
-    clip, frame = read_clip(case, labels=True), read_frames([case], (48, 40), "2")[1]
+    clip, frame = read_clip(case, labels=True, spacing=SPACING), read_frames([case], (48, 40), "2", spacing=SPACING)[1]
     top, left = (int(c) for c in clip.corner((48, 40)))
     area = slice(top, top + 48), slice(left, left + 40)
     assert clip.labels is not None and frame.label is not None and frame.before is not None
@@ -49,9 +49,23 @@ def test_labels_and_earlier_phases_lie_where_the_pixels_lie(phantoms: Path) -> N
     assert np.array_equal(frame.before, clip.frames[frame.t - 1, frame.z][area])
 
 
+def test_frames_are_at_the_pixel_size_of_the_models(phantoms: Path) -> None:
+    """As in inpainting: 3.6 mm are brought to 1.4, and all of a heart is larger; pixels near that stay as they are."""
+    (case, *_) = cases.find(phantoms)
+    native, scaled = (read_frames([case], (160, 160), "1", spacing=s)[0] for s in (SPACING, 1.4))
+    assert (native.spacing, scaled.spacing) == (pytest.approx(3.6), 1.4) and native.id != scaled.id
+    assert native.label is not None and scaled.label is not None
+    areas = [(frame.label == 3).sum() * frame.spacing**2 for frame in (native, scaled)]
+    assert areas[1] == pytest.approx(areas[0], rel=0.1)
+    near = read_frames([case], ITEM, "1", spacing=3.0)[0]
+    assert near.spacing == pytest.approx(3.6) and np.array_equal(
+        near.x, read_frames([case], ITEM, "1", spacing=3.6)[0].x
+    )
+
+
 def test_an_id_is_a_hash_of_the_content(frames: list[Frame], phantoms: Path, tmp_path: Path) -> None:
     assert len({f.id for f in frames}) == len(frames)
-    again = read_frames(cases.find(phantoms), ITEM, "2")
+    again = read_frames(cases.find(phantoms), ITEM, "2", spacing=SPACING)
     assert [f.id for f in again] == [f.id for f in frames]
 
 

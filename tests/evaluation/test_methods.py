@@ -1,5 +1,6 @@
 """Methods look at known pixels only, draw the same whatever shares a call, and say what they are."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from cmrgz.evaluation.cells import Unit
 from cmrgz.evaluation.frames import Frame
 from cmrgz.evaluation.gaussian import Gaussian
 from cmrgz.evaluation.judge import check_leak
-from cmrgz.evaluation.lineup import _model, choose_models, common_item, references
-from cmrgz.evaluation.methods import Method, ModelMethod, OtherPatient, RoundTrip
+from cmrgz.evaluation.lineup import _model, choose_models, common_frame, references
+from cmrgz.evaluation.methods import Method, ModelMethod, OtherPatient, RoundTrip, _items
 from cmrgz.evaluation.options import SweepOptions
+from cmrgz.plugin import Extent
+from cmrgz.testing.subject import Subject
 
 MASK = "patch:0.5,size=8"
 
@@ -109,9 +112,9 @@ def test_options_are_part_of_what_a_result_depends_on(tiny_checkpoint: Path) -> 
 
 def test_models_of_other_shapes_are_not_compared(tiny_checkpoint: Path) -> None:
     models = [_model(str(tiny_checkpoint), "cpu", None), _model("ar-vq", "cpu", None)]
-    assert common_item(models[:1]) == (64, 64)
-    with pytest.raises(UsageError, match="64x64, 128x128"):
-        common_item(models)
+    assert common_frame(models[:1]).item == (64, 64) and common_frame(models[1:]).spacing == 1.4
+    with pytest.raises(UsageError, match="64x64 at 1.4 mm, 128x128 at 1.4 mm"):
+        common_frame(models)
 
 
 def test_without_a_name_all_models_with_weights_take_part() -> None:
@@ -120,6 +123,64 @@ def test_without_a_name_all_models_with_weights_take_part() -> None:
     assert not any(":" in name for name in names)
     both = [method.name for method in choose_models(SweepOptions(paper_like=True))]
     assert "ldm-unet:preset=paper_like" in both
+
+
+# ---------------------------------------------------------------------- models of blocks
+@pytest.fixture(scope="module")
+def on_blocks(tmp_path_factory: pytest.TempPathFactory) -> ModelMethod:
+    """Return a small ldm-dit that sees three phases of two slices together."""
+    folder = tmp_path_factory.mktemp("blocks") / "checkpoint"
+    Subject.every("ldm-dit")[1].save(folder)
+    return _model(f"{folder}:steps=2", "cpu", None)
+
+
+def test_a_model_of_blocks_draws_single_frames(on_blocks: ModelMethod, frames: list[Frame]) -> None:
+    assert on_blocks.chosen.meta.extent.item == (3, 2, 64, 64)
+    together = on_blocks.draw(frames[:3], known_of(frames[:3]), 0, 2)
+    assert together.samples.shape == (2, 3, 64, 64) and np.isfinite(together.samples).all()
+    alone = on_blocks.draw(frames[1:2], known_of(frames[1:2]), 0, 1).samples
+    assert np.array_equal(alone[0, 0], together.samples[0, 1])
+    unit = Unit(on_blocks, MASK, 0, 1, frames[:2], ["a", "b"])
+    check_leak(unit, known_of(frames[:2]), on_blocks.draw(frames[:2], known_of(frames[:2]), 0, 1))
+
+
+def test_a_model_of_blocks_is_told_where_a_frame_lies(frames: list[Frame]) -> None:
+    items = _items(frames[:3], known_of(frames[:3]), 2, ("t", "z", "y", "x"))
+    assert items.x.shape == items.known.shape == (6, 1, 1, 64, 64)
+    shapes = {name: values.shape for name, values in items.condition.items()}
+    single, framed = (6,), (6, 1, 1)
+    assert shapes == {
+        "row": single,
+        "column": single,
+        "phase": framed,
+        "slice": framed,
+        "time": framed,
+        "height": framed,
+    }
+    assert not items.condition["time"].any() and not items.condition["height"].any()
+    assert items.condition["phase"].ravel().tolist() == [np.float32(f.condition["phase"]) for f in frames[:3]] * 2
+    assert _items(frames[:3], known_of(frames[:3]), 1, ("z", "y", "x")).x.shape == (3, 1, 64, 64)
+
+
+def test_a_model_of_frames_is_told_what_it_was_always_told(frames: list[Frame]) -> None:
+    items = _items(frames[:3], known_of(frames[:3]), 2, ("y", "x"))
+    assert items.x.shape == (6, 64, 64) and np.array_equal(items.x[3:], np.stack([f.x for f in frames[:3]]))
+    assert {name: values.shape for name, values in items.condition.items()} == dict.fromkeys(
+        ("phase", "slice", "row", "column"), (6,)
+    )
+
+
+def test_models_of_frames_and_of_blocks_are_compared_on_the_same_frames(
+    on_blocks: ModelMethod, model: ModelMethod
+) -> None:
+    assert common_frame([on_blocks, model]) == Extent(("y", "x"), (64, 64), 1.4)
+
+
+def test_models_of_other_pixel_sizes_are_not_compared(model: ModelMethod) -> None:
+    meta = dataclasses.replace(model.chosen.meta, spacing=1.0)
+    finer = ModelMethod("finer", dataclasses.replace(model.chosen, meta=meta))
+    with pytest.raises(UsageError, match="64x64 at 1 mm, 64x64 at 1.4 mm"):
+        common_frame([model, finer])
 
 
 # ---------------------------------------------------------------------- the Gaussian baseline

@@ -176,7 +176,7 @@ def measured(phantoms: Path, root: Path, choice: str, methods: list[Any]) -> Sum
     from cmrgz.evaluation.options import SweepOptions
     from cmrgz.evaluation.sweep import shown
 
-    frames = read_frames(cases.find(phantoms), (64, 64), choice)
+    frames = read_frames(cases.find(phantoms), (64, 64), choice, spacing=3.6)
     lineup = Lineup(frames, [], methods)
     options = SweepOptions(ratios=(0.5,), samples=2, frames=choice)
     run(Order(options, lineup, Judge(Segmenter(), {}, shown(lineup, choice == "cine")), batch=4), root)

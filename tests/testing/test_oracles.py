@@ -1,6 +1,7 @@
 """The oracle's conditionals against sums over all states."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,11 +9,14 @@ import torch
 from torch.nn import functional as F
 
 from cmrgz.errors import UsageError
+from cmrgz.rng import Streams
 from cmrgz.testing.oracles import (
     CodeField,
     OracleNetwork,
     SymbolTokenizer,
+    draw_hidden,
     frequencies,
+    masked_oracle_model,
     oracle_model,
     symbol_codes,
     total_variation,
@@ -116,3 +120,35 @@ def test_what_cannot_be_listed_is_refused() -> None:
 def test_the_model_is_frozen_and_in_eval_mode() -> None:
     model = oracle_model(FIELD)
     assert not model.training and not any(p.requires_grad for p in model.parameters())
+
+
+# ---------------------------------------------------------------------- blocks
+BLOCKS = CodeField.random((2, 1, 2, 2), 2, 2, strength=1.0, seed=1)
+
+
+def test_frames_of_a_block_are_coupled_with_those_beside_them() -> None:
+    joint = CodeField.random((3, 1, 1, 1), 3, 1, strength=1.0, seed=0).joint
+    pairs = joint.sum(2), joint.sum(1)  # next to each other, and two phases apart
+    near, far = (total_variation(pair, np.outer(pair.sum(1), pair.sum(0))) for pair in pairs)
+    assert near > 0.1 and near > far > 0.001
+    slices = CodeField.random((1, 3, 1, 1), 3, 1, strength=1.0, seed=0).joint
+    assert np.array_equal(joint, slices)
+
+
+@pytest.mark.parametrize(
+    ("build", "options"),
+    [(oracle_model, {"parallel": 1}), (masked_oracle_model, {"steps": 5})],
+    ids=["causal", "masked"],
+)
+@pytest.mark.parametrize("hidden", [[4, 5, 6, 7], [1, 2, 4, 6, 7]], ids=["a phase", "parts of both"])
+def test_blocks_are_drawn_from_the_exact_posterior(build: Any, options: dict[str, int], hidden: list[int]) -> None:
+    known = np.ones(8, dtype=bool)
+    known[hidden] = False
+    symbols = BLOCKS.sample(1, np.random.default_rng(0))[0]
+    rng = Streams(0, [(i,) for i in range(3000)])
+    drawn = draw_hidden(build(BLOCKS), symbols, known, BLOCKS.grid, rng, **options)
+    posterior = BLOCKS.posterior(symbols, known)
+    found = frequencies(drawn, posterior.shape)
+    assert total_variation(found, posterior) < variation_bound(posterior, 3000, np.random.default_rng(1))
+    others = BLOCKS.joint.sum(tuple(np.flatnonzero(known)))  # what the known frame says would be missed without it
+    assert total_variation(found, others) > 2 * total_variation(found, posterior)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cmrgz.testing.checks import (
+    blocks,
     calibration,
     drawing,
     masks,
@@ -52,6 +53,21 @@ MODEL_CHECKS: dict[str, Callable[[Subject], None]] = {
         calibration.draws_are_its_posterior,
     )
 }
+BLOCK_CHECKS: dict[str, Callable[[Subject], None]] = {
+    check.__name__: check
+    for check in (
+        blocks.other_frames_matter,
+        blocks.no_peek_through_frames,
+        blocks.no_peek_through_a_scan,
+        blocks.any_lengths,
+        blocks.scans_of_one_phase_or_slice,
+        blocks.conditions_of_frames,
+        blocks.places_are_told,
+    )
+}
+"""Beside `MODEL_CHECKS`, of models that see phases or slices together."""
+ONCE = frozenset({"spec_needs_no_torch", "options_are_described", "undeclared_options_are_refused"})
+"""Those of `MODEL_CHECKS` in which no items take part."""
 TOKENIZER_CHECKS: dict[str, Check] = {
     check.__name__: check
     for check in (

@@ -10,18 +10,18 @@ from torch import Tensor
 from cmrgz.data.masks import parse
 from cmrgz.rng import Streams
 from cmrgz.tasks import generate, inpaint
-from cmrgz.testing.subject import Subject, items, known_part, scan
+from cmrgz.testing.subject import Subject
 
 
-def _case() -> tuple[Tensor, Tensor]:
+def _case(subject: Subject) -> tuple[Tensor, Tensor]:
     """Return given values, 0 where hidden, and what is known."""
-    x, known = items(), known_part()
+    x, known = subject.items(), subject.known_part()
     return torch.where(known, x, 0.0), known
 
 
 def output_is_an_item(subject: Subject) -> None:
     """What is drawn has the shape of the items, is float32 and finite."""
-    x, known = _case()
+    x, known = _case(subject)
     drawn = subject.draw(x, known)
     assert isinstance(drawn, Tensor), f"sample returns {type(drawn).__name__}"
     assert drawn.shape == x.shape and drawn.dtype == torch.float32, f"{tuple(drawn.shape)} {drawn.dtype}"
@@ -30,19 +30,19 @@ def output_is_an_item(subject: Subject) -> None:
 
 def seeds_repeat_and_differ(subject: Subject) -> None:
     """The same seed gives the same bits, another seed another draw, and no two items are one draw."""
-    x, known = _case()
+    x, known = _case(subject)
     first, again, other = (subject.draw(x, known, seed) for seed in (0, 0, 1))
     assert torch.equal(first, again), "the same seed gave another draw"
     hidden = ~known
     assert not torch.equal(first[hidden], other[hidden]), "another seed gave the same draw"
-    same = x[:1].expand(2, -1, -1, -1), known[:1].expand(2, -1, -1, -1)
+    same = x[:1].repeat_interleave(2, 0), known[:1].repeat_interleave(2, 0)
     pair = subject.draw(*same)
     assert not torch.equal(pair[0], pair[1]), "two items with streams of their own are one draw"
 
 
 def global_state_is_untouched(subject: Subject) -> None:
     """Neither Python's, numpy's nor torch's global random numbers are drawn from or seeded."""
-    x, known = _case()
+    x, known = _case(subject)
     torch.rand(3)  # else a seed that an earlier draw has set would look untouched
     before = random.getstate(), str(np.random.get_state()), torch.get_rng_state()  # noqa: NPY002
     subject.draw(x, known)
@@ -54,7 +54,7 @@ def global_state_is_untouched(subject: Subject) -> None:
 
 def inputs_are_left_alone(subject: Subject) -> None:
     """What is given is neither changed nor returned."""
-    x, known = _case()
+    x, known = _case(subject)
     values, mask = x.clone(), known.clone()
     drawn = subject.draw(x, known)
     assert torch.equal(x, values) and torch.equal(known, mask), "the input was changed"
@@ -63,7 +63,7 @@ def inputs_are_left_alone(subject: Subject) -> None:
 
 def batch_invariance(subject: Subject) -> None:
     """An item is the same alone and among others, in any order, up to rounding."""
-    x, known = _case()
+    x, known = _case(subject)
     together = subject.draw(x, known)
     for i in (0, len(x) - 1):
         alone = subject.draw(x[i : i + 1], known[i : i + 1], rng=Streams(0, [("item", i)]))
@@ -75,10 +75,10 @@ def batch_invariance(subject: Subject) -> None:
 
 def no_peek(subject: Subject) -> None:
     """Whatever stands in hidden pixels, noise or NaN, not a bit of the result changes."""
-    x, known = items(), known_part()
+    x, known = subject.items(), subject.known_part()
     scaled = torch.where(known, x, 0.0)
     want = subject.draw(scaled, known)
-    image = scan()
+    image = subject.scan()
     mask = parse("patch:0.5").draw(image.shape, seed=0)
     whole = inpaint(subject.model, image, mask, subject.setting).samples
     other = np.where(mask, image.voxels, np.nan).astype(np.float32)
@@ -89,7 +89,7 @@ def no_peek(subject: Subject) -> None:
 
 def known_part_matters(subject: Subject) -> None:
     """What is drawn depends on what is given: True in `known` means given."""
-    x, known = _case()
+    x, known = _case(subject)
     first = slice(0, 1)
     base = subject.draw(x[first], known[first])
     other = subject.draw(torch.where(known, -x, 0.0)[first], known[first])
@@ -99,7 +99,7 @@ def known_part_matters(subject: Subject) -> None:
 
 def known_voxels_are_exact(subject: Subject) -> None:
     """Known voxels of a scan come back bit for bit."""
-    image = scan()
+    image = subject.scan()
     known = parse("patch:0.5").draw(image.shape, seed=0)
     drawn = inpaint(subject.model, image, known, subject.setting)
     assert np.array_equal(drawn.samples[0][known], image.voxels[known])
@@ -107,7 +107,7 @@ def known_voxels_are_exact(subject: Subject) -> None:
 
 def ends_of_the_dial(subject: Subject) -> None:
     """With nothing hidden the scan comes back without a call; with nothing known it is what `generate` draws."""
-    image = scan((1, 1, 64, 64))
+    image = subject.scan()
     same = inpaint(subject.model, image, np.ones(image.shape, bool), subject.setting)
     assert np.array_equal(same.samples[0], image.voxels) and same.network_calls == 0, "nothing hidden"
     nothing = inpaint(subject.model, image, np.zeros(image.shape, bool), subject.setting)
@@ -119,7 +119,7 @@ def ends_of_the_dial(subject: Subject) -> None:
 def odd_sizes(subject: Subject) -> None:
     """Scans of any size and pixel spacing are drawn."""
     for plane in ((65, 63), (50, 90), (17, 19)):
-        image = scan((1, 1, *plane))
+        image = subject.scan(plane)
         known = parse("box:0.4").draw(image.shape, seed=0)
         drawn = inpaint(subject.model, image, known, subject.setting).samples
         assert drawn.shape[1:] == image.shape and np.isfinite(drawn).all(), plane
@@ -127,7 +127,7 @@ def odd_sizes(subject: Subject) -> None:
 
 def conditions_may_be_missing(subject: Subject) -> None:
     """A condition may be absent or NaN for some items; a declared one changes what is drawn."""
-    x, known = _case()
+    x, known = _case(subject)
     n, absent = len(x), torch.full((len(x),), torch.nan)
     plain = subject.draw(x, known)
     for name in subject.spec.conditions:
@@ -139,7 +139,8 @@ def conditions_may_be_missing(subject: Subject) -> None:
 
 def progress_and_cancel(subject: Subject) -> None:
     """Progress never falls and ends at its total; what it raises ends the draw."""
-    x, known = items()[:2], torch.zeros(2, 1, 64, 64, dtype=torch.bool)
+    x = subject.items(2)
+    known = torch.zeros_like(x, dtype=torch.bool)
     told: list[tuple[int, int]] = []
     subject.draw(x * 0, known, progress=lambda done, total: told.append((done, total)))
     done = [d for d, _ in told]

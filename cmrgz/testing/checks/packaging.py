@@ -16,7 +16,7 @@ import torch
 from cmrgz import checkpoint, options, registry
 from cmrgz.errors import UsageError
 from cmrgz.model import Model
-from cmrgz.testing.subject import Subject, items, known_part, streams
+from cmrgz.testing.subject import Subject, streams
 
 
 def spec_needs_no_torch(subject: Subject) -> None:
@@ -50,7 +50,7 @@ def undeclared_options_are_refused(subject: Subject) -> None:
 
 def checkpoint_draws_the_same(subject: Subject) -> None:
     """Saved and loaded, with nothing pickled, the model draws the same bits."""
-    x, known = items()[:2], known_part()[:2]
+    x, known = subject.items()[:2], subject.known_part()[:2]
     given = torch.where(known, x, 0.0)
     with tempfile.TemporaryDirectory() as folder:
         subject.save(Path(folder) / "saved")
@@ -65,7 +65,7 @@ def checkpoint_draws_the_same(subject: Subject) -> None:
 
 def quiet_and_tidy(subject: Subject) -> None:
     """A draw prints nothing, writes no file into the working directory and opens no connection."""
-    x, known = items()[:2], known_part()[:2]
+    x, known = subject.items()[:2], subject.known_part()[:2]
     out = StringIO()
     with tempfile.TemporaryDirectory() as folder, _inside(folder), _no_network():
         with redirect_stdout(out), redirect_stderr(out):

@@ -12,9 +12,10 @@ from cmrgz.data import cases
 from cmrgz.data.scan import Scan, save
 from cmrgz.errors import Stopped
 from cmrgz.model import Model
+from cmrgz.plugin import Extent
 from cmrgz.signals import StopFlag
 from cmrgz.testing.checks.outcomes import Skipped
-from cmrgz.testing.subject import ITEM, Subject, items, known_part, scan, shaken
+from cmrgz.testing.subject import Subject, scan, shaken
 from cmrgz.training.frames import Frames
 from cmrgz.training.loop import run
 from cmrgz.training.options import TrainOptions
@@ -27,16 +28,16 @@ KEY = "check"
 def resumed_run_is_the_unbroken_one(subject: Subject) -> None:
     """Ten steps are five, a stop, a new process and five more: the same bits of weights, average and optimiser."""
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
-        whole = _trained(subject.fresh(), Path(folder) / "whole")
+        whole = _trained(subject, subject.fresh(), Path(folder) / "whole")
         try:
-            _trained(subject.fresh(), Path(folder) / "broken", stop_at=5)
+            _trained(subject, subject.fresh(), Path(folder) / "broken", stop_at=5)
         except Stopped:
-            end = _trained(shaken(subject.unfitted()), Path(folder) / "broken").tensors()
+            end = _trained(subject, shaken(subject.unfitted()), Path(folder) / "broken").tensors()
     for name, value in whole.tensors().items():
         assert torch.equal(value, end[name]), f"{name} differs"
 
 
-def _trained(module: Model, folder: Path, stop_at: int | None = None) -> State:
+def _trained(subject: Subject, module: Model, folder: Path, stop_at: int | None = None) -> State:
     """Train in a folder, on from what is stored there, as `cmrgz train` does."""
     folder.mkdir(exist_ok=True)
     state, stop = State.start(module, OPTIONS), StopFlag()
@@ -46,24 +47,25 @@ def _trained(module: Model, folder: Path, stop_at: int | None = None) -> State:
         stop.asked = state.step == stop_at
         return {}
 
-    run(state, module, _frames(), OPTIONS, folder, KEY, 0, stop, validate, lambda _: None)
+    run(state, module, _frames(subject.extent), OPTIONS, folder, KEY, 0, stop, validate, lambda _: None)
     return state
 
 
 @cache
-def _frames() -> Frames:
-    """Return the frames of two small scans."""
+def _frames(extent: Extent) -> Frames:
+    """Return the frames or blocks of two small scans."""
+    shape = (4, 3, *extent.plane) if len(extent.axes) > 2 else (2, 1, *extent.plane)
     with tempfile.TemporaryDirectory() as folder:
         for name in ("a", "b"):
-            image: Scan = scan()
+            image: Scan = scan(shape)
             save(Path(folder) / f"{name}.nii.gz", image, image.voxels.astype(np.int16))
-        return Frames([cases.find(folder)], ITEM)
+        return Frames([cases.find(folder)], extent)
 
 
 @torch.no_grad()
 def averaged_weights_are_drawn_from(subject: Subject) -> None:
     """With the averaged weights of a run in it, a model draws as one that was loaded with them, and back again."""
-    x, known = items(2), known_part(2)
+    x, known = subject.items(2), subject.known_part(2)
     given = torch.where(known, x, 0.0)
     if not trainable(subject.model):
         raise Skipped("no weights are trained")

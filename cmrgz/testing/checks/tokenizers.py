@@ -10,7 +10,7 @@ from cmrgz import checkpoint
 from cmrgz.latents import known_positions
 from cmrgz.model import CodeTokenizer, Tokenizer
 from cmrgz.plugin import TokenizerSpec
-from cmrgz.testing.subject import ITEM, SPACING, build_tokenizer, items, known_part, shaken, streams
+from cmrgz.testing.subject import FRAME, build_tokenizer, items, known_part, shaken, streams
 from cmrgz.tokens.scales import ScaleTokenizer, known_cells
 
 
@@ -102,7 +102,7 @@ def loss_trains(spec: TokenizerSpec) -> None:
 def checkpoint_encodes_the_same(spec: TokenizerSpec) -> None:
     """Saved and loaded it gives the same bits."""
     tokenizer = shaken(build_tokenizer(spec))
-    meta = checkpoint.describe(spec, spec.tiny, item=ITEM, spacing=SPACING)
+    meta = checkpoint.describe(spec, spec.tiny, extent=FRAME)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint.save(Path(folder) / "saved", tokenizer, meta)
         loaded, _ = checkpoint.open_tokenizer(Path(folder) / "saved")

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from cmrgz.model import Condition, Model
 from cmrgz.testing.checks.outcomes import Skipped
-from cmrgz.testing.subject import Subject, items, streams
+from cmrgz.testing.subject import Subject, streams
 
 STEPS = 80
 
@@ -16,7 +16,7 @@ def _loss(model: Model, x: Tensor, seed: int = 0, condition: Condition | None = 
 
 def loss_is_a_function_of_its_streams(subject: Subject) -> None:
     """A finite scalar, the same for the same streams, another for others; so a run can be resumed to the bit."""
-    x, state = items(), torch.get_rng_state()
+    x, state = subject.items(), torch.get_rng_state()
     with torch.no_grad():
         first, again, other = (_loss(subject.model, x, seed) for seed in (0, 0, 1))
     assert first.ndim == 0 and bool(first.isfinite()), f"{tuple(first.shape)} {first}"
@@ -28,9 +28,9 @@ def loss_is_a_function_of_its_streams(subject: Subject) -> None:
 def gradients_reach_every_weight(subject: Subject) -> None:
     """Each trained weight gets a finite gradient; the tokenizer's are frozen."""
     model = subject.fresh().train()
-    condition = _conditions(subject, 8)
+    condition = _conditions(subject)
     for seed in range(3):
-        _loss(model, items(), seed, condition).backward()
+        _loss(model, subject.items(), seed, condition).backward()
     frozen = set(subject.tokenizer.parameters()) if subject.tokenizer is not None else set()
     for name, parameter in model.named_parameters():
         if parameter in frozen:
@@ -40,16 +40,19 @@ def gradients_reach_every_weight(subject: Subject) -> None:
             assert bool(parameter.grad.isfinite().all()), f"the gradient of {name} is not finite"
 
 
-def _conditions(subject: Subject, n: int) -> dict[str, Tensor]:
-    """Return values of every declared condition, unknown for the first item."""
+def _conditions(subject: Subject) -> dict[str, Tensor]:
+    """Return values of every declared condition, of each frame in blocks, unknown for the first item."""
+    n = subject.count
     value = torch.linspace(0.0, 0.9, n)
     value[0] = torch.nan
+    if subject.on_blocks:
+        value = value[:, None, None].expand(n, subject.extent.phases, subject.extent.slices)
     return dict.fromkeys(subject.spec.conditions, value)
 
 
 def learns_one_batch(subject: Subject) -> None:
     """The loss of two items falls by a tenth in eighty steps."""
-    model, x = subject.fresh().train(), items(2)
+    model, x = subject.fresh().train(), subject.items(2)
     weights = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=3e-3)
     losses = []
@@ -66,7 +69,7 @@ def learns_one_batch(subject: Subject) -> None:
 
 def bf16_is_close(subject: Subject) -> None:
     """The loss in bfloat16 is that in float32 within five percent."""
-    x = items()
+    x = subject.items()
     with torch.no_grad():
         exact = float(_loss(subject.model, x))
         with torch.autocast("cpu", torch.bfloat16):
@@ -78,7 +81,7 @@ def cuda_is_close(subject: Subject) -> None:
     """The loss on a GPU is that on the CPU within one percent."""
     if not torch.cuda.is_available():
         raise Skipped("no GPU")
-    x = items()
+    x = subject.items()
     with torch.no_grad():
         exact = float(_loss(subject.model, x))
         there = float(_loss(subject.model.to("cuda"), x.to("cuda")))

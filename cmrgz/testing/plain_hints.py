@@ -1,0 +1,46 @@
+"""Hints of blocks of which it is known what they say, so that models on them can be exact."""
+
+import math
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from cmrgz.adaptive import ITERATIONS
+from cmrgz.hints import LEAST, SURE, Hint, Hints
+from cmrgz.latents import framewise
+from cmrgz.model import Condition, Tokenizer
+from cmrgz.tokens.codes import CodeModel
+
+M = TypeVar("M", bound=CodeModel)
+
+
+@torch.no_grad()
+def set_scale(hints: Hints, scale: float) -> None:
+    """Let unfitted hints tell one scale of everything, above `LEAST` and at most 1, which is what they say unset."""
+    share = torch.tensor(1 - math.log(scale) / math.log(LEAST), dtype=torch.float64)
+    last = hints.log_scale[-1]
+    assert isinstance(last, nn.Linear)
+    last.weight.zero_()
+    last.bias.fill_(min(float(share.logit()) - 1, SURE))
+
+
+class ReachableHints(Hints):
+    """Hints whose fill is one that the tokenizer can hold: it loses nothing that would have to be carried over."""
+
+    def forward(
+        self, tokenizer: Tokenizer, x: Tensor, known: Tensor, condition: Condition | None, iterations: int = ITERATIONS
+    ) -> Hint:
+        """Return the hints of blocks; see `Hints`."""
+        hint: Hint = super().forward(tokenizer, x, known, condition, iterations)
+        return hint._replace(fill=framewise(lambda frames: tokenizer.decode(tokenizer.encode(frames)), hint.fill))
+
+
+@torch.no_grad()
+def without_prior(model: M) -> M:
+    """Return a model of codes whose network alone says what codes are likely, on blocks as on frames."""
+    if model.prior is not None:
+        model.prior.log_factor.fill_(-math.inf)
+        model.prior.shift.zero_()
+        model.prior.hints = ReachableHints(model.tokenizer.channels, model.prior.hints.rotate)
+    return model
