@@ -97,10 +97,11 @@ class Hints(nn.Module):
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("spread", torch.ones(channels))
         self.register_buffer("centre", torch.stack([torch.zeros(FEATURES), torch.ones(FEATURES)]))
-        layers = [nn.Linear(FEATURES, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU(), nn.Linear(WIDTH, channels)]
+        last = nn.Linear(WIDTH, channels)
+        nn.init.zeros_(last.weight)
+        nn.init.constant_(last.bias, SURE)  # unfitted, all that the data spread
+        layers = [nn.Linear(FEATURES, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU(), last]
         self.log_scale = nn.Sequential(*layers).requires_grad_(False)
-        nn.init.zeros_(self.log_scale[-1].weight)
-        nn.init.constant_(self.log_scale[-1].bias, SURE)  # unfitted, all that the data spread
 
     def fill(self, x: Tensor, known: Tensor, condition: Condition | None, iterations: int = ITERATIONS) -> Tensor:
         """Return the continuation (b, 1, t, z, H, W) of what is known; see `cmrgz.adaptive`.

@@ -19,8 +19,6 @@ from cmrgz.evaluation.frames import Frame, digest, stacked, units
 Kind = Literal["model", "baseline", "bound", "control", "real", "probe"]
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
-FRAMED = ("phase", "slice", "time", "height")
-"""Conditions that a model of blocks is told frame by frame."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +109,11 @@ class ModelMethod(Method):
     def draw(self, frames: Sequence[Frame], known: Bools, seed: int, samples: int) -> Draws:
         """Draw samples; the stream of each is keyed by (seed, sample, frame)."""
         from cmrgz.calls import CallCounter, Caller
+        from cmrgz.evaluation.shown import items_of
 
         caller = Caller(self.model, self.chosen.setting(seed, samples))
         with CallCounter(self.model) as calls:
-            drawn = caller.draw_all(_items(frames, known, samples, self.model.extent.axes))
+            drawn = caller.draw_all(items_of(frames, known, samples, self.model.extent.axes))
         batches = math.ceil(samples * len(frames) / caller.size)
         result = drawn.reshape(samples, *known.shape)
         return Draws(_in_unit(result), calls.count / batches, samples * len(frames))
@@ -148,30 +147,6 @@ def _family(name: str) -> str:
     from cmrgz import registry
 
     return registry.get_model(name).family
-
-
-def _items(frames: Sequence[Frame], known: Bools, samples: int, axes: Sequence[str]) -> Any:
-    """Return the items of all samples, sample by sample; a model of blocks is shown blocks of one frame."""
-    from cmrgz.calls import Items
-
-    names = sorted({name for frame in frames for name in frame.condition})
-    condition = {
-        name: np.tile(np.array([f.condition.get(name, math.nan) for f in frames], dtype=np.float32), samples)
-        for name in names
-    }
-    keys = [(k, frame.id) for k in range(samples) for frame in frames]
-    x, known = np.tile(stacked(frames), (samples, 1, 1)), np.tile(known, (samples, 1, 1))
-    if len(axes) == 2:
-        return Items(x, known, keys, condition)
-    item = (len(x), *(1 for _ in axes[:-2]), *x.shape[1:])
-    return Items(x.reshape(item), known.reshape(item), keys, _of_single_frames(condition, len(x)))
-
-
-def _of_single_frames(condition: Mapping[str, Floats], n: int) -> dict[str, NDArray[np.float32]]:
-    """Return the conditions of n blocks of one frame: what may differ from frame to frame is (n, 1, 1)."""
-    told = {**condition, "time": np.zeros(n), "height": np.zeros(n)}
-    shaped = {name: value[:, None, None] if name in FRAMED else value for name, value in told.items()}
-    return {name: np.asarray(value, dtype=np.float32) for name, value in shaped.items()}
 
 
 class RoundTrip(Method):

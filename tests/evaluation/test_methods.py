@@ -14,8 +14,9 @@ from cmrgz.evaluation.frames import Frame
 from cmrgz.evaluation.gaussian import Gaussian
 from cmrgz.evaluation.judge import check_leak
 from cmrgz.evaluation.lineup import _model, choose_models, common_frame, references
-from cmrgz.evaluation.methods import Method, ModelMethod, OtherPatient, RoundTrip, _items
+from cmrgz.evaluation.methods import Method, ModelMethod, OtherPatient, RoundTrip
 from cmrgz.evaluation.options import SweepOptions
+from cmrgz.evaluation.shown import items_of
 from cmrgz.plugin import Extent
 from cmrgz.testing.subject import Subject
 
@@ -145,7 +146,7 @@ def test_a_model_of_blocks_draws_single_frames(on_blocks: ModelMethod, frames: l
 
 
 def test_a_model_of_blocks_is_told_where_a_frame_lies(frames: list[Frame]) -> None:
-    items = _items(frames[:3], known_of(frames[:3]), 2, ("t", "z", "y", "x"))
+    items = items_of(frames[:3], known_of(frames[:3]), 2, ("t", "z", "y", "x"))
     assert items.x.shape == items.known.shape == (6, 1, 1, 64, 64)
     shapes = {name: values.shape for name, values in items.condition.items()}
     single, framed = (6,), (6, 1, 1)
@@ -159,11 +160,11 @@ def test_a_model_of_blocks_is_told_where_a_frame_lies(frames: list[Frame]) -> No
     }
     assert not items.condition["time"].any() and not items.condition["height"].any()
     assert items.condition["phase"].ravel().tolist() == [np.float32(f.condition["phase"]) for f in frames[:3]] * 2
-    assert _items(frames[:3], known_of(frames[:3]), 1, ("z", "y", "x")).x.shape == (3, 1, 64, 64)
+    assert items_of(frames[:3], known_of(frames[:3]), 1, ("z", "y", "x")).x.shape == (3, 1, 64, 64)
 
 
 def test_a_model_of_frames_is_told_what_it_was_always_told(frames: list[Frame]) -> None:
-    items = _items(frames[:3], known_of(frames[:3]), 2, ("y", "x"))
+    items = items_of(frames[:3], known_of(frames[:3]), 2, ("y", "x"))
     assert items.x.shape == (6, 64, 64) and np.array_equal(items.x[3:], np.stack([f.x for f in frames[:3]]))
     assert {name: values.shape for name, values in items.condition.items()} == dict.fromkeys(
         ("phase", "slice", "row", "column"), (6,)
