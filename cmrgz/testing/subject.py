@@ -193,8 +193,9 @@ class Subject:
     def draw(self, x: Tensor, known: Tensor, seed: int = 0, model: Model | None = None, **more: Any) -> Tensor:
         """Return what the model, or another one of it, draws of items given what is known of them."""
         given = {"rng": streams(len(x), seed), **self.options, **more}
+        model = model or self.model  # made before: a fit may need gradients
         with torch.inference_mode():
-            return (model or self.model).sample(x, known, **given)
+            return model.sample(x, known, **given)
 
     def save(self, folder: Path) -> None:
         """Write the model as a checkpoint."""

@@ -187,7 +187,8 @@ class CodePrior(nn.Module):
         """Return what each code adds (levels, vocab, c), in the basis of the hints."""
         every = torch.arange(tokenizer.vocab, device=self.rest.device)
         books = torch.stack([tokenizer.embed(every, level) for level in range(len(self.rest))])
-        return books.float() @ self.hints.basis
+        with torch.autocast(books.device.type, enabled=False):
+            return books.float() @ self.hints.basis
 
 
 def _scaled(logits: Tensor, wanted: Tensor) -> Tensor:

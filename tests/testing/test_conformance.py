@@ -23,8 +23,16 @@ from cmrgz.testing.template import MODEL, write
 NAMES = [*registry.models(), *registry.tokenizers()]
 SHOWN_FOR = "ar-maskgit"
 """The one of ours whose verdict is looked at; it takes seconds for each."""
+BLOCKS_SHOWN_FOR = "ldm-dit"
+"""The one of ours that is checked on blocks whenever tests run; the others where slow tests do."""
+
+
+def _slow(name: str, check: str) -> bool:
+    return check.startswith("blocks.") and name != BLOCKS_SHOWN_FOR
+
+
 CASES = [
-    pytest.param(name, check, id=f"{name}-{check}")
+    pytest.param(name, check, id=f"{name}-{check}", marks=[pytest.mark.slow] if _slow(name, check) else [])
     for name in NAMES
     for check in checks_of(name)
     if not check.endswith("draws_are_its_posterior") or name == SHOWN_FOR
