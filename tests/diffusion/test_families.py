@@ -151,9 +151,9 @@ def test_the_readme_lists_the_options(name: str) -> None:
 def test_the_bundled_weights_draw_pictures(name: str) -> None:
     """Dark air and a bright body, not noise: neighbours are alike, and the values spread as those of scans do."""
     model, meta = checkpoint.open_model(name)
-    assert isinstance(model, LatentDiffusion) and meta.item == (128, 128)
+    assert isinstance(model, LatentDiffusion) and meta.extent.plane == (128, 128)
     assert meta.tokenizer is not None and meta.tokenizer.bundled
-    x = torch.zeros(2, 1, 128, 128)
+    x = torch.zeros(2, 1, *meta.item)
     drawn = model.sample(x, torch.zeros_like(x, dtype=torch.bool), rng=streams(2), steps=10)
     assert -1 < drawn.mean() < -0.3 and 0.1 < drawn.std() < 0.6
     assert drawn.diff(dim=-1).square().mean() < 0.2 * drawn.var()
