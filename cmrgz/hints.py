@@ -1,10 +1,11 @@
 """What the known part of a block says of every position, without learning: where a model of blocks starts from.
 
-A hidden position starts from the vector of a continuation in all axes, and from how far the truth usually
-lies from it there. Both are free of hidden values. A model draws what is left over: it need not learn to copy.
+A hidden position starts from the vector of a continuation in all axes, and from how far the truth usually lies
+from it there. Both are free of hidden values. A model draws what is left over: it need not learn to copy.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -202,6 +203,41 @@ class Hints(nn.Module):
             loss.backward()
             optimizer.step()
         self.log_scale.requires_grad_(False)
+
+
+def exactly(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Return a framewise function of frames or blocks; of blocks in full precision, also under autocast.
+
+    What is left over of blocks when their hints are taken away is a small difference of large numbers.
+    """
+    if x.ndim == 4:
+        return function(x)
+    with torch.autocast(x.device.type, enabled=False):
+        return framewise(function, x)
+
+
+def block_hint(
+    hints: Hints,
+    tokenizer: Tokenizer,
+    x: Tensor,
+    known: Tensor,
+    condition: Condition | None,
+    iterations: int = ITERATIONS,
+) -> Hint:
+    """Return the hints of blocks x of which `known` (b, 1, t, z, H, W) is known, in full precision."""
+    with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        hint: Hint = hints(tokenizer, torch.where(known, x, 0.0), known, condition, iterations)
+    return hint
+
+
+def with_detail(tokenizer: Tokenizer, vectors: Tensor, hint: Hint, known: Tensor) -> Tensor:
+    """Return the blocks (b, 1, t, z, H, W) of vectors, and what the tokenizer loses of their fill.
+
+    Of a block of which nothing is known there is no fill.
+    """
+    detail = hint.fill - framewise(tokenizer.decode, hint.mean)
+    some = known.flatten(1).any(1).view(-1, 1, 1, 1, 1, 1)
+    return framewise(tokenizer.decode, vectors) + torch.where(some, detail, 0.0)
 
 
 def _features(fill: Tensor, known: Tensor, patch: int) -> Tensor:

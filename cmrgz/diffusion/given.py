@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cmrgz.adaptive import ITERATIONS
 from cmrgz.diffusion.objectives import Factor, Objective
-from cmrgz.hints import LEAST, SHARES, Hint, Hints
+from cmrgz.hints import LEAST, SHARES, Hint, Hints, block_hint, exactly, with_detail
 from cmrgz.latents import framewise, known_positions, smooth_fill
 from cmrgz.model import Condition, Tokenizer
 
@@ -205,18 +205,11 @@ class BlockGiven(Given):
     @cached_property
     def hint(self) -> Hint:
         """What is known of the positions without learning."""
-        x = torch.where(self.known, self.x, 0.0)
-        with self._exact():
-            hint: Hint = self.hints(self.tokenizer, x, self.known, self.condition, self.iterations)
-        return hint
+        return block_hint(self.hints, self.tokenizer, self.x, self.known, self.condition, self.iterations)
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the vectors (b, c, t, z, h, w) of blocks."""
-        with self._exact():
-            return framewise(self.tokenizer.encode, x)
-
-    def _exact(self) -> torch.autocast:
-        return torch.autocast(self.x.device.type, enabled=False)
+        return exactly(self.tokenizer.encode, x)
 
     @property
     def empty(self) -> Tensor:
@@ -240,8 +233,6 @@ class BlockGiven(Given):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return the blocks of latents, with what the tokenizer loses of the fill, where anything is known."""
-        drawn = framewise(self.tokenizer.decode, latents)
         if bool(self.empty.all()):
-            return drawn
-        lost = self.hint.fill - framewise(self.tokenizer.decode, self.encode(self.hint.fill))
-        return drawn + torch.where(across(self.empty, lost), 0.0, lost)
+            return framewise(self.tokenizer.decode, latents)
+        return with_detail(self.tokenizer, latents, self.hint, self.known)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cmrgz.adaptive import ITERATIONS
 from cmrgz.errors import UsageError
-from cmrgz.hints import LEAST, Hint, Hints
+from cmrgz.hints import LEAST, Hint, Hints, block_hint, exactly, with_detail
 from cmrgz.latents import (
     channel_weights,
     known_positions,
@@ -23,7 +23,7 @@ from cmrgz.latents import (
 from cmrgz.model import Condition, Model, Progress, Tokenizer
 from cmrgz.options import Axes, Range
 from cmrgz.rng import Streams
-from cmrgz.tokens.blocks import QUICK, block_condition, block_hint, exactly, with_detail
+from cmrgz.tokens.blocks import QUICK, block_condition
 from cmrgz.tokens.codes import flat
 from cmrgz.tokens.decoding import take
 from cmrgz.tokens.schedule import Schedule

@@ -22,12 +22,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmrgz.adaptive import ITERATIONS
-from cmrgz.hints import SHARES, Hint, Hints
+from cmrgz.hints import SHARES, Hint, Hints, block_hint
 from cmrgz.holes import training_known
 from cmrgz.latents import framewise, position_pixels
 from cmrgz.model import CodeTokenizer, Condition
 from cmrgz.rng import Streams, derive
-from cmrgz.tokens.blocks import block_hint
 
 BLOCK_FRAMES = 1024
 """Frames of blocks from which statistics of vectors and codes are taken."""

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cmrgz.hints import LEAST, SHARES, Hint, Hints, places
+from cmrgz.hints import LEAST, SHARES, Hint, Hints, block_hint, places
 from cmrgz.latents import known_positions, smooth_fill
 from cmrgz.model import Condition
-from cmrgz.tokens.blocks import block_hint
 from cmrgz.tokens.codes import flat
 from cmrgz.tokens.prior import frames_of
 from cmrgz.tokens.scales import ScaleTokenizer

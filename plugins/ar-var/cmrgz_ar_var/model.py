@@ -7,11 +7,12 @@ from torch import Tensor
 
 from cmrgz.adaptive import ITERATIONS
 from cmrgz.errors import UsageError
+from cmrgz.hints import with_detail
 from cmrgz.latents import lift, lower, position_pixels, training_known
 from cmrgz.model import Condition, Model, Progress
 from cmrgz.options import Axes, Range
 from cmrgz.rng import Streams
-from cmrgz.tokens.blocks import QUICK, block_condition, with_detail
+from cmrgz.tokens.blocks import QUICK, block_condition
 from cmrgz.tokens.codes import Truncation, flat, level_loss
 from cmrgz.tokens.decoding import take
 from cmrgz.tokens.head import DepthHead
