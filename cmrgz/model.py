@@ -153,7 +153,8 @@ class Model(Trainable):
             x: The given values (b, 1, *item) in [-1, 1], 0 where hidden.
             known: (b, 1, *item) bool, True where given; all False draws from p(x).
             condition: What is known beside the pixels.
-            rng: One stream per item; the only source of randomness.
+            rng: One stream per item; the only source of randomness. Antithetic ones need nothing of a model: it takes
+                their numbers as any others.
             progress: Told the steps done; may raise to cancel.
 
         Returns:

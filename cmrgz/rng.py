@@ -2,6 +2,10 @@
 
 What is drawn for an item depends on (seed, item key, purpose) alone: never on the batch it is in, the order of arrival
 or the number of devices. Draws are made on the CPU, so that CPU and GPU runs see the same numbers.
+
+Antithetic streams come in pairs, the second of which has the opposite numbers of the first: what is drawn with either
+has the same law, and where it rises with one draw it mostly falls with the other, so that their mean errs less
+(Hammersley and Morton 1956, doi:10.1017/S0305004100031455).
 """
 
 from collections.abc import Sequence
@@ -12,11 +16,23 @@ from torch import Tensor
 
 Key = tuple[int | str, ...]
 
+LAST = 1 - 2**-24
+"""The largest of the numbers 0, 2^-24, ... that a uniform float32 takes: taken from it, each gives another of them."""
+
 
 def derive(seed: int, *key: int | str) -> int:
     """Return a 63-bit seed, a function of `seed` and `key` alone."""
     digest = blake2b(repr((seed, key)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
+
+
+def opposes(key: Key) -> bool:
+    """Return whether a key is that of the second of a pair: its sample, the first part, has an odd number."""
+    return isinstance(key[0], int) and key[0] % 2 == 1
+
+
+def _first_of_pair(key: Key) -> Key:
+    return (int(key[0]) - 1, *key[1:]) if opposes(key) else key
 
 
 class Streams:
@@ -25,29 +41,42 @@ class Streams:
     Args:
         seed: The seed of the run.
         keys: One key per item, for example (sample, frame, slice, tile).
+        antithetic: Sample 2j + 1 takes the numbers of sample 2j, normal ones negated and uniform ones mirrored. What is
+            made from `keys` by hand is opposed to nothing.
     """
 
-    def __init__(self, seed: int, keys: Sequence[Key]) -> None:
-        self.seed, self.keys = seed, tuple(keys)
-        self._generators = [torch.Generator().manual_seed(derive(seed, *key)) for key in self.keys]
+    def __init__(self, seed: int, keys: Sequence[Key], antithetic: bool = False) -> None:
+        self.seed, self.keys, self.antithetic = seed, tuple(keys), antithetic
+        sources = [_first_of_pair(key) for key in self.keys] if antithetic else self.keys
+        self._generators = [torch.Generator().manual_seed(derive(seed, *key)) for key in sources]
+        self._opposed = torch.tensor([antithetic and opposes(key) for key in self.keys], dtype=torch.bool)
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def child(self, purpose: str) -> "Streams":
-        """Return streams of their own for a purpose, untouched by what is drawn from these."""
-        return Streams(self.seed, [(*key, purpose) for key in self.keys])
+        """Return streams of their own for a purpose, untouched by what is drawn from these; antithetic as these."""
+        return Streams(self.seed, [(*key, purpose) for key in self.keys], self.antithetic)
 
-    def uniform(self, *shape: int) -> Tensor:
-        """Return (b, *shape) float32 in [0, 1), on the CPU."""
-        return torch.stack([torch.rand(shape, generator=g) for g in self._generators])
+    def uniform(self, *shape: int, alike: bool = False) -> Tensor:
+        """Return (b, *shape) float32 in [0, 1), on the CPU.
+
+        `alike` ones are the same for both of an antithetic pair: for what says where or in which order is drawn, since
+        two draws can only be opposite where they are made in the same way.
+        """
+        u = torch.stack([torch.rand(shape, generator=g) for g in self._generators])
+        if not alike:
+            u[self._opposed] = LAST - u[self._opposed]
+        return u
 
     def normal(self, *shape: int) -> Tensor:
         """Return (b, *shape) standard normal float32, on the CPU."""
-        return torch.stack([torch.randn(shape, generator=g) for g in self._generators])
+        z = torch.stack([torch.randn(shape, generator=g) for g in self._generators])
+        z[self._opposed] = -z[self._opposed]
+        return z
 
     def permutation(self, n: int) -> Tensor:
-        """Return (b, n) int64: a random order of 0 .. n-1 per item, on the CPU."""
+        """Return (b, n) int64: a random order of 0 .. n-1 per item, on the CPU; alike for an antithetic pair."""
         return torch.stack([torch.randperm(n, generator=g) for g in self._generators])
 
 

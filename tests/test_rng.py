@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cmrgz.rng import Key, Streams, derive
+from cmrgz.rng import LAST, Key, Streams, derive
 
 part = st.one_of(st.integers(-(10**6), 10**12), st.text(max_size=8))
 PINNED_SEEDS = [3493790168860947455, 5152608794095521884, 986535351764181877]
@@ -109,3 +109,43 @@ def test_child_streams_are_their_own_and_leave_the_parent_alone() -> None:
     assert torch.equal(parent.normal(3), other.normal(3))
     assert torch.equal(first, other.child("noise").normal(3))
     assert not torch.equal(first, other.child("else").normal(3))
+
+
+def pairs(seed: int, *path: int | str) -> Streams:
+    return Streams(seed, [(k, *path) for k in range(2, 8)], antithetic=True)
+
+
+@given(st.integers(0, 999), st.lists(part, max_size=2), st.sampled_from([(), (3,), (2, 20)]))
+@settings(deadline=None, max_examples=30)
+def test_antithetic_pairs_are_opposite(seed: int, path: list[int | str], shape: tuple[int, ...]) -> None:
+    streams, plain = pairs(seed, *path), Streams(seed, [(k, *path) for k in range(2, 8)])
+    for own, other in ((streams, plain), (streams.child("noise"), plain.child("noise"))):
+        u, z, order, same = own.uniform(*shape), own.normal(*shape), own.permutation(5), own.uniform(2, alike=True)
+        assert torch.equal(u[::2] + u[1::2], torch.full_like(u[::2], LAST)) and torch.equal(z[1::2], -z[::2])
+        assert torch.equal(order[1::2], order[::2]) and torch.equal(same[1::2], same[::2])
+        usual = other.uniform(*shape), other.normal(*shape), other.permutation(5)
+        for mine, its in zip((u, z, order), usual, strict=True):
+            assert torch.equal(mine[::2], its[::2])  # the first of a pair is the draw that it was
+
+
+def test_antithetic_numbers_do_not_depend_on_the_batch() -> None:
+    whole = drawn(pairs(4, "a"))
+    for i, key in enumerate(pairs(4, "a").keys):
+        for a, b in zip(whole, drawn(Streams(4, [key], antithetic=True)), strict=True):
+            assert torch.equal(a[i : i + 1], b)
+
+
+def test_mirrored_numbers_have_the_law_of_uniform_ones() -> None:
+    """Each of the 2^24 numbers a uniform float32 takes is the mirror image of just one of them."""
+    grid = torch.tensor([0, 1, 2, 12345, 2**23, 2**24 - 2, 2**24 - 1])
+    mirrored = LAST - grid / 2**24
+    assert torch.equal(mirrored * 2**24, (2**24 - 1 - grid).float())
+    assert mirrored.dtype == torch.float32 and 0 <= mirrored.min() and mirrored.max() < 1
+    u = Streams(0, [(2 * i + 1,) for i in range(200)], antithetic=True).uniform(500)
+    assert torch.equal((u * 2**24).round() / 2**24, u) and 0 <= u.min() and u.max() < 1
+    assert u.mean().item() == pytest.approx(0.5, abs=0.005) and u.var().item() == pytest.approx(1 / 12, abs=0.002)
+
+
+def test_keys_without_a_number_are_opposed_to_nothing() -> None:
+    for key in (("fit",), ("1",), (2, 1)):
+        assert torch.equal(Streams(0, [key], antithetic=True).normal(4), Streams(0, [key]).normal(4))
