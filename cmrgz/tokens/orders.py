@@ -57,7 +57,7 @@ def known_first(order: Tensor, known: Tensor) -> Tensor:
 def halton_walk(known: Tensor, grid: tuple[int, ...], rng: Streams) -> Tensor:
     """A Halton sequence that starts at a random place, whatever is known."""
     base = halton(grid)
-    shift = (rng.uniform(1) * len(base)).long()
+    shift = (rng.uniform(1, alike=True) * len(base)).long()
     return base[(torch.arange(len(base)) + shift) % len(base)].to(known.device)
 
 

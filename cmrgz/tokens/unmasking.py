@@ -68,7 +68,7 @@ class Pace:
             return turn
         if self.entropy_bound:
             return -proposal.entropy
-        gumbel = -(-noise.uniform(turn.shape[1]).clamp(min=1e-9).log()).log()
+        gumbel = -(-noise.uniform(turn.shape[1], alike=True).clamp(min=1e-9).log()).log()
         return proposal.score + self.gumbel * calm * gumbel.to(turn)
 
     def count(self, key: Tensor, proposal: Proposal, hidden: Tensor, counts: Tensor, step: int) -> Tensor:
@@ -132,7 +132,8 @@ class Unmasking:
         A move that leaves a distribution alone whose conditionals the network knows, and repairs draws that were made
         apart (in the spirit of the corrector of Wang et al. 2025, arXiv 2503.00307).
         """
-        again = best(rng.child("again").uniform(known.shape[1]).to(vectors), ~known, redrawn((~known).sum(1)))
+        u = rng.child("again").uniform(known.shape[1], alike=True).to(vectors)
+        again = best(u, ~known, redrawn((~known).sum(1)))
         order: MaskedOrder = "random" if pace.order == "confidence" else pace.order
         return self.reveal(vectors, ~again, Pace(order, pace.schedule, REDRAW_STEPS), draw, rng)
 
