@@ -35,6 +35,7 @@ class Drawn:
         network_calls: Calls of the model's network, each on a batch of items.
         scale: The intensities that the model saw as -1 and 1.
         compute_batch: Items per model call.
+        pairs: To which antithetic pair each sample belongs, see `Setting.pairs`; empty where all are independent.
     """
 
     samples: Floats
@@ -42,6 +43,7 @@ class Drawn:
     network_calls: int
     scale: Scale
     compute_batch: int
+    pairs: tuple[int, ...] = ()
 
     @property
     def mean(self) -> Floats:
@@ -50,13 +52,36 @@ class Drawn:
 
     @property
     def std(self) -> Floats:
-        """The posterior standard deviation (t, z, y, x); 0 at known voxels and for one sample."""
+        """The posterior standard deviation (t, z, y, x); 0 at known voxels and for one sample.
+
+        Of antithetic pairs it is the root of half the mean squared difference of two samples of different pairs: those
+        are independent, so that the variance has no bias, as it has none where all samples are. Of one pair alone it is
+        half the difference: exact where the two are opposite about the mean, else too small, at worst by a root of two
+        as long as they do not agree more than independent ones.
+        """
         if len(self.samples) == 1:
             return np.zeros_like(self.samples[0])
-        return np.stack([(part - part[0]).std(0, ddof=1) for part in self._frames()])
+        if len(set(self.pairs)) == 1:
+            return np.stack([(part - part[0]).std(0) for part in self._frames()])
+        if len(set(self.pairs)) == len(self.pairs):
+            return np.stack([(part - part[0]).std(0, ddof=1) for part in self._frames()])
+        return np.stack([_std_across(part, self.pairs) for part in self._frames()])
 
     def _frames(self) -> Iterator[Floats]:
         return (self.samples[:, t] for t in range(self.samples.shape[1]))
+
+
+def _std_across(samples: Floats, pairs: Sequence[int]) -> Floats:
+    """Return the root of half the mean squared difference (...) of samples (k, ...) of different pairs.
+
+    All differences less those within pairs: the work grows with k, not with its square.
+    """
+    k, number = len(samples), np.asarray(pairs)
+    twice = [(i, i + 1) for i in np.flatnonzero(number[1:] == number[:-1])]
+    every = k * np.square(samples - samples.mean(0)).sum(0)
+    within = np.sum([np.square(samples[i] - samples[j]) for i, j in twice], axis=0)
+    across = k * (k - 1) // 2 - len(twice)
+    return np.asarray(np.sqrt(np.maximum(every - within, 0) / (2 * across)), dtype=np.float32)
 
 
 def inpaint(model: Model, scan: Scan, known: Bools, setting: Setting, report: Report | None = None) -> Drawn:
@@ -84,7 +109,7 @@ def inpaint(model: Model, scan: Scan, known: Bools, setting: Setting, report: Re
     with CallCounter(model) as calls:
         x, items = _fill(caller, grid, *grid.to_model(scale.to_unit(voxels), known), report)
     samples = np.stack([scale.from_unit(grid.to_scan(part)) for part in x])
-    return Drawn(np.where(known, voxels, samples), items, calls.count, scale, caller.size)
+    return Drawn(np.where(known, voxels, samples), items, calls.count, scale, caller.size, setting.pairs)
 
 
 def generate(

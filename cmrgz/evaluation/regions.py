@@ -5,6 +5,7 @@ Frames are (n, h, w) in [0, 1], scaled once per scan, and a region is bool (n, h
 for a frame whose region is empty (it is never counted as 0 or 1), and as a mean over the others.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,9 @@ def ssim(x: NDArray[Any], y: NDArray[Any], region: Bools) -> float:
     return _mean_over(ssim_frames(x, y, region))
 
 
-def energy_score_frames(samples: NDArray[Any], truth: NDArray[Any], hidden: Bools) -> Floats:
+def energy_score_frames(
+    samples: NDArray[Any], truth: NDArray[Any], hidden: Bools, pairs: Sequence[int] | None = None
+) -> Floats:
     """Return the energy score of the samples of each frame: (n,); lower is better.
 
     `mean_k |x_k - y| - sum_{k != l} |x_k - x_l| / (2 K (K - 1))` with the Euclidean norm over the hidden pixels, over
@@ -122,19 +125,24 @@ def energy_score_frames(samples: NDArray[Any], truth: NDArray[Any], hidden: Bool
         samples: (k, n, h, w) in [0, 1], two or more draws of each frame.
         truth: (n, h, w) in [0, 1].
         hidden: Bool (n, h, w).
+        pairs: To which antithetic pair each draw belongs (k,): only two of different pairs are independent, so that
+            the mean of `|x_k - x_l|` is over those. None says that all are.
 
     Raises:
         DataError: `shape-mismatch`.
-        UsageError: `range` for fewer than two samples.
+        UsageError: `range` for fewer than two samples, or for one antithetic pair.
     """
     k = len(samples)
-    if k < 2:
-        raise UsageError("range", "energy score", "it needs 2 samples or more of each frame", f"got {k}")
+    own = range(k) if pairs is None else pairs
+    apart = [(i, j) for i in range(k) for j in range(i) if own[i] != own[j]]
+    if not apart:
+        raise UsageError(
+            "range", "energy score", "it needs 2 samples or more of each frame, independent ones", f"got {k}"
+        )
     _check(samples[0], truth, hidden)
     near = sum((_distance(sample, truth, hidden) for sample in samples), np.zeros(len(truth)))
-    pairs = [(i, j) for i in range(k) for j in range(i)]
-    apart = sum((_distance(samples[i], samples[j], hidden) for i, j in pairs), np.zeros(len(truth)))
-    return near / k - apart / (k * (k - 1))
+    far = sum((_distance(samples[i], samples[j], hidden) for i, j in apart), np.zeros(len(truth)))
+    return near / k - far / (2 * len(apart))
 
 
 def energy_score(samples: NDArray[Any], truth: NDArray[Any], hidden: Bools) -> float:
