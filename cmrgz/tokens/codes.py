@@ -25,7 +25,7 @@ from cmrgz.tokens.prior import (
     frames_of,
     framewise_codes,
 )
-from cmrgz.tokens.sampling import draw
+from cmrgz.tokens.sampling import along, draw
 
 __all__ = ["CodeModel", "Drawer", "Proposal", "Truncation", "flat", "level_loss"]
 
@@ -200,13 +200,15 @@ class Proposal(NamedTuple):
 class Drawer:
     """Draws the codes of positions, level after level, with numbers u (b, n, levels): one for each code of an item.
 
-    A prior of the n positions is added to the logits.
+    A prior of the n positions is added to the logits. Where there is one, a number runs through the codes in the order
+    of their vectors, so that opposite numbers, as those of antithetic streams, give opposite vectors.
     """
 
     def __init__(
         self, logits: Logits, tokenizer: CodeTokenizer, u: Tensor, how: Truncation, prior: PriorLogits | None = None
     ) -> None:
         self.logits, self.tokenizer, self.u, self.how, self.prior = logits, tokenizer, u, how, prior
+        self.orders = None if prior is None else along(prior.books)
 
     def __call__(self, states: Tensor, positions: Tensor) -> Tensor:
         """Return the vectors (b, m, c) of codes drawn at positions (b, m) with features (b, m, d)."""
@@ -258,7 +260,8 @@ class Drawer:
             logits = given(codes, level)
             number = self.u[..., level].gather(1, positions)
             number = (number + turn) % 1 if turn else number
-            code = draw(logits, number, self.how.temperature, self.how.top_k, self.how.top_p)
+            order = None if self.orders is None else self.orders[level]
+            code = draw(logits, number, self.how.temperature, self.how.top_k, self.how.top_p, order)
             codes = torch.cat([codes, code[..., None]], -1)
             yield code, logits
 

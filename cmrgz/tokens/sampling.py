@@ -20,16 +20,33 @@ def truncate(logits: Tensor, top_k: int, top_p: float) -> Tensor:
     return logits
 
 
-def draw(logits: Tensor, u: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
+def along(books: Tensor) -> Tensor:
+    """Return the codes (levels, vocab) in the order in which their vectors (levels, vocab, c) lie on the first axis.
+
+    Of a basis whose first axis carries most: near numbers then give near vectors, opposite numbers opposite ones.
+    """
+    return books[..., 0].argsort(dim=1, stable=True)
+
+
+def draw(
+    logits: Tensor,
+    u: Tensor,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    order: Tensor | None = None,
+) -> Tensor:
     """Return codes (...) drawn from logits (..., vocab) by inverting the distribution function at u (...) in [0, 1).
 
-    `temperature` 0 returns the most likely code.
+    `temperature` 0 returns the most likely code. The distribution function runs over the codes in an order (vocab,), by
+    default that of their numbers: it says which codes near numbers u give, and changes nothing of how often they come.
     """
     if temperature == 0:
         return logits.argmax(-1)
     logits = logits.float()
     if temperature != 1:  # the largest is 0 first, so that a tiny temperature cannot overflow
         logits = (logits - logits.amax(-1, keepdim=True)) / temperature
-    share = truncate(logits, top_k, top_p).softmax(-1).cumsum(-1)
-    code = torch.searchsorted(share, u[..., None] * share[..., -1:], right=True)[..., 0]
-    return code.clamp(max=logits.shape[-1] - 1)
+    share = truncate(logits, top_k, top_p).softmax(-1)
+    share = (share if order is None else share[..., order]).cumsum(-1)
+    place = torch.searchsorted(share, u[..., None] * share[..., -1:], right=True)[..., 0].clamp(max=share.shape[-1] - 1)
+    return place if order is None else order[place]

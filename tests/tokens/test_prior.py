@@ -107,10 +107,10 @@ def test_what_says_nothing_leaves_about_the_frequencies(fitted: Fitted) -> None:
     assert all(abs(own - other) < 0.35 for own, other in zip(told, alone, strict=True))
 
 
-def drawn(fitted: Fitted, how: Truncation, seed: int = 0) -> Tensor:
+def drawn(fitted: Fitted, how: Truncation, seed: int = 0, u: Tensor | None = None) -> Tensor:
     """Return draws (b, n, c) of an untrained model: the frequencies and the prior."""
     b, n = fitted.hidden.shape
-    u = streams(b, seed).uniform(n, TOKENIZER.levels)
+    u = streams(b, seed).uniform(n, TOKENIZER.levels) if u is None else u
     prior = fitted.prior.bind(TOKENIZER, leaning(fitted))
     drawer = Drawer(lambda s, c, level: fitted.bias[level].expand(*s.shape[:-1], -1), TOKENIZER, u, how, prior)
     with torch.no_grad():
@@ -126,6 +126,14 @@ def test_draws_lie_about_as_far_from_the_truth_as_the_hints_say(fitted: Fitted) 
         -1
     ).mean()
     assert error < 1.26 * (expected + floor)  # 1 dB
+
+
+def test_opposite_numbers_oppose_draws(fitted: Fitted) -> None:
+    b, n = fitted.hidden.shape
+    u = streams(b).uniform(n, TOKENIZER.levels)
+    mean = torch.stack([drawn(fitted, Truncation(), seed) for seed in range(4)]).mean(0)
+    first, second = (drawn(fitted, Truncation(), 9, u=number) - mean for number in (u, 1 - u))
+    assert (first * second)[fitted.hidden].mean() < -0.25 * first[fitted.hidden].square().mean()
 
 
 def test_the_logits_are_the_formula(fitted: Fitted) -> None:

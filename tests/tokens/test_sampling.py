@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cmrgz.tokens.sampling import draw, truncate
+from cmrgz.tokens.sampling import along, draw, truncate
 
 LAST = float(torch.tensor(1.0).nextafter(torch.tensor(0.0)))
 """The largest float32 below 1."""
@@ -134,3 +134,25 @@ def test_a_batch_is_drawn_as_its_rows_are() -> None:
     codes = draw(logits, u, 0.8, 20, 0.9)
     single = [[int(draw(logits[i, j], u[i, j], 0.8, 20, 0.9)) for j in range(3)] for i in range(4)]
     assert codes.tolist() == single
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.5}, {"top_k": 7}, {"top_p": 0.6}, {"temperature": 0}])
+def test_an_order_of_the_codes_does_not_change_how_often_they_come(options: dict[str, float]) -> None:
+    logits = torch.randn(20, generator=torch.Generator().manual_seed(2))
+    order = torch.randperm(20, generator=torch.Generator().manual_seed(3))
+    plain, turned = spaced(logits, 10_000, **options), spaced(logits, 10_000, **options, order=order)
+    assert torch.allclose(plain, turned, atol=3e-4)
+    codes = draw(logits.expand(500, -1), torch.arange(500) / 500, **options, order=order)
+    places = order.argsort()[codes]
+    assert (places.diff() >= 0).all()
+    assert torch.equal(draw(logits, torch.tensor(0.3), order=torch.arange(20)), draw(logits, torch.tensor(0.3)))
+
+
+def test_opposite_numbers_give_opposite_vectors_along_the_first_axis() -> None:
+    books = torch.randn(2, 64, 5, generator=torch.Generator().manual_seed(4))
+    orders = along(books)
+    assert orders.shape == (2, 64) and (books[0, orders[0], 0].diff() >= 0).all()
+    u = (torch.arange(1000) + 0.5) / 1000
+    near = [books[1, draw(torch.zeros(1000, 64), number, order=orders[1])] for number in (u, 1 - u)]
+    correlation = [np.corrcoef(near[0][:, axis], near[1][:, axis])[0, 1] for axis in range(5)]
+    assert correlation[0] < -0.9 < min(correlation[1:])

@@ -52,7 +52,9 @@ def parts(asked: Tensor) -> Iterator[Tensor]:
         yield order[:, start : start + PART]
 
 
-def draw_hidden(logits: Logits, states: Tensor, known: Tensor, u: Tensor, how: Truncation) -> Tensor:
+def draw_hidden(
+    logits: Logits, states: Tensor, known: Tensor, u: Tensor, how: Truncation, orders: Tensor | None = None
+) -> Tensor:
     """Return codes (b, n, levels) drawn at the hidden cells; those at known ones are of no use.
 
     Args:
@@ -61,12 +63,14 @@ def draw_hidden(logits: Logits, states: Tensor, known: Tensor, u: Tensor, how: T
         known: (b, n) bool.
         u: (b, n, levels) in [0, 1): one number for each code.
         how: How codes are drawn from logits.
+        orders: (levels, vocab) in which a number runs through the codes, by default that of their own numbers.
     """
     result = torch.zeros(*u.shape, dtype=torch.long, device=states.device)
     for at in parts(~known):
         own, number, codes = take(states, at), take(u, at), at[..., None][..., :0]
         for level in range(u.shape[-1]):
-            code = draw(logits(own, codes, level), number[..., level], how.temperature, how.top_k, how.top_p)
+            order = None if orders is None else orders[level]
+            code = draw(logits(own, codes, level), number[..., level], how.temperature, how.top_k, how.top_p, order)
             codes = torch.cat([codes, code[..., None]], -1)
         result.scatter_(1, at[..., None].expand_as(codes), codes)
     return result

@@ -18,12 +18,13 @@ from cmrgz.tokens.decoding import take
 from cmrgz.tokens.head import DepthHead
 from cmrgz.tokens.network import Logits
 from cmrgz.tokens.prior import BLOCK_FRAMES, frames_of
+from cmrgz.tokens.sampling import along
 from cmrgz.tokens.scales import Coded, ScaleTokenizer, check_grid, known_cells
 from cmrgz_ar_var.cells import Coupled, asked_cells, draw_hidden, numbers, parts
 from cmrgz_ar_var.evidence import Evidence, block_evidence, frame_evidence, shares
 from cmrgz_ar_var.layers import ScaleHead
 from cmrgz_ar_var.network import ScaleTransformer, Shape, Sight
-from cmrgz_ar_var.prior import ScalePrior
+from cmrgz_ar_var.prior import Leaning, ScalePrior
 
 PLAIN = Truncation()
 """Codes as the model has them."""
@@ -162,7 +163,8 @@ class ScaleModel(Model):
             cells = known_cells(evidence.given, stride)
             features = self._features(states, total, evidence, scale)
             logits = self._logits(scale, self.network.frozen_head(scale))
-            drawn = draw_hidden(logits, features, cells.flatten(1), u, how)
+            orders = along(logits.books) if isinstance(logits, Leaning) else None
+            drawn = draw_hidden(logits, features, cells.flatten(1), u, how, orders)
             rest = tokenizer.pool(torch.where(evidence.given[:, None], exact - total, 0.0), scale)
             forced = self._requantised(rest, cells.flatten(1), scale)[..., :depth]
             codes = torch.where(cells.flatten(1)[..., None], forced, drawn).unflatten(1, cells.shape[1:])
