@@ -7,7 +7,8 @@ every mask, in Markdown, as soon as it is ready, and at the end the means over t
 in the hole, and in the moving part of it (the 15 % of the pixels that vary most over time, blurred by 2 pixels); the
 energy score of the draws, alone and relative to that of the smoothest continuation in all four axes; and how successive
 frames correlate, in the draws and in truth. A mask with `held` is the same in all phases. Intensities are 0 .. 1 on the
-crop's own scale.
+crop's own scale. With `--antithetic` draws come in opposite pairs, whose mean errs less; how far draws lie apart, in
+the energy score, is then told by those of different pairs alone: they are independent, so that the score has no bias.
 """
 
 import argparse
@@ -149,12 +150,15 @@ def psnr(x: Floats, truth: Floats, where: Bools) -> float:
     return float(-10 * np.log10(np.square(x - truth)[where].mean())) if where.any() else float("nan")
 
 
-def energy(samples: Floats, truth: Floats, hidden: Bools) -> float:
-    """Return the energy score of samples (k, t, z, y, x), the mean over frames; of one sample its plain error."""
+def energy(samples: Floats, truth: Floats, hidden: Bools, pairs: Sequence[int] | None = None) -> float:
+    """Return the energy score of samples (k, t, z, y, x), the mean over frames; of one sample its plain error.
+
+    Of antithetic draws `pairs` says which belong together: how far draws lie apart is told by the others.
+    """
     frames = samples.reshape(len(samples), -1, *samples.shape[3:])
     flat, hole = (part.reshape(-1, *part.shape[2:]) for part in (truth, hidden))
     if len(samples) > 1:
-        return float(np.nanmean(regions.energy_score_frames(frames, flat, hole)))
+        return float(np.nanmean(regions.energy_score_frames(frames, flat, hole, pairs)))
     error = [np.sqrt(np.square(a - b)[h].mean()) for a, b, h in zip(frames[0], flat, hole, strict=True) if h.any()]
     return float(np.mean(error))
 
@@ -166,10 +170,12 @@ def correlation(x: Floats) -> float:
         return float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in pairs])) if pairs else float("nan")
 
 
-def figures(part: Crop, known: Bools, samples: Floats, floor: float, seconds: float) -> tuple[float, ...]:
+def figures(
+    part: Crop, known: Bools, samples: Floats, floor: float, seconds: float, pairs: Sequence[int] | None = None
+) -> tuple[float, ...]:
     """Return the figures of a row; known voxels of samples (k, t, z, y, x) are as given."""
     hidden, mean = ~known, samples.mean(0)
-    score = energy(samples, part.truth, hidden)
+    score = energy(samples, part.truth, hidden, pairs)
     own = float(np.mean([correlation(sample) for sample in samples]))
     quality = psnr(mean, part.truth, hidden), psnr(mean, part.truth, hidden & part.moving)
     return *quality, score, score / floor, own, correlation(part.truth), seconds
@@ -184,7 +190,7 @@ def fills(part: Crop, known: Bools) -> Iterator[tuple[str, Floats]]:
     yield "linear over slices", linear(given, known, 1)
 
 
-def rows(part: Crop, mask: str, models: Sequence[Entrant], draws: int) -> Iterator[Row]:
+def rows(part: Crop, mask: str, models: Sequence[Entrant], draws: int, antithetic: bool = False) -> Iterator[Row]:
     """Yield the rows of a mask on a crop."""
     known, floor = drawn_mask(mask, part.scan.shape), float("nan")
     for name, filled in fills(part, known):
@@ -193,10 +199,10 @@ def rows(part: Crop, mask: str, models: Sequence[Entrant], draws: int) -> Iterat
         yield Row(mask, part.name, name, figures(part, known, samples, floor, 0.0))
     for entrant in models:
         start = time.perf_counter()
-        setting = tasks.Setting(seed=0, samples=draws, options=entrant.options)
+        setting = tasks.Setting(seed=0, samples=draws, options=entrant.options, antithetic=antithetic)
         samples = part.unit(tasks.inpaint(entrant.model, part.scan, known, setting).samples)
         seconds = time.perf_counter() - start
-        yield Row(mask, part.name, entrant.name, figures(part, known, samples, floor, seconds))
+        yield Row(mask, part.name, entrant.name, figures(part, known, samples, floor, seconds, setting.pairs))
 
 
 def means(found: Sequence[Row]) -> Iterator[Row]:
@@ -215,10 +221,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--masks", nargs="*", default=list(MASKS))
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="sampling options of all models")
     parser.add_argument("--draws", type=int, default=4)
+    parser.add_argument("--antithetic", action="store_true", help="draw in pairs of opposite random numbers")
     parser.add_argument("--cases", type=int, default=1000, help="at most so many of a folder")
     parser.add_argument("--phases", type=int, default=10)
     parser.add_argument("--slices", type=int, default=5)
-    return parser.parse_args()
+    told = parser.parse_args()
+    if told.antithetic and told.draws == 2:
+        parser.error("--antithetic: one pair does not tell how far draws lie apart: use --draws 4")
+    return told
 
 
 def main() -> None:
@@ -230,7 +240,7 @@ def main() -> None:
     for case in (case for path in told.scans for case in cases.find(path)[: told.cases]):
         part = crop(case, told.phases, told.slices)
         for mask in told.masks:
-            for row in rows(part, mask, models, told.draws):
+            for row in rows(part, mask, models, told.draws, told.antithetic):
                 print(row.text, flush=True)
                 found.append(row)
     if len({row.scan for row in found}) > 1:

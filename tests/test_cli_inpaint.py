@@ -138,6 +138,23 @@ def test_samples_mean_and_spread_agree(run: Run, tmp_path: Path) -> None:
     assert sidecar("out.json")["image_is"] == "the mean of 3 samples"
 
 
+def test_antithetic_draws_come_in_pairs(run: Run, tmp_path: Path) -> None:
+    source = write_scan(tmp_path / "a.nii.gz", (48, 40), "f4")
+    args = ("inpaint", source, "--mask", "box:0.4", "--samples", 3, "--keep-samples")
+    assert run(*args, "-o", "plain.nii")[0] == run(*args, "--antithetic", "-o", "pairs.nii")[0] == 0
+    plain, pairs = ([load(f"{name}_sample0{k}.nii").voxels for k in (1, 2, 3)] for name in ("plain", "pairs"))
+    assert [np.array_equal(a, b) for a, b in zip(plain, pairs, strict=True)] == [True, False, True]
+    apart = np.square(pairs[0] - pairs[2]) + np.square(pairs[1] - pairs[2])
+    assert np.allclose(load("pairs_std.nii").voxels, np.sqrt(apart / 4), rtol=1e-3, atol=1e-3)
+    assert [sidecar(f"{name}.json")["options"]["antithetic"] for name in ("plain", "pairs")] == [False, True]
+    assert sidecar("pairs.json")["image_is"] == "the mean of 3 samples in opposite pairs"
+    for folder, more in (("g", ()), ("h", ("--antithetic",))):
+        assert run("generate", "-n", 2, "-o", folder, *more)[0] == 0
+    made = [[load(f"{folder}/generated-000{n}.nii.gz").stored for n in (1, 2)] for folder in "gh"]
+    assert [np.array_equal(a, b) for a, b in zip(*made, strict=True)] == [True, False]
+    assert sidecar("h/generated-0002.json")["options"]["antithetic"] is True
+
+
 def test_the_sidecar_says_all(run: Run, tmp_path: Path, tiny_checkpoint: Path) -> None:
     source = write_scan(tmp_path / "a.nii.gz")
     options = (

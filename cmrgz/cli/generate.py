@@ -21,6 +21,10 @@ def command(
     slices: Annotated[int, typer.Option(help="Slices of each.")] = 1,
     phases: Annotated[int, typer.Option(help="Frames of each; they are drawn independently, not as a cine.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed; scan n is the same however many there are.")] = 0,
+    antithetic: Annotated[
+        bool,
+        typer.Option("--antithetic", help="Draw pairs of scans of opposite random numbers: their averages err less."),
+    ] = False,
     device: Device = "auto",
     batch_size: Batch = "auto",
     set_: Options = None,
@@ -54,6 +58,7 @@ def command(
         slices=slices,
         phases=phases,
         seed=seed,
+        antithetic=antithetic,
         preview=preview,
         overwrite=overwrite,
     )

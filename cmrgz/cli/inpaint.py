@@ -30,6 +30,10 @@ Conditions = Annotated[
     list[str] | None, typer.Option("--condition", help="name=value in place of what the scan says, e.g. phase=0.4.")
 ]
 Guide = Annotated[str | None, typer.Option(help="A weaker checkpoint of the same model; goes with --set guidance=2.")]
+Antithetic = Annotated[
+    bool,
+    typer.Option("--antithetic", help="Draw in pairs of opposite random numbers: the mean of few draws errs less."),
+]
 Seed = Annotated[int, typer.Option(help="Seed of the mask and of what is drawn.")]
 
 
@@ -60,6 +64,7 @@ def command(
     ] = None,
     samples: Annotated[int, typer.Option(help="Draws; of more than one the mean and its std are written.")] = 1,
     keep_samples: Annotated[bool, typer.Option("--keep-samples", help="Write each draw as well.")] = False,
+    antithetic: Antithetic = False,
     seed: Seed = 0,
     device: Device = "auto",
     batch_size: Batch = "auto",
@@ -99,6 +104,7 @@ def command(
         hiding=hiding,
         samples=samples,
         keep_samples=keep_samples,
+        antithetic=antithetic,
         seed=seed,
         preview=preview,
         overwrite=overwrite,

@@ -91,8 +91,8 @@ class Chosen:
             model.guided_by(checkpoint.open_model(self.guide, self.device)[0])
         return model
 
-    def setting(self, seed: int, samples: int, first: int = 0) -> Setting:
-        """Return how to draw `samples` samples, from number `first` on."""
+    def setting(self, seed: int, samples: int, first: int = 0, antithetic: bool = False) -> Setting:
+        """Return how to draw `samples` samples, from number `first` on, independent or in antithetic pairs."""
         return Setting(
             seed=seed,
             samples=samples,
@@ -100,6 +100,7 @@ class Chosen:
             condition=self.condition,
             batch_size=self.batch_size,
             first=first,
+            antithetic=antithetic,
         )
 
 

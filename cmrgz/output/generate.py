@@ -32,6 +32,7 @@ class Order:
         slices: Slices of each.
         phases: Frames of each; a model of frames draws them independently of one another.
         seed: Scan n is sample n of this seed, however many there are.
+        antithetic: Draw scans 1 and 2, 3 and 4 and so on with opposite random numbers.
         preview: Write a contact sheet.
         overwrite: Replace outputs that are there.
     """
@@ -41,6 +42,7 @@ class Order:
     slices: int = 1
     phases: int = 1
     seed: int = 0
+    antithetic: bool = False
     preview: bool = False
     overwrite: bool = False
 
@@ -100,12 +102,13 @@ def _groups(order: Order, model: Model, report: Report | None) -> Iterator[tuple
                 items = total // count
                 report(before * items + done, order.number * items)
 
-        scan, drawn = generate(model, shape, order.chosen.setting(order.seed, count, first), report=shifted)
+        setting = order.chosen.setting(order.seed, count, first, order.antithetic)
+        scan, drawn = generate(model, shape, setting, report=shifted)
         yield first, scan, drawn, time.monotonic() - start
 
 
 def _facts(order: Order, drawn: Drawn, number: int, seconds: float) -> dict[str, Any]:
-    names = ("number", "slices", "phases", "preview", "overwrite")
+    names = ("number", "slices", "phases", "antithetic", "preview", "overwrite")
     options = {name: getattr(order, name) for name in names} | {"batch_size": order.chosen.batch_size}
     facts = sidecar.describe("cmrgz generate", order.chosen, order.seed, drawn, options, seconds)
     return facts | {"sample": number, "drawn_together": len(drawn.samples), "hidden_fraction": 1.0}

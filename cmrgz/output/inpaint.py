@@ -38,6 +38,7 @@ class Request:
         hiding: What to hide.
         samples: Draws from p(x | known); of more than one the mean is the result.
         keep_samples: Write each draw as well.
+        antithetic: Draw in pairs of opposite random numbers.
         seed: What is drawn is a function of it and of the place in the scan.
         preview: Write pictures.
         overwrite: Replace outputs that are there.
@@ -49,6 +50,7 @@ class Request:
     hiding: Hiding
     samples: int = 1
     keep_samples: bool = False
+    antithetic: bool = False
     seed: int = 0
     preview: bool = False
     overwrite: bool = False
@@ -187,7 +189,8 @@ class _Task:
     def run(self, model: Model, report: Report | None) -> Done:
         """Draw and write all files, the sidecar last."""
         request, hidden = self.request, hidden_fraction(self.known)
-        drawn = inpaint(model, self.scan, self.known, request.chosen.setting(request.seed, request.samples), report)
+        setting = request.chosen.setting(request.seed, request.samples, antithetic=request.antithetic)
+        drawn = inpaint(model, self.scan, self.known, setting, report)
         plain = Scan(self.scan.stored, 1.0, 0.0, self.scan.geometry)  # a spread has no offset
         pictures = self._pictures(drawn)
         with Together(request.overwrite) as files:
@@ -214,11 +217,12 @@ class _Task:
 
     def _facts(self, drawn: Drawn) -> dict[str, Any]:
         request = self.request
-        names = ("samples", "keep_samples", "preview", "overwrite", "nonfinite", "orientation")
+        names = ("samples", "keep_samples", "antithetic", "preview", "overwrite", "nonfinite", "orientation")
         options = {name: getattr(request, name) for name in names} | {"batch_size": request.chosen.batch_size}
         seconds = time.monotonic() - self.start
         facts = sidecar.describe("cmrgz inpaint", request.chosen, request.seed, drawn, options, seconds)
         what = "one sample" if request.samples == 1 else f"the mean of {request.samples} samples"
+        what += " in opposite pairs" if request.antithetic and request.samples > 1 else ""
         outputs = {role: {"sha256": sha256_of_file(path)} for role, path in self.names.roles.items()}
         return facts | self.facts | {"image_is": what, "outputs": outputs}
 
