@@ -11,7 +11,17 @@ import pytest
 from cmrgz import registry
 
 Install = Callable[..., list[EntryPoint]]
-SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def tracked() -> list[Path]:
+    """Return the files of the repository; what else lies in a checkout, like an environment, is no part of it."""
+    if not (ROOT / ".git").exists():  # an archive of the sources
+        return sorted(path for path in ROOT.rglob("*") if path.is_file())
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    return sorted(path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file())
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,8 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,34 +16,55 @@ from packaging.utils import canonicalize_name
 import cmrgz
 
 ROOT = Path(__file__).resolve().parents[1]
-CORE = sorted((ROOT / "cmrgz").rglob("*.py"))
-PLUGINS = sorted(p.parent for p in (ROOT / "plugins").glob("*/cmrgz_*/__init__.py"))
-PLUGIN_FILES = sorted(f for p in PLUGINS for f in p.rglob("*.py"))
-SHIPPED = [*CORE, *PLUGIN_FILES]
 
 
 def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@pytest.fixture(scope="session")
+def python(tracked: list[Path]) -> list[Path]:
+    return [path for path in tracked if path.suffix in (".py", ".pyi", ".ipynb")]
+
+
+@pytest.fixture(scope="session")
+def core(python: list[Path]) -> list[Path]:
+    return [path for path in python if name(path).startswith("cmrgz/")]
+
+
+@pytest.fixture(scope="session")
+def plugin_files(python: list[Path]) -> list[Path]:
+    return [path for path in python if re.match("plugins/[^/]+/cmrgz_[^/]+/", name(path))]
+
+
+@pytest.fixture(scope="session")
+def shipped(core: list[Path], plugin_files: list[Path]) -> list[Path]:
+    return [*core, *plugin_files]
+
+
+def none(offenders: Iterable[str], instead: str = "") -> None:
+    """Fail with all offenders, one a line."""
+    found = list(offenders)
+    assert not found, "\n".join([instead, *found])
+
+
 def run(*command: str) -> None:
-    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=600)
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
-def nodes(path: Path) -> Iterator[ast.AST]:
-    return ast.walk(ast.parse(path.read_text()))
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text())))
 
 
-def imports(path: Path) -> set[str]:
-    """Return the top-level names of what a file imports, also inside functions."""
-    found = set()
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Return the top-level names of what a file imports, also inside functions, and the lines where it does."""
     for node in nodes(path):
         if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
+            yield from ((node.lineno, alias.name.partition(".")[0]) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module.partition(".")[0])
-    return found
+            yield node.lineno, node.module.partition(".")[0]
 
 
 def called(node: ast.Call) -> str:
@@ -54,21 +76,16 @@ def called(node: ast.Call) -> str:
     return function.id if isinstance(function, ast.Name) else ""
 
 
-def test_lint() -> None:
-    run("ruff", "check", ".")
+def test_lint(python: list[Path]) -> None:
+    run("ruff", "check", *map(name, python))
 
 
-def test_format() -> None:
-    run("ruff", "format", "--check", ".")
+def test_format(python: list[Path]) -> None:
+    run("ruff", "format", "--check", *map(name, python))
 
 
-def test_types_of_the_core() -> None:
-    run("mypy", "cmrgz")
-
-
-@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda path: path.name)
-def test_types_of_a_plugin(plugin: Path) -> None:
-    run("mypy", str(plugin))
+def test_types(shipped: list[Path]) -> None:
+    run("mypy", *map(name, shipped))
 
 
 def test_layers() -> None:
@@ -78,25 +95,45 @@ def test_layers() -> None:
     assert "1 kept, 0 broken" in done.stdout
 
 
-@pytest.mark.parametrize("path", CORE, ids=name)
-def test_the_core_imports_no_plugin(path: Path) -> None:
-    assert not {i for i in imports(path) if i.startswith("cmrgz_")}
+def package(path: Path) -> str:
+    """Return the package of a file of a plugin."""
+    return path.relative_to(ROOT).parts[2]
 
 
-@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda path: path.name)
-def test_plugins_do_not_know_one_another(plugin: Path) -> None:
-    others = {p.name for p in PLUGINS} - {plugin.name}
-    for path in plugin.rglob("*.py"):
-        assert not imports(path) & others, name(path)
+def test_no_code_is_overlooked(core: list[Path], plugin_files: list[Path], tracked: list[Path]) -> None:
+    plugins = {path.parent for path in tracked if re.fullmatch("plugins/[^/]+/pyproject.toml", name(path))}
+    assert {path.parents[1] for path in plugin_files if path.name == "__init__.py"} >= plugins
+    assert len(plugins) == len({package(path) for path in plugin_files}) >= 8
+    assert ROOT / "cmrgz" / "__init__.py" in core
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=name)
-def test_functions_and_files_stay_small(path: Path) -> None:
-    assert path.read_text().count("\n") <= 300
-    for node in nodes(path):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            length = (node.end_lineno or 0) - node.body[0].lineno + 1
-            assert length <= 50, f"{name(path)}:{node.lineno} {node.name} has {length} lines"
+def test_the_core_imports_no_plugin(core: list[Path]) -> None:
+    none(f"{name(path)}:{line} {what}" for path in core for line, what in imports(path) if what.startswith("cmrgz_"))
+
+
+def test_plugins_do_not_know_one_another(plugin_files: list[Path]) -> None:
+    packages = {package(path) for path in plugin_files}
+    none(
+        f"{name(path)}:{line} {what}"
+        for path in plugin_files
+        for line, what in imports(path)
+        if what in packages - {package(path)}
+    )
+
+
+def test_files_stay_small(shipped: list[Path]) -> None:
+    lines = {name(path): path.read_text().count("\n") for path in shipped}
+    none(f"{path} has {count} lines" for path, count in lines.items() if count > 300)
+
+
+def test_functions_stay_small(shipped: list[Path]) -> None:
+    none(
+        f"{name(path)}:{node.lineno} {node.name} has {length} lines"
+        for path in shipped
+        for node in nodes(path)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (length := (node.end_lineno or 0) - node.body[0].lineno + 1) > 50
+    )
 
 
 UNSAFE = {
@@ -119,14 +156,16 @@ def calls(path: Path) -> Iterator[ast.Call]:
     return (node for node in nodes(path) if isinstance(node, ast.Call))
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=name)
-def test_nothing_runs_what_a_file_holds(path: Path) -> None:
+def runs_a_file(path: Path, node: ast.Call) -> bool:
     banned = UNSAFE if name(path) == "cmrgz/registry.py" else UNSAFE | IMPORTS
-    for node in calls(path):
-        method = isinstance(node.func, ast.Attribute)  # `module.eval()` and `pattern.exec()` are harmless
-        assert not (names(node) - {"eval", "exec"} if method else names(node)) & banned, place(path, node)
-        given = {k.arg: getattr(k.value, "value", None) for k in node.keywords}
-        assert not given.get("allow_pickle") and not given.get("shell"), place(path, node)
+    method = isinstance(node.func, ast.Attribute)  # `module.eval()` and `pattern.exec()` are harmless
+    given = {k.arg: getattr(k.value, "value", None) for k in node.keywords}
+    named = names(node) - {"eval", "exec"} if method else names(node)
+    return bool(named & banned or given.get("allow_pickle") or given.get("shell"))
+
+
+def test_nothing_runs_what_a_file_holds(shipped: list[Path]) -> None:
+    none(place(path, node) for path in shipped for node in calls(path) if runs_a_file(path, node))
 
 
 def place(path: Path, node: ast.Call) -> str:
@@ -144,15 +183,18 @@ def writes(node: ast.Call) -> bool:
     return any(re.fullmatch("[rwaxbt+]+", mode) and re.search("[wax+]", mode) for mode in modes)
 
 
-@pytest.mark.parametrize("path", [p for p in SHIPPED if "durable" not in p.parts], ids=name)
-def test_only_durable_writes_files(path: Path) -> None:
-    assert not [place(path, node) for node in calls(path) if writes(node)], "use cmrgz.durable"
+def test_only_durable_writes_files(shipped: list[Path]) -> None:
+    others = [path for path in shipped if "durable" not in path.parts]
+    none((place(path, node) for path in others for node in calls(path) if writes(node)), "use cmrgz.durable")
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=name)
-def test_the_library_neither_prints_nor_exits(path: Path) -> None:
+def prints_or_exits(path: Path, node: ast.Call) -> bool:
     banned = {"sys.exit", "os._exit", "exit", "quit", "print"} - ({"print"} if "cli" in path.parts else set())
-    assert not [place(path, node) for node in calls(path) if called(node) in banned]
+    return called(node) in banned
+
+
+def test_the_library_neither_prints_nor_exits(shipped: list[Path]) -> None:
+    none(place(path, node) for path in shipped for node in calls(path) if prints_or_exits(path, node))
 
 
 def test_the_light_modules_do_not_import_torch() -> None:
@@ -176,8 +218,8 @@ def test_pins_satisfy_what_is_declared() -> None:
         assert pins[canonicalize_name(requirement.name)] in requirement.specifier, text
 
 
-def test_bundled_weights_stay_small() -> None:
+def test_bundled_weights_stay_small(tracked: list[Path]) -> None:
     """Under 10 MB a model and 60 MB in all: everybody who installs this loads them."""
-    folders = [ROOT / "cmrgz", *(ROOT / "plugins").glob("*/cmrgz_*")]  # not an environment that lies in the checkout
-    sizes = [path.stat().st_size / 1e6 for folder in folders for path in folder.rglob("weights/**/*.safetensors")]
+    weights = [path for path in tracked if "weights" in path.parts and path.suffix == ".safetensors"]
+    sizes = [path.stat().st_size / 1e6 for path in weights if re.match("cmrgz/|plugins/[^/]+/cmrgz_", name(path))]
     assert sizes and max(sizes) < 10 and sum(sizes) < 60
