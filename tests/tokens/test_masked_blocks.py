@@ -1,5 +1,7 @@
 """Masked decoding of blocks: against exact posteriors, what frames tell one another, and how many steps it takes."""
 
+from copy import deepcopy
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -165,11 +167,16 @@ def squares(x: Tensor, share: float = 0.5, seed: int = 1) -> Tensor:
     return cell.repeat_interleave(4, -1).repeat_interleave(4, -2)
 
 
-def still_model() -> MaskedVectorModel:
-    """Return a fitted model that has learnt nothing."""
+@cache
+def _still_model() -> MaskedVectorModel:
     model = MaskedVectorModel(Still(), Normal(), SmallTokenizer(), axes="tzyx").eval()
     model.fit(smooth(12, (5, 3), seed=9), rng=streams(1))
     return model
+
+
+def still_model() -> MaskedVectorModel:
+    """Return a fitted model that has learnt nothing."""
+    return deepcopy(_still_model())
 
 
 def test_untrained_it_is_a_gaussian_about_the_continuation() -> None:
@@ -269,11 +276,18 @@ class Dense(MaskedNetwork):
         return self.table(features).unflatten(-1, (3, 12))[..., level, :]
 
 
-def code_model() -> MaskedTokenModel:
-    torch.manual_seed(0)
-    model = MaskedTokenModel(Dense(), SmallTokenizer(), axes="tzyx").eval()
+@cache
+def _code_model() -> MaskedTokenModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = MaskedTokenModel(Dense(), SmallTokenizer(), axes="tzyx").eval()
     model.fit(smooth(6, (3, 2), seed=9), rng=streams(1))
     return model
+
+
+def code_model() -> MaskedTokenModel:
+    """Return a fitted model of codes with weights of a seed."""
+    return deepcopy(_code_model())
 
 
 WAYS: list[dict[str, Any]] = [{}, {"order": "confidence"}, {"remask": 1}, {"output": "mean"}, {"entropy_bound": 30.0}]
