@@ -81,7 +81,7 @@ def test_hidden_voxels_do_not_matter_and_known_ones_stay(model: Model, spec: str
         assert np.array_equal(other.samples, drawn.samples) and other.scale == drawn.scale
 
 
-@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     shape=st.tuples(st.integers(1, 2), st.integers(1, 2), st.integers(1, 90), st.integers(1, 90)),
     ratio=st.floats(0, 1),

@@ -21,7 +21,9 @@ from cmrgz.errors import CmrgzWarning, DataError, UsageError
 
 MakeNifti = Callable[..., bytes]
 CINE = (5, 4, 3, 6)
-in_one_directory = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+in_one_directory = settings(
+    max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 @st.composite

@@ -18,7 +18,9 @@ from cmrgz.errors import CheckpointError, CmrgzError
 
 values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 records = st.lists(st.dictionaries(st.text(), values | st.lists(values)), max_size=6)
-in_one_directory = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+in_one_directory = settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 def _log(tmp_path: Path, wanted: list[dict[str, Any]]) -> Path:
