@@ -36,6 +36,12 @@ def test_named_tests_run_beside_it_and_nothing_without_it(pytester: pytest.Pytes
     run(pytester).assert_outcomes(passed=1)
 
 
+def test_several_processes_check_the_same(pytester: pytest.Pytester) -> None:
+    pytest.importorskip("xdist")
+    pytester.makepyfile("def test_of_the_folder(): assert False")
+    run(pytester, "--cmrgz", "kt", "-n", "1").assert_outcomes(passed=3, skipped=2)
+
+
 def test_a_failure_says_what_was_promised_and_found(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PATTERNS, "hostile", type(PATTERNS["patch"])(lambda plane: plane.draw.seed + plane.rows))
     result = run(pytester, "--cmrgz", "hostile")
@@ -84,4 +90,4 @@ def test_it_is_light() -> None:
         "import sys, pytest, cmrgz.testing.pytest_plugin\n"
         "heavy = {'torch', 'numpy', 'scipy', 'cmrgz.registry'} & sys.modules.keys(); assert not heavy, heavy"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
