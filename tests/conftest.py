@@ -20,7 +20,9 @@ def tracked() -> list[Path]:
     """Return the files of the repository; what else lies in a checkout, like an environment, is no part of it."""
     if not (ROOT / ".git").exists():  # an archive of the sources
         return sorted(path for path in ROOT.rglob("*") if path.is_file())
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=300
+    )
     return sorted(path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file())
 
 
@@ -31,7 +33,7 @@ def bad_inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not script.exists():
         pytest.skip("the collection of bad inputs is not here")
     folder = tmp_path_factory.mktemp("bad_inputs")
-    subprocess.run([sys.executable, script, folder], check=True, stdout=subprocess.DEVNULL, timeout=60)
+    subprocess.run([sys.executable, script, folder], check=True, stdout=subprocess.DEVNULL, timeout=300)
     return folder
 
 

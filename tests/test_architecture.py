@@ -200,7 +200,7 @@ def test_the_library_neither_prints_nor_exits(shipped: list[Path]) -> None:
 def test_the_light_modules_do_not_import_torch() -> None:
     light = ("errors", "plugin", "registry", "options", "config", "durable", "data", "cli")
     code = f"import sys, {', '.join(f'cmrgz.{module}' for module in light)}; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=ROOT)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300, cwd=ROOT)
 
 
 def test_the_version_is_in_the_changelog() -> None:

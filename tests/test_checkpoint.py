@@ -385,7 +385,7 @@ sys.addaudithook(lambda event, args: seen.append((event, str(args)[:200])) if ev
 checkpoint.load({str(tmp_path / "run")!r})
 assert not seen, seen
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 
 
 @pytest.mark.parametrize("name", sorted(n for n, e in registry.tokenizers().items() if e.spec and e.spec.checkpoint))

@@ -335,7 +335,7 @@ def test_a_wrong_mask_is_refused_without_torch() -> None:
         "import sys; from cmrgz.cli import main; c = main(sys.argv[1:]); assert 'torch' not in sys.modules; sys.exit(c)"
     )
     args = ("inpaint", "a.nii.gz", "-m", "ar-vq", "--mask", "ptch:0.5")
-    done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=300)
     assert done.returncode == 2 and LINE.fullmatch(done.stderr), done.stderr
 
 
@@ -537,7 +537,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, tiny_checkpoint: Path) -> None:
     assert "hidden" in process.stderr.readline()
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    told, err = process.communicate(timeout=60)
+    told, err = process.communicate(timeout=300)
     assert (process.returncode, told) == (130, "") and "Traceback" not in err, err
     assert listing(out) == set()
 

@@ -1,11 +1,13 @@
 """The phantom: the prototype's bits, the requested volumes, and what every frame must look like."""
 
+import functools
 import importlib.util
 import sys
-import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from cmrgz.data.phantom import GROUPS, Phantom, contraction, label_truth, sample_subject
+from cmrgz.data.phantom.heart import HeartPainter
+from cmrgz.data.phantom.kinematics import Heart
 from cmrgz.data.phantom.signal import bssfp
 from cmrgz.errors import UsageError
 
@@ -165,15 +169,31 @@ def test_blood_is_brighter_than_myocardium() -> None:
     assert 2 < ratio < 6
 
 
-def test_lite_is_faster() -> None:
-    def seconds(**lite: object) -> float:
-        start = time.process_time()
+def test_lite_does_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It paints a slice once and fits nothing."""
+    done: list[str] = []
+    for owner, name in ((HeartPainter, "paint"), (Heart, "_fit_rv")):
+        monkeypatch.setattr(owner, name, counted(getattr(owner, name), done))
+
+    def work(**lite: object) -> list[str]:
+        done.clear()
         phantom = Phantom(23, size=64, **lite)  # type: ignore[arg-type]
         phantom.cine(3, phantom.heights()[3:5])
-        return time.process_time() - start
+        return sorted(done)
 
-    seconds(nsub=1, fit_rv=False)
-    assert seconds(nsub=1, fit_rv=False) < seconds()
+    assert work(nsub=1, fit_rv=False) == ["paint"] * 3 * 2
+    assert work() == ["_fit_rv"] + ["paint"] * 3 * 2 * 2
+
+
+def counted(function: Callable[..., Any], done: list[str]) -> Callable[..., Any]:
+    """Return a function that also notes that it ran."""
+
+    @functools.wraps(function)
+    def noting(*arguments: Any, **options: Any) -> Any:
+        done.append(function.__name__)
+        return function(*arguments, **options)
+
+    return noting
 
 
 @settings(deadline=None)

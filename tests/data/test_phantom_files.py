@@ -160,7 +160,7 @@ def test_ctrl_c_ends_all_processes_at_once(tmp_path: Path, group: bool) -> None:
         while not list(tmp_path.glob("out/sub-*")) and time.monotonic() < deadline:
             time.sleep(0.05)
         (os.killpg if group else os.kill)(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 130 and "Traceback" not in errors
     assert files(tmp_path) == []
 

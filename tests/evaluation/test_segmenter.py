@@ -110,7 +110,7 @@ def test_values_that_are_not_finite_are_refused(segmenter: Segmenter) -> None:
 
 def test_importing_it_needs_no_torch() -> None:
     code = "import sys, cmrgz.evaluation.segmenter; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=300).returncode == 0
 
 
 # ---------------------------------------------------------------------- pieces

@@ -242,7 +242,7 @@ def test_ctrl_c_on_the_command_line(data: Path, tmp_path: Path) -> None:
             time.sleep(0.1)
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 75, errors
     assert "cmrgz: error[stopped]: run: stopped at step" in errors
     assert "Traceback" not in errors

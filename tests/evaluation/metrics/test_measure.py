@@ -88,4 +88,4 @@ def test_what_is_not_a_number_is_refused(name: str) -> None:
 
 def test_the_table_does_not_import_torch() -> None:
     code = "import sys, cmrgz.evaluation.metrics as m; assert m.FRAME_METRICS and 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
