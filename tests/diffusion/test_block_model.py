@@ -1,5 +1,7 @@
 """What the kit promises of blocks: no leak through time or slices, exact units, detail of the fill, own streams."""
 
+from copy import deepcopy
+from functools import cache
 from typing import Any
 
 import pytest
@@ -81,7 +83,8 @@ def blocks(n: int = N, shape: tuple[int, ...] = SHAPE, seed: int = 0) -> Tensor:
     return ((still * bright + 0.2 * torch.randn(n, 1, *shape, generator=generator)) / 3).clamp(-1, 1)
 
 
-def built(network: type[DenoisingNetwork] = SmallNetwork, objective: Any = "v", **options: Any) -> LatentDiffusion:
+@cache
+def _built(network: type[DenoisingNetwork], objective: Any, **options: Any) -> LatentDiffusion:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         lossy = options.pop("lossy", False)
@@ -89,6 +92,10 @@ def built(network: type[DenoisingNetwork] = SmallNetwork, objective: Any = "v", 
     frames = tuple(n if axis in model.axes else 1 for axis, n in (("t", 3), ("z", 2)))
     model.fit(lower(blocks(8, (*frames, 16, 24), seed=5), model.axes), rng=streams(8))
     return model
+
+
+def built(network: type[DenoisingNetwork] = SmallNetwork, objective: Any = "v", **options: Any) -> LatentDiffusion:
+    return deepcopy(_built(network, objective, **options))
 
 
 @pytest.fixture
