@@ -191,9 +191,10 @@ def test_a_stop_between_units_keeps_what_is_done(make_order: MakeOrder, tmp_path
 SCRIPT = Path(__file__).with_name("killed_sweep.py")
 
 
-def test_twenty_kills_at_random_moments_lose_and_double_nothing(phantoms: Path, tmp_path: Path) -> None:
-    for name, kills in (("whole", 0), ("killed", 20)):
-        subprocess.run([sys.executable, SCRIPT, phantoms, tmp_path / name, str(kills)], check=True)
+@pytest.mark.parametrize("kills", [6, pytest.param(20, marks=pytest.mark.slow)])
+def test_kills_at_random_moments_lose_and_double_nothing(kills: int, phantoms: Path, tmp_path: Path) -> None:
+    for name, count in (("whole", 0), ("killed", kills)):
+        subprocess.run([sys.executable, SCRIPT, phantoms, tmp_path / name, str(count)], check=True)
     assert equal(contents(tmp_path / "killed"), contents(tmp_path / "whole"))
 
 
