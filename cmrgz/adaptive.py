@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from cmrgz.continuation import WEIGHTS, Links, conjugate_gradients, continuation
 
-COEFFICIENTS = (10.0, 0.2, 2.0)
+COEFFICIENTS = (25.0, 0.5, 5.0)
 """Weights of differences over phases, over slices, and of second differences over phases; in the plane 1."""
 CELL = 4
 """Edge in pixels of the cells in which the size of differences is told."""
@@ -22,6 +22,9 @@ FLOOR = 0.04
 """Size of differences that are taken for noise, values being in [-1, 1]."""
 START, ITERATIONS = 30, 40
 """Of conjugate gradients for the smoothest continuation, and from there."""
+
+DECAY, REACH = 0.02, 16
+"""By which a walk ends in a step, the weights in the plane being 1: after 7 pixels; and iterations for its reach."""
 
 
 class _Weights(NamedTuple):
@@ -52,6 +55,30 @@ def adaptive_continuation(
     weights = _weights(start[:, 0], links, coefficients.to(x))
     u = conjugate_gradients(start[:, 0], known[:, 0], lambda v: _gradient(v, weights), _degree(weights), iterations)
     return torch.where(known, x, u[:, None]) * known.flatten(1).any(1)[:, None, None, None, None, None]
+
+
+def reach(fill: Tensor, known: Tensor, links: Links, coefficients: Tensor) -> Tensor:
+    """Return how near known voxels are in the eyes of a continuation: 1 where known, towards 0 far away.
+
+    The probability that a walk along the links of neighbours, which ends by chance on its way, meets a known voxel: it
+    counts all axes, and the surroundings of a block where the block is cut from it (Grady 2006, TPAMI 28, sec. 3, for
+    random walks and Dirichlet problems).
+
+    Args:
+        fill: (b, 1, t, z, H, W) the continuation.
+        known: (b, 1, t, z, H, W) bool.
+        links: Of their frames.
+        coefficients: (3,) as `COEFFICIENTS`.
+    """
+    weights = _weights(fill[:, 0], links, coefficients.to(fill))
+    weights = weights._replace(tt=torch.zeros_like(weights.tt))
+    fixed = known[:, 0]
+
+    def gradient(u: Tensor) -> Tensor:
+        return _gradient(u, weights) + DECAY * u
+
+    near = conjugate_gradients(fixed.to(fill), fixed, gradient, _degree(weights) + DECAY, REACH)
+    return near[:, None].clamp(0, 1)
 
 
 def _step(u: Tensor, axis: int) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cmrgz.adaptive import COEFFICIENTS, adaptive_continuation
+from cmrgz.adaptive import COEFFICIENTS, adaptive_continuation, reach
 from cmrgz.continuation import Links
 from cmrgz.grid import Block, Bools, Floats, Grid
 from cmrgz.hints import Hints
@@ -89,20 +89,20 @@ class _Turns:
 
 
 def whole_fill(model: Model, grid: Grid, x: Floats, known: Bools) -> Floats:
-    """Return the continuation (t, z, h', w') of all that is known of a scan, slab by slab; see `cmrgz.adaptive`.
+    """Return the continuation of all that is known of a scan, and its reach, (2, t, z, h', w'); see `cmrgz.adaptive`.
 
-    A block alone would not see the phases and slices beyond its ends.
+    Slab by slab. A block alone would not see the phases and slices beyond its ends.
     """
     if not known.any():
-        return np.zeros_like(x)
+        return np.zeros((2, *x.shape), np.float32)
     n = x.shape[1]
     number = 1 if x.size <= SLAB else -(-n // max(1, SLAB // x[:, 0].size - 2 * HALO))
     ends = [n * i // number for i in range(number + 1)]
-    return np.concatenate([_slab(model, grid, x, known, *span) for span in pairwise(ends)], axis=1)
+    return np.concatenate([_slab(model, grid, x, known, *span) for span in pairwise(ends)], axis=2)
 
 
 def _slab(model: Model, grid: Grid, x: Floats, known: Bools, start: int, end: int) -> NDArray[np.float32]:
-    """Return the continuation of the slices from `start` to before `end`."""
+    """Return the continuation of the slices from `start` to before `end`, and its reach."""
     low, high = max(0, start - HALO), min(x.shape[1], end + HALO)
     t, z = x.shape[0], high - low
     time = grid.tempo * torch.arange(t)[:, None].expand(t, z)
@@ -113,5 +113,6 @@ def _slab(model: Model, grid: Grid, x: Floats, known: Bools, start: int, end: in
     hints = next((part for part in model.modules() if isinstance(part, Hints)), None)
     weights = torch.tensor(COEFFICIENTS) if hints is None else hints.weights.cpu()
     with torch.inference_mode():
-        filled = adaptive_continuation(given, seen, links, weights)[0, 0]
-    return np.asarray(filled[:, start - low : end - low])
+        filled = adaptive_continuation(given, seen, links, weights)
+        both = torch.cat([filled, reach(filled, seen, links, weights)], 1)[0]
+    return np.asarray(both[:, :, start - low : end - low])

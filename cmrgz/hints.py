@@ -5,32 +5,32 @@ from it there. Both are free of hidden values. A model draws what is left over: 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from cmrgz.adaptive import COEFFICIENTS, ITERATIONS, adaptive_continuation
+from cmrgz.adaptive import COEFFICIENTS, ITERATIONS, adaptive_continuation, reach
 from cmrgz.continuation import PHASE_STEP, SLICE_STEP, Links, continuation
+from cmrgz.features import FEATURES, SHARES, error_features
 from cmrgz.holes import training_known
-from cmrgz.latents import framewise, known_positions, position_pixels
+from cmrgz.latents import framewise, position_pixels
 from cmrgz.model import Condition, Tokenizer
+from cmrgz.parts import MARGINS, Filled, Part, Rows, error_rows, inner
 from cmrgz.rng import Streams
 
-SHARES = 9
-"""Numbers that say how much is known near a position."""
-FEATURES = SHARES + 14
-"""Numbers that the usual distance of the truth from the fill is told from."""
-WIDTH, ROWS, STEPS, BATCH, RATE = 48, 1 << 16, 500, 2048, 4e-3
-"""Of the small network that tells it, and of its fit: features, positions, steps, positions a step, learning rate."""
-CHUNK = 4
-TRIED = (COEFFICIENTS, (10.0, 0.2, 0.5), (20.0, 0.3, 2.0), (5.0, 0.2, 2.0), (10.0, 0.5, 2.0), (10.0, 0.2, 5.0))
+WIDTH, ROWS, BATCH, RATE = 96, 1 << 16, 2048, 4e-3
+"""Of the small network that tells it, and of its fit: features, positions, positions a step, learning rate."""
+STEPS = (200, 2000, 10)
+"""Steps of the fit: least, most, and for each block; few blocks do not tell more for being looked at longer."""
+TRIALS = 8
+"""Blocks on which coefficients of the continuation are tried."""
+TRIED = (COEFFICIENTS, (10.0, 0.2, 2.0), (25.0, 1.0, 5.0), (60.0, 0.5, 12.0))
 """Coefficients of the continuation that are tried in the closed form."""
-LEAST = 0.02
-"""Least scale, as a share of the spread of the data."""
-SURE = 20.0
+LEAST, MOST = 0.02, 2.0
+"""Bounds of the scale, as shares of the spread of the data: those of some data are above those of all."""
+USUAL = math.log(-math.log(LEAST) / math.log(MOST))
 """What the small network says where the scale is the spread of the data."""
 
 
@@ -67,13 +67,20 @@ def evidence(x: Tensor, known: Tensor, condition: Condition | None) -> Tensor:
     whole = (condition or {}).get("fill")
     if whole is None:
         return known
-    return torch.where(_only_drawn(x, known, condition), known, known & (x == whole))
+    return torch.where(_only_drawn(x, known, condition), known, known & (x == whole[:, :1]))
 
 
 def _only_drawn(x: Tensor, known: Tensor, condition: Condition | None) -> Tensor:
     """Return of which blocks (b, 1, 1, 1, 1, 1) nothing is known but what was drawn before."""
-    own = known & (x == (condition or {})["fill"])
+    own = known & (x == (condition or {})["fill"][:, :1])
     return ~own.flatten(1).any(1)[:, None, None, None, None, None]
+
+
+def _continued(x: Tensor, known: Tensor, condition: Condition | None) -> Tensor:
+    """Return which blocks (b,) have a fill that knows more than they do."""
+    if (condition or {}).get("fill") is None:
+        return known.new_zeros(len(known))
+    return ~_only_drawn(x, known, condition).flatten()
 
 
 class Hints(nn.Module):
@@ -100,7 +107,7 @@ class Hints(nn.Module):
         self.register_buffer("centre", torch.stack([torch.zeros(FEATURES), torch.ones(FEATURES)]))
         last = nn.Linear(WIDTH, channels)
         nn.init.zeros_(last.weight)
-        nn.init.constant_(last.bias, SURE)  # unfitted, all that the data spread
+        nn.init.constant_(last.bias, USUAL)  # unfitted, all that the data spread
         layers = [nn.Linear(FEATURES, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU(), last]
         self.log_scale = nn.Sequential(*layers).requires_grad_(False)
 
@@ -115,10 +122,22 @@ class Hints(nn.Module):
         whole = (condition or {}).get("fill")
         if whole is None:
             return adaptive_continuation(x, known, links, self.weights, iterations)
-        alone = _only_drawn(x, known, condition)
+        alone, whole = _only_drawn(x, known, condition), whole[:, :1]
         if bool(alone.any()):
             whole = torch.where(alone, whole + continuation(x - whole, known, links), whole)
         return torch.where(known, x, whole)
+
+    def reach(self, x: Tensor, fill: Tensor, known: Tensor, condition: Condition | None) -> Tensor:
+        """Return how near known voxels are (b, 1, t, z, H, W), see `cmrgz.adaptive.reach`; of the scan as of the fill.
+
+        Where the condition has a `fill` (b, 2, t, z, H, W), the second of it is that of the whole scan.
+        """
+        told = (condition or {}).get("fill", fill)[:, 1:]
+        alone = _only_drawn(x, known, condition) if told.shape[1] else known.new_ones(1)
+        if not bool(alone.any()):
+            return told
+        own = reach(fill, evidence(x, known, condition), Links.of(*places(condition, x)), self.weights)
+        return torch.where(alone, own, told) if told.shape[1] else own
 
     def forward(
         self, tokenizer: Tokenizer, x: Tensor, known: Tensor, condition: Condition | None, iterations: int = ITERATIONS
@@ -126,7 +145,8 @@ class Hints(nn.Module):
         """Return the hints of blocks x (b, 1, t, z, H, W) of which `known` is known; hidden voxels are not used."""
         fill = self.fill(x, known, condition, iterations)
         vectors = framewise(tokenizer.encode, fill)
-        features = _features(fill, evidence(x, known, condition), tokenizer.patch)
+        near, proof = self.reach(x, fill, known, condition), evidence(x, known, condition)
+        features = error_features(fill, near, proof, tokenizer.patch, _continued(x, known, condition))
         scale = self.scale_of(features.movedim(1, -1)).movedim(-1, 1)
         spread = self.spread[:, None, None, None, None]
         some = known.flatten(1).any(1)[:, None, None, None, None, None]
@@ -136,7 +156,7 @@ class Hints(nn.Module):
 
     @torch.no_grad()
     def fit(self, tokenizer: Tokenizer, x: Tensor, rng: Streams) -> None:
-        """Fit all to blocks (n, 1, t, z, H, W), hidden as in training."""
+        """Fit all to blocks (n, 1, t, z, H, W), hidden as in training, and to a part of each, see `inner_parts`."""
         grid = (*x.shape[2:4], x.shape[-2] // tokenizer.patch, x.shape[-1] // tokenizer.patch)
         keys = Streams(rng.seed, [("hints", i) for i in range(len(x))])
         known = position_pixels(training_known(grid, keys), tokenizer.patch).to(x.device)
@@ -144,59 +164,74 @@ class Hints(nn.Module):
         x, known = x[some], known[some]
         if not len(x):
             return
-        vectors = torch.cat([framewise(tokenizer.encode, part).cpu() for part in x.split(CHUNK)])
-        flat = vectors.movedim(1, -1).flatten(0, -2)
-        self.mean.copy_(flat.mean(0))
-        self._fit_weights(x[: 4 * CHUNK], known[: 4 * CHUNK])
-        self._fit_scale(tokenizer, x, known, vectors.to(x))
+        self._fit_weights(x[:TRIALS], known[:TRIALS])
+        errors = (self._errors(tokenizer, part, -(-ROWS // len(x))) for part in self.inner_parts(x, known, rng))
+        steps = min(max(STEPS[0], STEPS[2] * len(x)), STEPS[1])
+        self._fit_scale([row for rows in errors for row in rows], steps)
+
+    def inner_parts(self, x: Tensor, known: Tensor, rng: Streams) -> Iterator[Part]:
+        """Yield of each of blocks (n, 1, t, z, H, W) a part, which of it is known, and the fill that all of it gives.
+
+        So a model sees a block of a scan: the fill is that of the whole scan, which knows more than the block does. A
+        part lies somewhere in the block, which has `MARGINS` more phases and slices.
+        """
+        for i, (a, k) in enumerate(zip(x.split(1), known.split(1), strict=True)):
+            places = Streams(rng.seed, [("inner", i)]).uniform(2)[0]
+            t, z = (inner(n, m, u) for n, m, u in zip(x.shape[2:4], MARGINS, places, strict=True))
+            whole = self._filled(a, k)
+            yield Part(whole, Filled(*(values[:, :, t, z] for values in whole)))
 
     def _fit_weights(self, x: Tensor, known: Tensor) -> None:
         """Take those of the tried weights with the least error in the hole."""
         errors = []
         for weights in TRIED:
             self.weights.copy_(torch.tensor(weights))
-            fills = torch.cat([self.fill(a, k, None) for a, k in zip(x.split(CHUNK), known.split(CHUNK), strict=True)])
+            fills = torch.cat([self.fill(a, k, None) for a, k in zip(x.split(1), known.split(1), strict=True)])
             errors.append(float((fills - x).square()[~known].sum()))
         self.weights.copy_(torch.tensor(TRIED[errors.index(min(errors))]))
 
     def scale_of(self, features: Tensor) -> Tensor:
-        """Return standard deviations (..., c) of positions with features (..., FEATURES): LEAST to 1 spreads."""
+        """Return standard deviations (..., c) of positions with features (..., FEATURES): LEAST to MOST spreads."""
         told = (features - self.centre[0]) / self.centre[1]
-        low, high = (LEAST * self.spread).log(), self.spread.log()
-        return (low + (high - low) * (self.log_scale(told) + 1.0).sigmoid()).exp()
+        low, high = (LEAST * self.spread).log(), (MOST * self.spread).log()
+        return (low + (high - low) * self.log_scale(told).sigmoid()).exp()
 
-    def _fit_scale(self, tokenizer: Tokenizer, x: Tensor, known: Tensor, vectors: Tensor) -> None:
+    def _filled(self, x: Tensor, known: Tensor) -> Filled:
+        """Return a block with the continuation of what is known of it."""
+        fill = self.fill(x, known, None)
+        return Filled(x, known, fill, self.reach(x, fill, known, None))
+
+    def _errors(self, tokenizer: Tokenizer, part: Part, most: int) -> Iterator[Rows]:
+        """Yield features of some hidden positions, errors of a fill there, and vectors: of all ways to see a part."""
+        yield error_rows(tokenizer, part.whole, False, most)
+        if bool(part.inner.known.any()):
+            yield error_rows(tokenizer, part.inner, True, most)
+            yield error_rows(tokenizer, self._filled(part.inner.x, part.inner.known), False, most)
+
+    def _fit_scale(self, rows: Sequence[Rows], steps: int) -> None:
         """Fit the error of the fill as a normal law whose deviation is told from features of what is known."""
-        rows, errors = [], []
-        for a, k, true in zip(x.split(CHUNK), known.split(CHUNK), vectors.split(CHUNK), strict=True):
-            fill = self.fill(a, k, None)
-            hidden = ~known_positions(k, tokenizer.patch)
-            rows.append(_features(fill, k, tokenizer.patch).movedim(1, -1)[hidden])
-            errors.append((true - framewise(tokenizer.encode, fill)).movedim(1, -1)[hidden])
-        features, error = torch.cat(rows), torch.cat(errors)
+        features, error, true = (torch.cat(values) for values in zip(*rows, strict=True))
         if self.rotate:
             moments = (error.T @ error / len(error)).double().cpu()
             self.basis.copy_(torch.linalg.eigh(moments)[1].flip(1))
-        flat = (vectors.movedim(1, -1).flatten(0, -2) - self.mean) @ self.basis
-        self.spread.copy_(flat.std(0).clamp(min=1e-4))
+        self.mean.copy_(true.mean(0))
+        self.spread.copy_(((true - self.mean) @ self.basis).std(0).clamp(min=1e-4))
         self.centre.copy_(torch.stack([features.mean(0), features.std(0).clamp(min=0.1)]))
-        self._learn(features, error @ self.basis)
+        self._learn(features, error @ self.basis, steps)
 
     @torch.enable_grad()
-    def _learn(self, features: Tensor, error: Tensor) -> None:
+    def _learn(self, features: Tensor, error: Tensor, steps: int) -> None:
         """Maximise the likelihood of errors (n, c) given features (n, FEATURES); the same for the same items."""
         generator = torch.Generator().manual_seed(0)
         for layer in self.log_scale:
             for p in layer.parameters():
                 bound = 0.0 if p.ndim == 1 or layer is self.log_scale[-1] else p.shape[1] ** -0.5
                 p.copy_(torch.empty(p.shape).uniform_(-bound, bound, generator=generator))
-        some = torch.randperm(len(features), generator=generator)[:ROWS].to(features.device)
-        features, error = features[some], error[some]
         weights = list(self.log_scale.requires_grad_(True).parameters())
         optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=0.2)  # few items must not make it sure
-        for step in range(STEPS):
+        for step in range(steps):
             at = torch.randint(len(features), (BATCH,), generator=generator).to(features.device)
-            optimizer.param_groups[0]["lr"] = RATE * (1 - step / STEPS)
+            optimizer.param_groups[0]["lr"] = RATE * (1 - step / steps)
             scale = self.scale_of(features[at])
             loss = (scale.log() + 0.5 * (error[at] / scale).square()).mean()
             optimizer.zero_grad()
@@ -238,57 +273,3 @@ def with_detail(tokenizer: Tokenizer, vectors: Tensor, hint: Hint, known: Tensor
     detail = hint.fill - framewise(tokenizer.decode, hint.mean)
     some = known.flatten(1).any(1).view(-1, 1, 1, 1, 1, 1)
     return framewise(tokenizer.decode, vectors) + torch.where(some, detail, 0.0)
-
-
-def _features(fill: Tensor, known: Tensor, patch: int) -> Tensor:
-    """Return features (b, FEATURES, t, z, h, w): the shares, how much the fill varies here and in all, and products."""
-    share = known_positions(known, patch)[:, None].to(fill.dtype)  # cut patches count as hidden, as in training
-
-    def near(k: int) -> Tensor:
-        return framewise(lambda f: F.avg_pool2d(f, k, 1, k // 2, count_include_pad=False), share)
-
-    shares = [share, near(3), near(5), near(9), _beside(share, 2, 1), _beside(share, 2, 2), _beside(share, 3, 1)]
-    shares.append(_beside(near(3), 2, 1))
-    shares.append(share.mean((2, 3, 4, 5), keepdim=True).expand_as(share))
-    varied = [_varied(fill, axis, patch) for axis in (2, 3)] + [_texture(fill, patch)]
-    whole_block = [v.mean((2, 3, 4, 5), keepdim=True).expand_as(v) for v in varied]
-    near_known = [v * s for v in varied for s in (shares[4], shares[1])]
-    usual = [v - w for v, w in zip(varied, whole_block, strict=True)][:2]
-    return torch.cat([*shares, *varied, *whole_block, *near_known, *usual], 1)
-
-
-def _beside(share: Tensor, axis: int, step: int) -> Tensor:
-    """Return the mean of what stands `step` frames before and after along an axis; 0 beyond the ends."""
-    total = torch.zeros_like(share)
-    n = share.shape[axis]
-    if n > step:
-        total.narrow(axis, 0, n - step).add_(share.narrow(axis, step, n - step), alpha=0.5)
-        total.narrow(axis, step, n - step).add_(share.narrow(axis, 0, n - step), alpha=0.5)
-    return total
-
-
-def _varied(fill: Tensor, axis: int, patch: int) -> Tensor:
-    """Return the log of how much a patch of the fill differs from its neighbours along an axis."""
-    if fill.shape[axis] == 1:
-        return framewise(lambda f: F.avg_pool2d(f, patch), torch.full_like(fill, math.log(0.02)))
-    step = fill.diff(dim=axis).square()
-    both = _beside_sum(step, axis, fill.shape)
-    return (framewise(lambda f: F.avg_pool2d(f, patch), both) + 4e-4).log() / 2
-
-
-def _beside_sum(step: Tensor, axis: int, shape: torch.Size) -> Tensor:
-    """Return the mean of the squared steps to both neighbours; at the ends that to one."""
-    total, count = step.new_zeros(shape), step.new_zeros(shape)
-    for start in (0, 1):
-        total.narrow(axis, start, step.shape[axis]).add_(step)
-        count.narrow(axis, start, step.shape[axis]).add_(1)
-    return total / count
-
-
-def _texture(fill: Tensor, patch: int) -> Tensor:
-    """Return the log of the spread of a patch of the fill."""
-
-    def spread(frames: Tensor) -> Tensor:
-        return F.avg_pool2d(frames.square(), patch) - F.avg_pool2d(frames, patch).square()
-
-    return (framewise(spread, fill).clamp(min=0) + 4e-4).log() / 2

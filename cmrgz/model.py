@@ -11,8 +11,8 @@ slices may be fewer than declared, rows and columns not.
 A *condition* is what is known of an item beside its pixels: one float tensor per name, NaN where it is unknown; of
 shape (b,), or, where the item has phases or slices, (b, t, z) for what differs from frame to frame. Items with phases
 or slices are always told `time` (share of the cycle since the item's first frame, periodic) and `height` (mm from its
-first slice), both (b, t, z), and may be told `fill` (b, 1, *item): a continuation of what is known of the whole
-scan, see `cmrgz.hints`.
+first slice), both (b, t, z), and may be told `fill` (b, 2, *item): a continuation of what is known of the whole
+scan and how near known voxels are, see `cmrgz.hints`.
 """
 
 from abc import ABC, abstractmethod

@@ -165,5 +165,5 @@ def _items(
     keys: list[Key] = [(setting.first + k, *block) for k, block in part]
     condition = grid.condition([block for _, block in part], setting.condition or {})
     if smooth is not None:
-        condition["fill"] = np.stack([grid.cut(smooth, block)[None] for _, block in part])
+        condition["fill"] = np.stack([[grid.cut(own, block) for own in smooth] for _, block in part])
     return Items(given, seen, keys, condition)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cmrgz.adaptive import COEFFICIENTS, adaptive_continuation
+from cmrgz.adaptive import COEFFICIENTS, adaptive_continuation, reach
 from cmrgz.continuation import Links, continuation
 
 
@@ -109,3 +109,22 @@ def test_links_follow_distances() -> None:
     assert float(own.t) == pytest.approx(10 / 4) and float(own.z) == pytest.approx(0.3 * 4) and float(own.wrap) == 0
     around = torch.arange(10)[None, :, None].expand(1, 10, 1) / 10
     assert float(Links.of(around, torch.zeros(1, 10, 1)).wrap) == pytest.approx(10 / 4)
+
+
+def test_reach_falls_with_the_distance_in_all_axes() -> None:
+    x = torch.zeros(1, 1, 5, 5, 32, 32)
+    known = torch.zeros_like(x, dtype=torch.bool)
+    known[0, 0, 2, 2, 16, 16] = True
+    near = reach(x, known, links(), torch.tensor(COEFFICIENTS))[0, 0]
+    assert float(near[2, 2, 16, 16]) == 1 and bool(((near >= 0) & (near <= 1)).all())
+    for line in (near[2:, 2, 16, 16], near[2, 2:, 16, 16], near[2, 2, 16:26, 16], near[2, 2, 16, 16:26]):
+        assert bool((line.diff()[:3] < 0).all())
+    assert near[3, 2, 16, 16] > near[2, 2, 17, 16] > near[2, 3, 16, 16], "phases are nearer than pixels, slices farther"
+
+
+def test_reach_counts_what_lies_beyond_a_block() -> None:
+    x = torch.zeros(1, 1, 9, 1, 16, 16)
+    known = torch.zeros_like(x, dtype=torch.bool)
+    known[:, :, 0] = True
+    near = reach(x, known, links(), torch.tensor(COEFFICIENTS))[0, 0, :, 0, 8, 8]
+    assert bool((near.diff()[:4] < 0).all()) and bool((near[1:5] > 0.5).all())

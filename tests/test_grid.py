@@ -151,7 +151,7 @@ def test_short_scans_give_short_items(shape: Shape) -> None:
     for x, known, condition in model.asked:
         assert x.shape[2:] == known.shape[2:] == item
         assert all(condition[name].shape[1:] == item[:2] for name in ("time", "height", "phase", "slice"))
-        assert condition["fill"].shape == x.shape and condition["row"].ndim == 1
+        assert condition["fill"].shape == (len(x), 2, *x.shape[2:]) and condition["row"].ndim == 1
 
 
 def test_places_are_told_in_cycles_and_mm() -> None:
@@ -170,11 +170,11 @@ def test_a_fill_of_the_whole_scan_sees_beyond_the_block() -> None:
     known[5] = False
     grid = Grid.of(scan, scan.voxels, known, BLOCK, 8)
     x, seen, _ = grid.to_model((scan.voxels / 250 - 1).astype(np.float32), known)
-    fill = whole_fill(Smooth(), grid, x, seen)
+    fill, near = whole_fill(Smooth(), grid, x, seen)
     mean = (x[4] + x[6]) / 2
-    assert (
-        np.array_equal(fill[seen], x[seen]) and np.abs(fill[5] - mean).mean() < 0.1 * np.abs(x[4] - x[6]).mean() + 0.02
-    )
+    assert np.array_equal(fill[seen], x[seen])
+    assert np.abs(fill[5] - mean).mean() < 0.1 * np.abs(x[4] - x[6]).mean() + 0.02
+    assert (near[seen] == 1).all() and (near[5] < 1).all() and near.min() > 0.9, "one phase of twenty is not far"
 
 
 def test_slabs_of_a_large_scan_hardly_differ(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cmrgz.hints import SHARES, Hints
+from cmrgz.features import SHARES
+from cmrgz.hints import Hints
 from cmrgz.holes import training_known
 from cmrgz.latents import framewise, known_positions, patches, position_pixels, unpatch
 from cmrgz.model import Condition, Tokenizer
@@ -47,7 +48,7 @@ def hidden_as_in_training(x: Tensor, seed: int = 7) -> Tensor:
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "rotated"])
 def hints(request: pytest.FixtureRequest) -> Hints:
     made = Hints(16, rotate=request.param)
-    made.fit(Patches(), blocks(48), Streams(0, [("fit",)]))
+    made.fit(Patches(), blocks(48, 11, 5), Streams(0, [("fit",)]))
     return made
 
 
@@ -62,6 +63,39 @@ def test_errors_are_about_as_large_as_is_said(hints: Hints) -> None:
     assert 0.7 < float(units[hidden].square().mean().sqrt()) < 1.4
     sure, unsure = (units[hidden & part].square().mean().sqrt() for part in _halves(hint.scale, hidden))
     assert 0.6 < float(sure / unsure) < 1.7, "calibrated for one alone"
+
+
+def test_errors_of_a_fill_of_more_than_the_block_are_told_apart(hints: Hints) -> None:
+    """A fill of the whole scan knows what lies beyond a block, and its error is smaller at the ends of it."""
+    x = blocks(24, 9, 5, seed=3)
+    known = hidden_as_in_training(x)
+    errors: list[list[Tensor]] = [[], []]
+    for _, part in hints.inner_parts(x, known, Streams(5, [("test",)])):
+        hidden = ~known_positions(part.known, 4)
+        if not part.known.any() or not hidden.any():
+            continue
+        for condition, found in zip((None, {"fill": torch.cat([part.fill, part.near], 1)}), errors, strict=True):
+            hint = hints(Patches(), part.x, part.known, condition)
+            units = (framewise(patches4, part.x) - hint.mean).movedim(1, -1) @ hints.basis
+            found.append((units / hint.scale.movedim(1, -1))[hidden])
+    alone, continued = (torch.cat(found).square().mean().sqrt() for found in errors)
+    assert 0.7 < float(alone) < 1.4 and 0.7 < float(continued) < 1.4
+
+
+def test_an_inner_part_lies_in_its_block(hints: Hints) -> None:
+    x = blocks(12, 9, 5, seed=4)
+    known = hidden_as_in_training(x)
+    starts = set()
+    for i, (whole, part) in enumerate(hints.inner_parts(x, known, Streams(0, [("test",)]))):
+        assert torch.equal(whole.x, x[i : i + 1]) and part.x.shape[2:4] == (3, 2)
+        places = [
+            (t, z) for t in range(3) for z in range(2) if torch.equal(part.x, whole.x[:, :, t : t + 3, z : z + 2])
+        ]
+        assert len(places) == 1
+        t, z = places[0]
+        assert torch.equal(part.fill, whole.fill[:, :, t : t + 3, z : z + 3])
+        starts.add((t, z))
+    assert len(starts) > 3, "anywhere in it"
 
 
 def _halves(scale: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from cmrgz.adaptive import ITERATIONS
 from cmrgz.diffusion.objectives import Factor, Objective
-from cmrgz.hints import LEAST, SHARES, Hint, Hints, block_hint, exactly, with_detail
+from cmrgz.features import SHARES
+from cmrgz.hints import LEAST, Hint, Hints, block_hint, exactly, with_detail
 from cmrgz.latents import framewise, known_positions, smooth_fill
 from cmrgz.model import Condition, Tokenizer
 

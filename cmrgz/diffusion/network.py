@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmrgz.conditions import ConditionEmbedding
-from cmrgz.hints import SHARES
+from cmrgz.features import SHARES
 from cmrgz.model import Condition
 
 

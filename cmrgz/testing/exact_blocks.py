@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cmrgz.diffusion.levels import Path, Schedule, make_path
 from cmrgz.diffusion.model import LatentDiffusion
-from cmrgz.hints import SHARES
+from cmrgz.features import SHARES
 from cmrgz.model import Condition
 from cmrgz.testing.mixtures import Mixture, MixtureNetwork, Name, PixelTokenizer, hole
 from cmrgz.testing.plain_hints import set_scale

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cmrgz.adaptive import ITERATIONS
-from cmrgz.hints import LEAST, SURE, Hint, Hints
+from cmrgz.hints import LEAST, MOST, Hint, Hints
 from cmrgz.latents import framewise
 from cmrgz.model import Condition, Tokenizer
 from cmrgz.tokens.codes import CodeModel
@@ -17,12 +17,12 @@ M = TypeVar("M", bound=CodeModel)
 
 @torch.no_grad()
 def set_scale(hints: Hints, scale: float) -> None:
-    """Let unfitted hints tell one scale of everything, above `LEAST` and at most 1, which is what they say unset."""
-    share = torch.tensor(1 - math.log(scale) / math.log(LEAST), dtype=torch.float64)
+    """Let unfitted hints tell one scale of everything, between `LEAST` and `MOST`; unset it is 1."""
+    share = torch.tensor(math.log(scale / LEAST) / math.log(MOST / LEAST), dtype=torch.float64)
     last = hints.log_scale[-1]
     assert isinstance(last, nn.Linear)
     last.weight.zero_()
-    last.bias.fill_(min(float(share.logit()) - 1, SURE))
+    last.bias.fill_(float(share.logit()))
 
 
 class ReachableHints(Hints):
@@ -42,5 +42,7 @@ def without_prior(model: M) -> M:
     if model.prior is not None:
         model.prior.log_factor.fill_(-math.inf)
         model.prior.shift.zero_()
+        model.prior.rest.zero_()
+        model.prior.candidates = 0
         model.prior.hints = ReachableHints(model.tokenizer.channels, model.prior.hints.rotate)
     return model

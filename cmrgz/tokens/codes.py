@@ -1,9 +1,5 @@
 """What the models of residual codes share: statistics, hints, the loss and the draw of the codes of a position."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -13,6 +9,8 @@ from cmrgz.latents import framewise, lift, position_hints
 from cmrgz.model import CodeTokenizer, Condition, Model
 from cmrgz.rng import Streams, derive
 from cmrgz.tokens.blocks import QUICK
+from cmrgz.tokens.candidates import Candidates, mistaken
+from cmrgz.tokens.drawer import Drawer, Truncation
 from cmrgz.tokens.network import CodeNetwork, Logits
 from cmrgz.tokens.prior import (
     BLOCK_FRAMES,
@@ -23,23 +21,19 @@ from cmrgz.tokens.prior import (
     decoded,
     flat,
     frames_of,
-    framewise_codes,
 )
-from cmrgz.tokens.sampling import along, draw
 
-__all__ = ["CodeModel", "Drawer", "Proposal", "Truncation", "flat", "level_loss"]
+CANDIDATES_HELP = (
+    "draws of the hints of blocks that the network weighs; 0 draws its codes, none is 2 where nothing is cut"
+)
+"""Of the option `candidates`."""
+SAID = 256
+"""Positions of a training step from which the say of the network is learned."""
 
-MEAN_DRAWS = 8
-"""Draws over which an expected vector is averaged."""
 
-
-@dataclass(frozen=True)
-class Truncation:
-    """How codes are drawn from logits: see `sampling.draw`."""
-
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
+def framewise_codes(tokenizer: CodeTokenizer, vectors: Tensor) -> Tensor:
+    """Return the codes (b, n, levels) of vectors (b, c, *grid)."""
+    return tokenizer.quantise(frames_of(vectors)).reshape(len(vectors), -1, tokenizer.levels)
 
 
 def level_loss(
@@ -95,13 +89,13 @@ class CodeModel(Model):
     @torch.no_grad()
     def fit(self, x: Tensor, *, rng: Streams) -> None:
         """Give the network the statistics of the vectors and codes of items (n, 1, *item)."""
-        if self.prior is not None:
-            x = lift(x, self.axes)
-            self.prior.fit(self.tokenizer, x, rng)
-            x = frames_of(x)
-            x = x[:: -(-len(x) // BLOCK_FRAMES)]
+        blocks = lift(x, self.axes)
+        x = blocks if self.prior is None else frames_of(blocks)
+        x = x if self.prior is None else x[:: -(-len(x) // BLOCK_FRAMES)]
         vectors = self.tokenizer.encode(x)
         codes = self.tokenizer.quantise(vectors).flatten(0, 2)
+        if self.prior is not None:
+            self.prior.fit(self.tokenizer, blocks, codes, rng)
         every = torch.arange(self.tokenizer.vocab, device=x.device)
         features = torch.stack([self.tokenizer.embed(every, level) for level in range(self.tokenizer.levels)])
         self.network.fit(flat(vectors).flatten(0, 1), codes, features)
@@ -132,7 +126,17 @@ class CodeModel(Model):
         if not len(codes):
             return states.sum()
         prior = self._prior(leaning)
-        return level_loss(self.network.logits, states, codes, self.level_decay, self.training, rng, prior)
+        loss = level_loss(self.network.logits, states, codes, self.level_decay, self.training, rng, prior)
+        return loss if prior is None or not self.training else loss + self._say(prior, states, codes, rng)
+
+    def _say(self, prior: PriorLogits, states: Tensor, codes: Tensor, rng: Streams) -> Tensor:
+        """Return 0, with the gradient by which the say of the network beside candidates is learned."""
+        n = min(len(codes), SAID)
+        generator = torch.Generator().manual_seed(derive(rng.seed, *rng.keys[0], "say"))
+        noise = torch.randn(n, self.tokenizer.channels, generator=generator).to(states.device)
+        some = torch.arange(n, device=states.device)
+        lost = mistaken(prior.of(some), self.network.logits, self.tokenizer, states[:n], codes[:n], noise)
+        return lost - lost.detach()
 
     def _prior(self, leaning: Leaning | None) -> PriorLogits | None:
         """Return what a leaning adds to logits."""
@@ -158,6 +162,16 @@ class CodeModel(Model):
         """Return the frames or blocks of vectors (b, n, c); blocks with the detail that their evidence has."""
         return decoded(self.tokenizer, vectors, grid, evidence)
 
+    def within_cells(self, vectors: Tensor, known: Tensor, evidence: Evidence, rng: Streams, noise: float) -> Tensor:
+        """Return what the vectors (b, n, c) of codes of hidden positions stand for, of which `known` (b, n) are given.
+
+        Of frames that is themselves, of blocks a draw from what a code leaves open, with `noise` times its deviation.
+        """
+        if self.prior is None:
+            return vectors
+        drawn = noise * rng.child("cells").normal(*vectors.shape[1:]).to(vectors)
+        return torch.where(known[..., None], vectors, self.prior.within_cells(vectors, evidence, drawn))
+
     def drawer(
         self,
         n: int,
@@ -165,7 +179,8 @@ class CodeModel(Model):
         how: Truncation,
         rng: Streams,
         copies: int = 1,
-        leaning: Leaning | None = None,
+        evidence: Evidence | None = None,
+        candidates: int = 0,
     ) -> "Drawer":
         """Return what draws codes of n positions, with one number of `rng` for each code.
 
@@ -175,99 +190,20 @@ class CodeModel(Model):
             how: The codes are drawn.
             rng: One stream per item.
             copies: Draws of an item, side by side.
-            leaning: Of the n positions, `evidence(...).leaning`.
+            evidence: Of the n positions.
+            candidates: Draws of the hints of a position that the network weighs, see `candidates.py`; 0 are codes.
         """
         asked = min(levels, self.tokenizer.levels) or self.tokenizer.levels
         u = rng.uniform(copies * n, asked).to(next(self.network.parameters()).device)
+        leaning = evidence.leaning if evidence else None
         prior = self._prior(leaning.spread(copies) if leaning and copies > 1 else leaning)
-        return Drawer(self.network.frozen_logits(), self.tokenizer, u.view(-1, n, asked), how, prior)
+        logits, of_hints = self.network.frozen_logits(), None
+        if prior is not None and evidence is not None and evidence.some is not None and candidates:
+            grid = self.grid(evidence.fill) if evidence.fill is not None else (1, 1, 1, n)
+            of_hints = Candidates.of(prior, evidence.some, grid, candidates, rng).scaled(how.temperature)
+        return Drawer(logits, self.tokenizer, u.view(-1, n, asked), how, prior, of_hints)
 
-
-class Proposal(NamedTuple):
-    """What was drawn at positions.
-
-    Attributes:
-        vectors: (b, m, c) of the drawn codes.
-        score: (b, m) log-probability of a drawn code under the model, in nats: the mean over the levels.
-        entropy: (b, m) of the codes that could have been drawn, in nats: of each level given those drawn before it.
-    """
-
-    vectors: Tensor
-    score: Tensor
-    entropy: Tensor
-
-
-class Drawer:
-    """Draws the codes of positions, level after level, with numbers u (b, n, levels): one for each code of an item.
-
-    A prior of the n positions is added to the logits. Where there is one, a number runs through the codes in the order
-    of their vectors, so that opposite numbers, as those of antithetic streams, give opposite vectors.
-    """
-
-    def __init__(
-        self, logits: Logits, tokenizer: CodeTokenizer, u: Tensor, how: Truncation, prior: PriorLogits | None = None
-    ) -> None:
-        self.logits, self.tokenizer, self.u, self.how, self.prior = logits, tokenizer, u, how, prior
-        self.orders = None if prior is None else along(prior.books)
-
-    def __call__(self, states: Tensor, positions: Tensor) -> Tensor:
-        """Return the vectors (b, m, c) of codes drawn at positions (b, m) with features (b, m, d)."""
-        parts = [self.tokenizer.embed(code, level) for level, (code, _) in enumerate(self._levels(states, positions))]
-        return torch.stack(parts).sum(0)
-
-    def propose(self, states: Tensor, positions: Tensor) -> Proposal:
-        """Draw as a call does, and say how sure the model is."""
-        parts, score, entropy = [], torch.zeros_like(states[..., 0]), torch.zeros_like(states[..., 0])
-        for level, (code, logits) in enumerate(self._levels(states, positions)):
-            share = logits.float().log_softmax(-1)
-            score = score + share.gather(-1, code[..., None])[..., 0] / self.u.shape[-1]
-            entropy = entropy - (share.exp() * share).sum(-1)
-            parts.append(self.tokenizer.embed(code, level))
-        return Proposal(torch.stack(parts).sum(0), score, entropy)
-
-    def mean(self, states: Tensor, positions: Tensor) -> Tensor:
-        """Return the expected vectors (b, m, c).
-
-        The mean over each level's codes given those drawn before it, and that over draws that are spread evenly: its
-        own mean is that of the model (Rao-Blackwell, level by level).
-        """
-        every = torch.arange(self.tokenizer.vocab, device=states.device)
-        parts = []
-        for k in range(MEAN_DRAWS):
-            for level, (_, logits) in enumerate(self._levels(states, positions, k / MEAN_DRAWS)):
-                parts.append(logits.float().softmax(-1) @ self.tokenizer.embed(every, level) / MEAN_DRAWS)
-        return torch.stack(parts).sum(0)
-
-    def log_prob(self, states: Tensor, codes: Tensor, positions: Tensor) -> Tensor:
-        """Return the log-probability (b, m) of codes (b, m, levels) at positions (b, m).
-
-        It is the model's own, whatever temperature and truncation are.
-        """
-        total, logits = torch.zeros_like(states[..., 0]), self._at(states, positions)
-        for level in range(self.u.shape[-1]):
-            share = logits(codes[..., :level], level).float().log_softmax(-1)
-            total = total + share.gather(-1, codes[..., level, None])[..., 0]
-        return total
-
-    def _levels(self, states: Tensor, positions: Tensor, turn: float = 0.0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Draw level after level; yield the codes (b, m) and the logits (b, m, vocab) they were drawn from.
-
-        The numbers are moved around the unit circle by `turn`.
-        """
-        codes = torch.zeros(*positions.shape, 0, dtype=torch.long, device=states.device)
-        given = self._at(states, positions)
-        for level in range(self.u.shape[-1]):
-            logits = given(codes, level)
-            number = self.u[..., level].gather(1, positions)
-            number = (number + turn) % 1 if turn else number
-            order = None if self.orders is None else self.orders[level]
-            code = draw(logits, number, self.how.temperature, self.how.top_k, self.how.top_p, order)
-            codes = torch.cat([codes, code[..., None]], -1)
-            yield code, logits
-
-    def _at(self, states: Tensor, positions: Tensor) -> Callable[[Tensor, int], Tensor]:
-        """Return what gives logits (b, m, vocab) of codes (b, m, >= level) and a level, at positions (b, m)."""
-        if self.prior is None:
-            return lambda codes, level: self.logits(states, codes, level)
-        prior = self.prior.at(positions)
-        return lambda codes, level: self.logits(states, codes, level).float() + prior(codes, level)
+    def candidates(self, asked: int | None, plain: bool) -> int:
+        """Return how many draws of hints are weighed: as asked, or the usual number where codes are drawn plainly."""
+        usual = self.prior.candidates if self.prior is not None and plain else 0
+        return usual if asked is None else asked

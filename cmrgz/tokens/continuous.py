@@ -24,8 +24,8 @@ from cmrgz.model import Condition, Model, Progress, Tokenizer
 from cmrgz.options import Axes, Range
 from cmrgz.rng import Streams
 from cmrgz.tokens.blocks import QUICK, block_condition
-from cmrgz.tokens.codes import flat
 from cmrgz.tokens.decoding import take
+from cmrgz.tokens.prior import flat
 from cmrgz.tokens.schedule import Schedule
 from cmrgz.tokens.unmasking import Pace, Unmasking, counter
 

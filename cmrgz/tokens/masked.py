@@ -10,8 +10,10 @@ from cmrgz.model import CodeTokenizer, Condition, Progress
 from cmrgz.options import Axes, Range
 from cmrgz.rng import Streams
 from cmrgz.tokens.blocks import block_condition
-from cmrgz.tokens.codes import CodeModel, Truncation, flat
+from cmrgz.tokens.codes import CANDIDATES_HELP, CodeModel
+from cmrgz.tokens.drawer import Truncation
 from cmrgz.tokens.network import MaskedNetwork
+from cmrgz.tokens.prior import flat
 from cmrgz.tokens.schedule import Schedule
 from cmrgz.tokens.unmasking import MaskedOrder, Pace, Unmasking, counter, redrawn
 
@@ -97,6 +99,7 @@ class MaskedTokenModel(CodeModel):
         entropy_bound: Annotated[float, "reveal what is independent to so many nats; 0 is by steps", Range(0)] = 0.0,
         output: Annotated[Literal["draw", "mean"], "mean: expected vectors in one step, no draw"] = "draw",
         levels: Annotated[int, "residual levels drawn; 0 is all, 4 is fast", Range(0)] = 0,
+        candidates: Annotated[int | None, CANDIDATES_HELP, Range(0, 256)] = None,
         preset: Annotated[Literal["fixed", "paper_like"], "paper_like: counts over the grid, confidence"] = "fixed",
     ) -> Tensor:
         """Draw items from p(x | known); see `Model.sample`."""
@@ -113,16 +116,21 @@ class MaskedTokenModel(CodeModel):
         def look(content: Tensor, shown: Tensor) -> Tensor:
             return self.network(content, shown, condition, evidence.features)
 
-        draw = self.drawer(n, levels, how, rng, leaning=evidence.leaning)
+        plain = top_k == 0 and top_p == 1 and levels == 0 and not pace.weighs
+        many = 0 if output == "mean" or pace.weighs else self.candidates(candidates, plain)
+        draw = self.drawer(n, levels, how, rng, evidence=evidence, candidates=many)
         if output == "mean":
             mean = draw.mean(look(vectors, given), torch.arange(n, device=x.device).expand_as(given))
             counter(progress, 1)(1)
+            mean = self.within_cells(mean, given, evidence, rng, 0.0)
             return lower(self.items(torch.where(given[..., None], vectors, mean), grid, evidence), self.axes)
         hidden = (~given).sum(1)
         run = Unmasking(look, grid, counter(progress, int((hidden + remask * redrawn(hidden)).sum())))
         vectors = run.reveal(vectors, given, pace, draw, rng.child("order"))
         for sweep in range(remask):
             own = rng.child(f"sweep {sweep}")
-            again = self.drawer(n, levels, how, own, leaning=evidence.leaning)
+            again = self.drawer(n, levels, how, own, evidence=evidence, candidates=many)
             vectors = run.redraw(vectors, given, pace, again, own)
+        if not many:
+            vectors = self.within_cells(vectors, given, evidence, rng, temperature)
         return lower(self.items(vectors, grid, evidence), self.axes)

@@ -12,11 +12,12 @@ from cmrgz.model import CodeTokenizer, Condition, Progress
 from cmrgz.options import Axes, Range
 from cmrgz.rng import Streams
 from cmrgz.tokens.blocks import block_condition
-from cmrgz.tokens.codes import CodeModel, Truncation, flat
+from cmrgz.tokens.codes import CANDIDATES_HELP, CodeModel
 from cmrgz.tokens.decoding import Given, ask, decode, take
+from cmrgz.tokens.drawer import Truncation
 from cmrgz.tokens.network import CausalNetwork
 from cmrgz.tokens.orders import ORDERS, prefix_length
-from cmrgz.tokens.prior import Evidence
+from cmrgz.tokens.prior import Evidence, flat
 from cmrgz.tokens.smc import smc
 
 __all__ = ["TokenModel", "flat"]
@@ -130,6 +131,7 @@ class TokenModel(CodeModel):
         particles: Annotated[int, "smc: draws that compete for an item", Range(2, 4096)] = 8,
         output: Annotated[Literal["draw", "mean"], "mean: expected vectors in one step, no draw"] = "draw",
         levels: Annotated[int, "residual levels drawn; 0 is all, 4 is fast", Range(0)] = 0,
+        candidates: Annotated[int | None, CANDIDATES_HELP, Range(0, 256)] = None,
         preset: Annotated[Literal["fixed", "paper_like"], "paper_like: forced, top_k=50, one a step"] = "fixed",
     ) -> Tensor:
         """Draw items from p(x | known); see `Model.sample`."""
@@ -145,7 +147,9 @@ class TokenModel(CodeModel):
         evidence = self._evidence(x, known, condition, sequence, order)
         told = {name: value for name, value in condition.items() if name != "fill"} if condition else condition
         given = Given(torch.where(positions[..., None], exact, 0.0), positions, sequence, told, evidence.features)
-        draw = self.drawer(n, levels, how, rng, particles if order == "smc" else 1, evidence.leaning)
+        many = self.candidates(candidates, plain=top_k == 0 and top_p == 1 and levels == 0 and preset == "fixed")
+        many = 0 if order == "smc" or output == "mean" else many
+        draw = self.drawer(n, levels, how, rng, particles if order == "smc" else 1, evidence, many)
         if output == "mean":
             every = torch.arange(n, device=x.device).expand_as(positions)
             mean = draw.mean(ask(self.network, given, every), every)
@@ -155,8 +159,10 @@ class TokenModel(CodeModel):
         elif order == "smc":
             drawn = smc(self.network, given, codes, particles, draw, rng.child("smc"), progress)
         else:
-            many = max(PARALLEL, n // STEPS_OF_A_BLOCK if self.prior else 0)
-            drawn = decode(self.network, given, draw, parallel or many, progress)
+            usual = max(PARALLEL, n // STEPS_OF_A_BLOCK if self.prior else 0)
+            drawn = decode(self.network, given, draw, parallel or usual, progress)
+        if not many:
+            drawn = self.within_cells(drawn, positions, evidence, rng, 0.0 if output == "mean" else temperature)
         return lower(self.items(drawn, grid, evidence), self.axes)
 
     def _evidence(self, x: Tensor, known: Tensor, condition: Condition | None, order: Tensor, name: Order) -> Evidence:

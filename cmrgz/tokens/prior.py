@@ -5,7 +5,7 @@ data are so with deviations sigma, and what is left of v after the code of a lev
 that add up to s, the code k of which the codebook has the vector e, in that basis, gets
 
     shift(k) + w (m - s) . e - 1/2 w . e^2    with    w = factor trust / (1 + 0.4 trust q^2),
-                                                      trust = 1 / (1.5 S^2) - base,
+                                                      trust = 1 / S^2 - base,
 
 up to what is the same for all codes: the logarithm of a normal law about m, in cells of width q. `base`, 0 at the first
 level, is 1.5 / sigma^2 at the others: where a hint knows little, the code before says more of what is left. Shifts
@@ -22,19 +22,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmrgz.adaptive import ITERATIONS
-from cmrgz.hints import SHARES, Hint, Hints, block_hint
+from cmrgz.features import SHARES
+from cmrgz.hints import Hint, Hints, block_hint
 from cmrgz.holes import training_known
-from cmrgz.latents import framewise, position_pixels
+from cmrgz.latents import framewise, known_positions, position_pixels
 from cmrgz.model import CodeTokenizer, Condition
 from cmrgz.rng import Streams, derive
+from cmrgz.tokens.neighbours import correlations, neighbour_sums
 
+CANDIDATES = 2
+"""Draws of the hints of a position that a network weighs, see `candidates.py`."""
 BLOCK_FRAMES = 1024
 """Frames of blocks from which statistics of vectors and codes are taken."""
-BLOCKS, ROWS, CHUNK = 32, 12288, 4
-"""Blocks and hidden positions to which shifts are fitted, and blocks of which hints are made at once."""
+BLOCKS, ROWS = 48, 12288
+"""Blocks and hidden positions to which shifts are fitted."""
 ROUNDS, STEPS, BATCH, RATE = 8, 60, 512, 0.05
 """Rounds of the scaling that shifts start from, and steps, rows a step and rate of the fit of shifts and factors."""
-WIDER, CELL, BASE, FACTORS = 1.5, 0.4, 1.5, (0.5, 1.5)
+CELL, BASE, FACTORS = 0.4, 1.5, (0.5, 1.5)
 """Constants of the closed form, and the factors of the first level and of the others that the fit starts from."""
 
 
@@ -102,17 +106,26 @@ class CodePrior(nn.Module):
 
     rest: Tensor
     shift: Tensor
+    common: Tensor
+    alike: Tensor
 
     def __init__(self, channels: int, levels: int, vocab: int) -> None:
         super().__init__()
+        self.candidates = CANDIDATES
         self.hints = Hints(channels, rotate=True)
         self.register_buffer("rest", torch.ones(levels, channels))
         self.register_buffer("shift", torch.zeros(levels, vocab))
+        self.register_buffer("common", torch.zeros(levels, vocab))
+        self.register_buffer("alike", torch.zeros(4, channels))
         start = torch.tensor([FACTORS[0], *[FACTORS[1]] * (levels - 1)]).log()
         self.log_factor = nn.Parameter(start[:, None].repeat(1, channels))
+        self.say = nn.Parameter(torch.tensor(0.5))
 
-    def fit(self, tokenizer: CodeTokenizer, x: Tensor, rng: Streams) -> None:
-        """Fit all to blocks (n, 1, t, z, H, W), hidden as in training."""
+    def fit(self, tokenizer: CodeTokenizer, x: Tensor, codes: Tensor, rng: Streams) -> None:
+        """Fit all to blocks (n, 1, t, z, H, W), hidden as in training, and to the frequencies of codes (m, levels)."""
+        for level, own in enumerate(codes.T):
+            count = torch.bincount(own, minlength=self.common.shape[1]) + 1.0
+            self.common[level] = (count / count.sum()).log()
         self.hints.fit(tokenizer, x, rng)
         leaning, left, codes = self._hidden(tokenizer, x[:BLOCKS], rng)
         if not len(codes):
@@ -128,8 +141,7 @@ class CodePrior(nn.Module):
     @torch.enable_grad()
     def _fit_level(self, logits: "PriorLogits", codes: Tensor, level: int, generator: torch.Generator) -> None:
         """Fit shifts and factors of a level by the cross-entropy of codes (n, levels), beside their frequencies."""
-        own, count = codes[:, level], torch.bincount(codes[:, level], minlength=self.shift.shape[1]) + 1
-        wanted = (count / count.sum()).log()
+        own, wanted = codes[:, level], self.common[level]
         with torch.no_grad():
             start = _scaled(logits(codes, level), wanted)
         shift = start.requires_grad_()
@@ -144,17 +156,21 @@ class CodePrior(nn.Module):
 
     @torch.no_grad()
     def _hidden(self, tokenizer: CodeTokenizer, x: Tensor, rng: Streams) -> tuple[Leaning, Tensor, Tensor]:
-        """Return leanings, vectors in the basis (n, c) and codes (n, levels) of hidden positions of blocks."""
+        """Return leanings, vectors in the basis (n, c) and codes (n, levels) of hidden positions; fit `alike`."""
         grid = (*x.shape[2:4], x.shape[-2] // tokenizer.patch, x.shape[-1] // tokenizer.patch)
-        known = training_known(grid, Streams(rng.seed, [("prior", i) for i in range(len(x))])).to(x.device)
-        parts, many = [], -(-ROWS * CHUNK // len(x))
-        for part, own in zip(x.split(CHUNK), known.split(CHUNK), strict=True):
-            hint = self.hints(tokenizer, part, position_pixels(own, tokenizer.patch), None)
-            rows = (~own).flatten().nonzero()[:, 0]
+        positions = training_known(grid, Streams(rng.seed, [("prior", i) for i in range(len(x))])).to(x.device)
+        parts, many, sums = [], -(-ROWS // len(x)), x.new_zeros(4, 2, tokenizer.channels)
+        for _, part in self.hints.inner_parts(x, position_pixels(positions, tokenizer.patch), rng):
+            hint = self.hints(tokenizer, part.x, part.known, {"fill": torch.cat([part.fill, part.near], 1)})
+            hidden, vectors = ~known_positions(part.known, tokenizer.patch), framewise(tokenizer.encode, part.x)
+            units = ((vectors - hint.mean).movedim(1, -1) @ self.hints.basis) / hint.scale.movedim(1, -1)
+            sums = sums + neighbour_sums(units, hidden)
+            rows = hidden.flatten().nonzero()[:, 0]
             rows = rows[:: max(1, -(-len(rows) // many))]
-            true = flat(framewise(tokenizer.encode, part)).flatten(0, 1)[rows]
+            true = flat(vectors).flatten(0, 1)[rows]
             codes = tokenizer.quantise(true[:, :, None, None]).flatten(0, 2)
             parts.append((*(values.flatten(0, 1)[rows] for values in self.leaning(hint)), true, codes))
+        self.alike.copy_(correlations(sums))
         mean, precision, true, codes = (torch.cat(values) for values in zip(*parts, strict=True))
         return Leaning(mean, precision), true @ self.hints.basis, codes
 
@@ -175,6 +191,28 @@ class CodePrior(nn.Module):
         hint = block_hint(self.hints, tokenizer, x, known, condition, iterations)
         features = [flat(hint.mean), (flat(hint.scale) / self.hints.spread).log(), flat(hint.shares)]
         return Evidence(torch.cat(features, -1), self.leaning(hint), hint.fill, known.flatten(1).any(1))
+
+    @torch.no_grad()
+    def within_cells(self, drawn: Tensor, evidence: Evidence, noise: Tensor) -> Tensor:
+        """Return vectors (b, n, c) of blocks drawn given the codes, of which `drawn` (b, n, c) are the vectors.
+
+        A code leaves a normal law of the deviations q about its vector, the hint says one of S about the mean: a vector
+        is drawn from their product, less what the code has of the data already. Where a neighbour in time is known,
+        codes are what is coarse. Vectors of blocks of which nothing is known stay those of their codes.
+
+        Args:
+            drawn: Of positions.
+            evidence: Of these.
+            noise: (b, n, c) standard normal, 0 for the mean.
+        """
+        if evidence.leaning is None or evidence.some is None:
+            return drawn
+        with torch.autocast(drawn.device.type, enabled=False):
+            cell, basis = self.rest[-1].square(), self.hints.basis
+            told = (evidence.leaning.precision - self.hints.spread.square().reciprocal()).clamp(min=0)
+            free = (1 + cell * told).reciprocal()
+            off = (1 - free) * (evidence.leaning.mean - drawn @ basis) + (cell * free).sqrt() * noise
+            return drawn + evidence.some[:, None, None] * (off @ basis.T)
 
     def bind(self, tokenizer: CodeTokenizer, leaning: Leaning) -> "PriorLogits":
         """Return the logits that a leaning adds."""
@@ -224,6 +262,10 @@ class PriorLogits:
         """Return the same for positions (b, m), from (b, n, c)."""
         return replace(self, leaning=self.leaning.at(positions))
 
+    def alike(self) -> "PriorLogits":
+        """Return the same for several draws (b, m, k) of each position (b, m)."""
+        return replace(self, leaning=Leaning(*(part[:, :, None] for part in self.leaning)))
+
     def of(self, rows: Tensor) -> "PriorLogits":
         """Return the same for rows, by a mask or by indices."""
         return replace(self, leaning=self.leaning.of(rows))
@@ -231,18 +273,13 @@ class PriorLogits:
     def __call__(self, codes: Tensor, level: int) -> Tensor:
         """Return (..., vocab) for `level`, given the codes (..., >= level); in full precision."""
         with torch.autocast(codes.device.type, enabled=False):
-            left, trust = self.leaning.mean, self.leaning.precision / WIDER
+            left, trust = self.leaning.mean, self.leaning.precision
             for earlier in range(level):
                 left = left - self.books[earlier][codes[..., earlier]]
             trust = (trust - self.base).clamp(min=0) if level else trust
             weight = self.prior.log_factor[level].exp() * (trust / (1 + trust * self.cells[level]))
             book = self.books[level]
             return self.prior.shift[level] + (weight * left) @ book.T - (weight / 2) @ book.square().T
-
-
-def framewise_codes(tokenizer: CodeTokenizer, vectors: Tensor) -> Tensor:
-    """Return the codes (b, n, levels) of vectors (b, c, *grid)."""
-    return tokenizer.quantise(frames_of(vectors)).reshape(len(vectors), -1, tokenizer.levels)
 
 
 @torch.no_grad()

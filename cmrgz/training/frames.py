@@ -19,6 +19,7 @@ from tqdm import tqdm
 from cmrgz.data.cases import Case
 from cmrgz.data.clips import Clip, crop, read_clip
 from cmrgz.errors import DataError, UsageError
+from cmrgz.parts import MARGINS
 from cmrgz.plugin import Extent
 from cmrgz.rng import derive
 from cmrgz.training.blocks import Shape, draw_phases, draw_shape, draw_slices, is_ring, shapes, spread_starts
@@ -115,11 +116,11 @@ class Frames:
                 pool.shutdown(cancel_futures=True)
 
     @property
-    def longest(self) -> Shape:
-        """Phases and slices of the largest block of the model's shape that a clip has."""
+    def surroundings(self) -> Shape:
+        """Phases and slices of the largest block of the model's with `MARGINS` along the axes it has, as a clip has."""
+        t, z = (n + margin * (n > 1) for n, margin in zip(shapes(self.extent)[0], MARGINS, strict=True))
         drawn = (clips for clips, share in zip(self.sources, self.shares, strict=True) if share > 0)
-        found = [_shortened(shapes(self.extent)[0], clip) for clips in drawn for clip in clips]
-        return max(found, key=math.prod)
+        return max((_shortened((t, z), clip) for clips in drawn for clip in clips), key=math.prod)
 
     # ---------------------------------------------------------------------- what an item is cut from
     def _shape(self, seed: int, step: int) -> Shape:

@@ -93,9 +93,9 @@ def _begin(module: Trainable, extent: Extent, frames: Frames, start: Start | Non
     """Give a fresh module the weights that training starts from, and what has a closed form."""
     if start is not None and start.give(module, extent):
         return
-    number = -(-plan.train.fit_items // prod(frames.longest))
+    number = -(-plan.train.fit_items // prod(frames.surroundings))
     # Of neighbours, since `fit` is not told how far apart frames are.
-    items = frames.of_shape(plan.seed, FIT_STEP, number, frames.longest, strides=False)
+    items = frames.of_shape(plan.seed, FIT_STEP, number, frames.surroundings, strides=False)
     module.fit(items.x.to(plan.device), rng=Streams(plan.seed, [("fit",)]))
 
 

@@ -128,7 +128,7 @@ def test_the_network_is_told_time_and_height_and_no_fill() -> None:
     known = torch.zeros_like(x, dtype=torch.bool)
     known[:, :, 0] = True
     for condition in (None, {"fill": x, "phase": torch.rand(2, 3, 1)}):
-        model.sample(x * known, known, condition=condition, rng=streams(2))
+        model.sample(x * known, known, condition=condition, rng=streams(2), candidates=0)
         assert network.told[-1]["time"].shape == network.told[-1]["height"].shape == (2, 3, 1)
         assert "fill" not in network.told[-1]
 
@@ -141,7 +141,8 @@ def test_what_lies_ahead_is_no_hint(order: str) -> None:
     known = torch.zeros_like(x, dtype=torch.bool)
     known[:, :, 2] = True
     for y, fill in ((x, x), (torch.where(known, -x, x), x), (x, other)):
-        model.sample(y * known, known, condition={"fill": torch.where(known, y, fill)}, rng=streams(2), order=order)
+        told = {"fill": torch.where(known, y, fill)}
+        model.sample(y * known, known, condition=told, rng=streams(2), order=order, candidates=0)
     one, other_known, other_fill = network.hints
     assert torch.equal(one, other_known) == torch.equal(one, other_fill) == (order != "any")
 
@@ -233,6 +234,6 @@ def test_items_of_any_axes_come_back_in_their_shape(axes: Any, shape: tuple[int,
     model.prior.log_factor.data.fill_(-torch.inf)
     x = pixels((*shape, 1, 3))
     known = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) < 0.5
-    drawn = model.sample(x * known, known, rng=streams(2))
+    drawn = model.sample(x * known, known, rng=streams(2), candidates=0)
     assert drawn.shape == x.shape
     assert model.loss(x, rng=streams(2)).isfinite()

@@ -21,7 +21,7 @@ from cmrgz.testing.oracles import (
     variation_bound,
 )
 from cmrgz.tokens import unmasking
-from cmrgz.tokens.codes import Truncation
+from cmrgz.tokens.drawer import Truncation
 from cmrgz.tokens.masked import MaskedTokenModel
 from cmrgz.tokens.schedule import automatic_steps
 

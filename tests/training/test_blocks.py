@@ -180,9 +180,10 @@ def test_short_clips_get_steps_of_their_own(tmp_path: Path) -> None:
     frames = Frames([[still], [flat, whole]], BLOCK)
     seen = Counter(tuple(frames.batch(0, step, 2).x.shape[2:4]) for step in range(80))
     assert {(1, 1), (5, 1), (5, 3), (9, 1)} <= set(seen)
-    assert frames.longest == (5, 3)
-    assert Frames([[still]], BLOCK).longest == (1, 1) and Frames([[still, flat]], BLOCK).longest == (5, 1)
-    assert Frames([[whole], [flat]], BLOCK, shares=(0.0, 1.0)).longest == (5, 1)
+    assert frames.surroundings == (9, 4)
+    assert Frames([[still]], BLOCK).surroundings == (1, 1)
+    assert Frames([[still, flat]], BLOCK).surroundings == (9, 1)
+    assert Frames([[whole], [flat]], BLOCK, shares=(0.0, 1.0)).surroundings == (9, 1)
     few = Frames([[still]], BLOCK).batch(0, 0, 3)
     assert few.x.shape == (3, 1, 1, 1, *PLANE) and not few.condition["time"].isnan().any()
 

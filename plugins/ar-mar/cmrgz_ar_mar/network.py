@@ -10,8 +10,9 @@ from cmrgz.conditions import ConditionEmbedding
 from cmrgz.diffusion.head import DiffusionHead
 from cmrgz.diffusion.layers import Attention, FeedForward, grid_positions, to_maps, to_tokens
 from cmrgz.diffusion.options import MinSnr, NoiseSchedule
+from cmrgz.features import SHARES
 from cmrgz.frames import FrameAttention
-from cmrgz.hints import SHARES, places
+from cmrgz.hints import places
 from cmrgz.latents import framewise
 from cmrgz.model import Condition, Tokenizer
 from cmrgz.options import Axes, Range

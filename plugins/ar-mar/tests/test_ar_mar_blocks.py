@@ -8,7 +8,8 @@ from cmrgz_ar_mar.network import SIZES, Hourglass
 from torch import Tensor
 
 from cmrgz import checkpoint
-from cmrgz.hints import SHARES, Hints
+from cmrgz.features import SHARES
+from cmrgz.hints import Hints
 from cmrgz.testing.small import SmallTokenizer
 from cmrgz.testing.subject import Subject, shaken, streams
 from cmrgz.tokens.continuous import MaskedVectorModel

@@ -8,7 +8,7 @@ from cmrgz_ar_maskgit.network import MaskedTransformer, build
 from torch import Tensor
 
 from cmrgz import checkpoint
-from cmrgz.hints import SHARES
+from cmrgz.features import SHARES
 from cmrgz.model import Condition
 from cmrgz.testing.small import SmallTokenizer
 from cmrgz.testing.subject import Subject, shaken, streams

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from cmrgz.rng import Streams
-from cmrgz.tokens.codes import Truncation
 from cmrgz.tokens.decoding import take
+from cmrgz.tokens.drawer import Truncation
 from cmrgz.tokens.network import Logits
 from cmrgz.tokens.sampling import draw
 

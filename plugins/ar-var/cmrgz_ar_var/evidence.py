@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cmrgz.hints import LEAST, SHARES, Hint, Hints, block_hint, places
+from cmrgz.features import SHARES
+from cmrgz.hints import LEAST, Hint, Hints, block_hint, places
 from cmrgz.latents import known_positions, smooth_fill
 from cmrgz.model import Condition
-from cmrgz.tokens.codes import flat
-from cmrgz.tokens.prior import frames_of
+from cmrgz.tokens.prior import flat, frames_of
 from cmrgz.tokens.scales import ScaleTokenizer
 
 

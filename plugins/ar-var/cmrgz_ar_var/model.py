@@ -13,11 +13,12 @@ from cmrgz.model import Condition, Model, Progress
 from cmrgz.options import Axes, Range
 from cmrgz.rng import Streams
 from cmrgz.tokens.blocks import QUICK, block_condition
-from cmrgz.tokens.codes import Truncation, flat, level_loss
+from cmrgz.tokens.codes import level_loss
 from cmrgz.tokens.decoding import take
+from cmrgz.tokens.drawer import Truncation
 from cmrgz.tokens.head import DepthHead
 from cmrgz.tokens.network import Logits
-from cmrgz.tokens.prior import BLOCK_FRAMES, frames_of
+from cmrgz.tokens.prior import BLOCK_FRAMES, flat, frames_of
 from cmrgz.tokens.sampling import along
 from cmrgz.tokens.scales import Coded, ScaleTokenizer, check_grid, known_cells
 from cmrgz_ar_var.cells import Coupled, asked_cells, draw_hidden, numbers, parts

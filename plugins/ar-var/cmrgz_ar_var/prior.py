@@ -11,9 +11,8 @@ from cmrgz.adaptive import ITERATIONS
 from cmrgz.hints import LEAST, Hints
 from cmrgz.latents import position_pixels, training_known
 from cmrgz.rng import Streams
-from cmrgz.tokens.codes import flat
 from cmrgz.tokens.network import Logits
-from cmrgz.tokens.prior import frames_of
+from cmrgz.tokens.prior import flat, frames_of
 from cmrgz.tokens.scales import ScaleTokenizer, known_cells
 from cmrgz_ar_var.evidence import Evidence, block_evidence
 

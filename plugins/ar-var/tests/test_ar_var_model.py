@@ -16,7 +16,7 @@ from cmrgz.errors import UsageError
 from cmrgz.latents import known_positions
 from cmrgz.plugin import Extent
 from cmrgz.rng import Streams
-from cmrgz.tokens.codes import Truncation
+from cmrgz.tokens.drawer import Truncation
 from cmrgz.tokens.sampling import draw
 from cmrgz.tokens.scales import Coded, known_cells
 

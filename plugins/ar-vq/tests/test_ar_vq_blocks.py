@@ -9,7 +9,8 @@ from cmrgz_ar_vq.attention import PART, reach
 from cmrgz_ar_vq.network import AnyOrderTransformer, StaticCache, build
 from torch import Tensor
 
-from cmrgz.hints import SHARES, places
+from cmrgz.features import SHARES
+from cmrgz.hints import places
 from cmrgz.latents import position_pixels
 from cmrgz.model import Condition
 from cmrgz.rng import Streams

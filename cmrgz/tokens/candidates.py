@@ -1,0 +1,116 @@
+"""Draws of what the hints of a block say, of which the network takes one: how codes are drawn where much is known.
+
+The hints say that the vector of a position is about normal. Where that is narrow, a code drawn from logits is off by a
+cell in every channel, and channels are many. So vectors are drawn from the normal law; each has its codes; and the
+network, which says how likely codes are beside what the hints say of them, picks one by its weight
+
+    w = (p(codes | all that is seen) / p(codes | hint)) ** say,
+
+both by the closed form of `prior.py`. It is sampling-importance resampling (Rubin 1987, JASA 82; Smith and Gelfand
+1992, American Statistician 46): with say = 1, of many candidates the pick is distributed as the network's codes, with
+vectors within their cells as the hint has them. A network that says nothing beyond the hint picks blindly. One that is
+too sure would do harm, so its say, in [0, 1], is learned: it is that with which true codes are best told from those of
+a candidate (a logistic regression on the logarithm of w; Gutmann and Hyvarinen 2012, JMLR 13).
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from cmrgz.model import CodeTokenizer
+from cmrgz.rng import Streams
+from cmrgz.tokens.neighbours import correlated
+from cmrgz.tokens.network import Logits
+from cmrgz.tokens.prior import PriorLogits
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What draws vectors of the n positions of items.
+
+    Attributes:
+        prior: What the hints say of them.
+        noise: (b, n, k, c) standard normal.
+        pick: (b, n) in [0, 1), which of the k is taken.
+        some: (b,) bool, the items of which anything is known; hints say nothing of others.
+    """
+
+    prior: PriorLogits
+    noise: Tensor
+    pick: Tensor
+    some: Tensor
+
+    @classmethod
+    def of(cls, prior: PriorLogits, some: Tensor, grid: tuple[int, ...], k: int, rng: Streams) -> "Candidates":
+        """Return k candidates a position of blocks on a grid; antithetic streams oppose them and pick alike."""
+        n, c = prior.leaning.mean.shape[1:]
+        noise = rng.child("candidates").normal(*grid, k, c).to(prior.leaning.mean)
+        noise = correlated(noise, prior.prior.alike).flatten(1, 4)
+        return cls(prior, noise, rng.child("pick").uniform(n, alike=True).to(noise), some)
+
+    def scaled(self, factor: float) -> "Candidates":
+        """Return the same with so much of the noise."""
+        return replace(self, noise=factor * self.noise)
+
+    def __call__(self, logits: Logits, tokenizer: CodeTokenizer, states: Tensor, positions: Tensor) -> Tensor:
+        """Return vectors (b, m, c) at positions (b, m) with features (b, m, d)."""
+        drawn = self._drawn(positions)
+        b, m, k, c = drawn.shape
+        codes = tokenizer.quantise(drawn.reshape(-1, c, 1, 1)).view(b, m, k, -1)
+        weight = self._weight(logits, states, positions, codes).softmax(-1).cumsum(-1)
+        u = self.pick.gather(1, positions)[..., None]
+        taken = (weight < u * weight[..., -1:]).sum(-1).clamp(max=k - 1)
+        return drawn.gather(2, taken[..., None, None].expand(-1, -1, 1, c))[:, :, 0]
+
+    def _drawn(self, positions: Tensor) -> Tensor:
+        """Return the candidates (b, m, k, c)."""
+        index = positions[..., None, None].expand(-1, -1, *self.noise.shape[2:])
+        own = self.prior.leaning.at(positions)
+        drawn = own.mean[:, :, None] + own.precision.rsqrt()[:, :, None] * self.noise.gather(1, index)
+        return drawn @ self.prior.prior.hints.basis.T
+
+    def _weight(self, logits: Logits, states: Tensor, positions: Tensor, codes: Tensor) -> Tensor:
+        """Return the logarithms of the weights (b, m, k) of codes (b, m, k, levels)."""
+        states = states[:, :, None].expand(*codes.shape[:3], -1)
+        return self.prior.prior.say.clamp(0, 1) * beyond(self.prior.at(positions).alike(), logits, states, codes)
+
+
+def beyond(hint: PriorLogits, logits: Logits, states: Tensor, codes: Tensor) -> Tensor:
+    """Return how much likelier (...) than hints codes (..., levels) are to a network, as logarithms.
+
+    Args:
+        hint: Of the positions (...).
+        logits: Of the network.
+        states: (..., d) what it makes of all that is seen.
+        codes: (..., levels).
+    """
+    total = states.new_zeros(codes.shape[:-1])
+    for level in range(codes.shape[-1]):
+        own = hint(codes, level)
+        seen = logits(states, codes[..., :level], level).float() + own
+        ratio = seen.log_softmax(-1) - (hint.prior.common[level] + own).log_softmax(-1)
+        total = total + ratio.gather(-1, codes[..., level, None])[..., 0]
+    return total
+
+
+def mistaken(
+    hint: PriorLogits, logits: Logits, tokenizer: CodeTokenizer, states: Tensor, codes: Tensor, noise: Tensor
+) -> Tensor:
+    """Return the mean negative log-probability that true codes (n, levels) are picked, and not those of a candidate.
+
+    Only the say of the network depends on it.
+
+    Args:
+        hint: Of n positions.
+        logits: Of the network.
+        tokenizer: Of the codes.
+        states: (n, d).
+        codes: (n, levels).
+        noise: (n, c) standard normal.
+    """
+    with torch.no_grad():
+        drawn = (hint.leaning.mean + hint.leaning.precision.rsqrt() * noise) @ hint.prior.hints.basis.T
+        other = tokenizer.quantise(drawn[:, :, None, None]).flatten(0, 2)
+        both = torch.stack([beyond(hint, logits, states, part) for part in (codes, other)], -1)
+    return -(hint.prior.say.clamp(0, 1) * both).log_softmax(-1)[:, 0].mean()
