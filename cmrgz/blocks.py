@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -37,6 +38,14 @@ def blocks_in_turn(grid: Grid, known: Bools, wanted: Bools) -> Iterator[list[Blo
         turns.drawn(blocks)
 
 
+class _Turn(NamedTuple):
+    """A block that could be drawn next: how many quarters of it are known, and whether anything is."""
+
+    quarters: int
+    knows: bool
+    block: Block
+
+
 class _Turns:
     """What is known and wanted while blocks are drawn, counted by frame and tile."""
 
@@ -56,19 +65,32 @@ class _Turns:
             self.asks[t, z, number] = self.wanted[t, z, rows, columns].any()
 
     def next_round(self) -> list[Block]:
-        """Return blocks that share no frame, those that know most first, in quarters; of equal ones the first."""
+        """Return blocks that share no frame, those that know most first, in quarters; of equal ones the first.
+
+        Where nothing is known one block begins, and the others wait until they see something of it: drawn side by side
+        they would be parts of different hearts.
+        """
         found = [self._best(t, z) for t in self.grid.starts[0] for z in self.grid.starts[1]]
+        turns = sorted((turn for turn in found if turn is not None), key=lambda turn: -turn.quarters)
         taken = np.zeros(self.known.shape[:2], dtype=bool)
+        begun = {self._together(turn.block) for turn in turns if turn.knows}
         blocks = []
-        for _, block in sorted((part for part in found if part is not None), key=lambda part: -part[0]):
-            frames = np.ix_(self.grid.phases_of(block), self.grid.slices_of(block))
-            if not taken[frames].any():
-                taken[frames] = True
-                blocks.append(block)
+        for turn in turns:
+            frames = np.ix_(self.grid.phases_of(turn.block), self.grid.slices_of(turn.block))
+            if taken[frames].any() or not (turn.knows or self._together(turn.block) not in begun):
+                continue
+            begun.add(self._together(turn.block))
+            taken[frames] = True
+            blocks.append(turn.block)
         return blocks
 
-    def _best(self, t: int, z: int) -> tuple[int, Block] | None:
-        """Return the known quarters and the block of the tile that knows most, of those that are asked for."""
+    def _together(self, block: Block) -> tuple[int, int]:
+        """Return what is the same for blocks that could come to see each other: where they lie on the axes not seen."""
+        axes = self.grid.extent.axes
+        return (0 if "t" in axes else block.t, 0 if "z" in axes else block.z)
+
+    def _best(self, t: int, z: int) -> _Turn | None:
+        """Return the tile that knows most of those that are asked for."""
         start = Block(t, z, 0, 0)
         frames = np.ix_(self.grid.phases_of(start), self.grid.slices_of(start))
         share, asks = self.share[frames].mean((0, 1)), self.asks[frames].any((0, 1))
@@ -76,7 +98,7 @@ class _Turns:
             return None
         quarters = np.where(asks, np.floor(4 * share).astype(int), -1)
         best = int(np.argmax(quarters))
-        return int(quarters[best]), Block(t, z, *self.tiles[best])
+        return _Turn(int(quarters[best]), bool(share[best] > 0), Block(t, z, *self.tiles[best]))
 
     def drawn(self, blocks: list[Block]) -> None:
         """Take note of blocks that were drawn."""

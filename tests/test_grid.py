@@ -106,6 +106,22 @@ def test_blocks_of_a_cycle_wrap_and_overlap() -> None:
     assert grid.starts[1] == [0, 1]
 
 
+@pytest.mark.parametrize(("kind", "first"), [("frame", 48), ("clip", 4), ("stack", 12), ("block", 1)])
+def test_where_nothing_is_known_what_belongs_together_grows_from_one_block(kind: str, first: int) -> None:
+    """Blocks drawn side by side, given nothing, would be parts of different hearts."""
+    shape = (12, 4, 32, 32)
+    grid = grid_of(moving(shape), EXTENTS[kind])
+    known = np.zeros((*shape[:2], 32, 32), dtype=bool)
+    rounds = list(blocks_in_turn(grid, known, ~known))
+    assert len(rounds[0]) == first
+    for number, blocks in enumerate(rounds):
+        seen = [known[np.ix_(grid.phases_of(block), grid.slices_of(block))].any() for block in blocks]
+        assert all(seen) or number == 0
+        for block in blocks:
+            known[np.ix_(grid.phases_of(block), grid.slices_of(block))] = True
+    assert known.all()
+
+
 def test_a_part_of_a_cycle_is_no_ring() -> None:
     scan = moving((20, 2, 32, 32))
     half = replace(scan, stored=scan.stored[:10])

@@ -19,7 +19,7 @@ def command(
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")] = Path("generated"),
     number: Annotated[int, typer.Option("--number", "-n", help="How many scans.")] = 1,
     slices: Annotated[int, typer.Option(help="Slices of each.")] = 1,
-    phases: Annotated[int, typer.Option(help="Frames of each; they are drawn independently, not as a cine.")] = 1,
+    phases: Annotated[int, typer.Option(help="Frames of each: a cine of models of blocks, else drawn one by one.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed; scan n is the same however many there are.")] = 0,
     antithetic: Annotated[
         bool,
