@@ -87,9 +87,9 @@ def test_an_inner_part_lies_in_its_block(hints: Hints) -> None:
     known = hidden_as_in_training(x)
     starts = set()
     for i, (whole, part) in enumerate(hints.inner_parts(x, known, Streams(0, [("test",)]))):
-        assert torch.equal(whole.x, x[i : i + 1]) and part.x.shape[2:4] == (3, 2)
+        assert torch.equal(whole.x, x[i : i + 1]) and part.x.shape[2:4] == (3, 3)
         places = [
-            (t, z) for t in range(3) for z in range(2) if torch.equal(part.x, whole.x[:, :, t : t + 3, z : z + 2])
+            (t, z) for t in range(7) for z in range(3) if torch.equal(part.x, whole.x[:, :, t : t + 3, z : z + 3])
         ]
         assert len(places) == 1
         t, z = places[0]
