@@ -22,9 +22,9 @@ Bools = NDArray[np.bool_]
 
 RING = 4
 """Phases from which on a cine can be a full cycle."""
-LEAP, LAGS = 1.5, (1, 2, 3)
-"""Times that the step from the last phase to the first may exceed the usual one in a full cycle, and the distances in
-phases at which steps are looked at, the first at which there are any."""
+LEAP, SLACK, LAGS = 1.5, 1.05, (1, 2, 3)
+"""Times that the step from the last phase to the first may exceed the usual one in a full cycle, at most and in any
+case, and the distances in phases at which steps are looked at, the first at which there are any."""
 USUAL_STEP = 1 / 20
 """Share of the cycle between phases that are no full cycle."""
 
@@ -212,17 +212,24 @@ def _starts(length: int, block: int, ring: bool) -> list[int]:
 def is_cycle(voxels: Floats, known: Bools) -> bool:
     """Whether the phases of a scan (t, z, y, x) are a full cycle: the last lies as near to the first as others do.
 
-    Taken as one where too little is known to tell.
+    Nearer, too, than half way to phases that are half of all apart: where noise is most of a step, a leap is not much
+    longer. Taken as one where too little is known to tell.
     """
     n = len(voxels)
     if n < RING:
         return False
-    for lag in LAGS:
+
+    def steps(lag: int) -> NDArray[np.float64]:
         pairs = ((t, (t + lag) % n) for t in range(n))
-        steps = np.array([_step(voxels[a], voxels[b], known[a] & known[b]) for a, b in pairs])
-        within, across = steps[: n - lag], steps[n - lag :]
+        return np.array([_step(voxels[a], voxels[b], known[a] & known[b]) for a, b in pairs])
+
+    for lag in LAGS:
+        near = steps(lag)
+        within, across = near[: n - lag], near[n - lag :]
         if np.isfinite(within).any() and np.isfinite(across).any():
-            return bool(np.nanmean(across) <= LEAP * np.nanmedian(within))
+            usual, leap, apart = np.nanmedian(within), np.nanmean(across), steps(n // 2)[: n - n // 2]
+            half_way = (usual + np.nanmean(apart)) / 2 if np.isfinite(apart).any() else np.inf
+            return bool(leap <= min(LEAP * usual, max(half_way, SLACK * usual)))
     return True
 
 
