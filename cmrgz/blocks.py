@@ -76,13 +76,17 @@ class _Turns:
         begun = {self._together(turn.block) for turn in turns if turn.knows}
         blocks = []
         for turn in turns:
-            frames = np.ix_(self.grid.phases_of(turn.block), self.grid.slices_of(turn.block))
-            if taken[frames].any() or not (turn.knows or self._together(turn.block) not in begun):
+            frames, together = self._frames(turn.block), self._together(turn.block)
+            if taken[frames].any() or (together in begun and not turn.knows):
                 continue
-            begun.add(self._together(turn.block))
+            begun.add(together)
             taken[frames] = True
             blocks.append(turn.block)
         return blocks
+
+    def _frames(self, block: Block) -> tuple[NDArray[np.int64], ...]:
+        """Return an index of the phases and slices of a block."""
+        return np.ix_(self.grid.phases_of(block), self.grid.slices_of(block))
 
     def _together(self, block: Block) -> tuple[int, int]:
         """Return what is the same for blocks that could come to see each other: where they lie on the axes not seen."""
@@ -91,8 +95,7 @@ class _Turns:
 
     def _best(self, t: int, z: int) -> _Turn | None:
         """Return the tile that knows most of those that are asked for."""
-        start = Block(t, z, 0, 0)
-        frames = np.ix_(self.grid.phases_of(start), self.grid.slices_of(start))
+        frames = self._frames(Block(t, z, 0, 0))
         share, asks = self.share[frames].mean((0, 1)), self.asks[frames].any((0, 1))
         if not asks.any():
             return None

@@ -55,25 +55,25 @@ class Candidates:
 
     def __call__(self, logits: Logits, tokenizer: CodeTokenizer, states: Tensor, positions: Tensor) -> Tensor:
         """Return vectors (b, m, c) at positions (b, m) with features (b, m, d)."""
-        drawn = self._drawn(positions)
+        hint = self.prior.at(positions).alike()
+        index = positions[..., None, None].expand(-1, -1, *self.noise.shape[2:])
+        drawn = of_hint(hint, self.noise.gather(1, index))
         b, m, k, c = drawn.shape
         codes = tokenizer.quantise(drawn.reshape(-1, c, 1, 1)).view(b, m, k, -1)
-        weight = self._weight(logits, states, positions, codes).softmax(-1).cumsum(-1)
+        weight = weights(hint, logits, states[:, :, None].expand(b, m, k, -1), codes).softmax(-1).cumsum(-1)
         u = self.pick.gather(1, positions)[..., None]
         taken = (weight < u * weight[..., -1:]).sum(-1).clamp(max=k - 1)
         return drawn.gather(2, taken[..., None, None].expand(-1, -1, 1, c))[:, :, 0]
 
-    def _drawn(self, positions: Tensor) -> Tensor:
-        """Return the candidates (b, m, k, c)."""
-        index = positions[..., None, None].expand(-1, -1, *self.noise.shape[2:])
-        own = self.prior.leaning.at(positions)
-        drawn = own.mean[:, :, None] + own.precision.rsqrt()[:, :, None] * self.noise.gather(1, index)
-        return drawn @ self.prior.prior.hints.basis.T
 
-    def _weight(self, logits: Logits, states: Tensor, positions: Tensor, codes: Tensor) -> Tensor:
-        """Return the logarithms of the weights (b, m, k) of codes (b, m, k, levels)."""
-        states = states[:, :, None].expand(*codes.shape[:3], -1)
-        return self.prior.prior.say.clamp(0, 1) * beyond(self.prior.at(positions).alike(), logits, states, codes)
+def of_hint(hint: PriorLogits, noise: Tensor) -> Tensor:
+    """Return vectors (..., c) drawn from what hints say of positions (...), with standard normal noise (..., c)."""
+    return (hint.leaning.mean + hint.leaning.precision.rsqrt() * noise) @ hint.prior.hints.basis.T
+
+
+def weights(hint: PriorLogits, logits: Logits, states: Tensor, codes: Tensor) -> Tensor:
+    """Return the logarithms of the weights (...) of codes (..., levels); see `beyond`."""
+    return hint.prior.say.clamp(0, 1) * beyond(hint, logits, states, codes)
 
 
 def beyond(hint: PriorLogits, logits: Logits, states: Tensor, codes: Tensor) -> Tensor:
@@ -110,7 +110,6 @@ def mistaken(
         noise: (n, c) standard normal.
     """
     with torch.no_grad():
-        drawn = (hint.leaning.mean + hint.leaning.precision.rsqrt() * noise) @ hint.prior.hints.basis.T
-        other = tokenizer.quantise(drawn[:, :, None, None]).flatten(0, 2)
+        other = tokenizer.quantise(of_hint(hint, noise)[:, :, None, None]).flatten(0, 2)
         both = torch.stack([beyond(hint, logits, states, part) for part in (codes, other)], -1)
     return -(hint.prior.say.clamp(0, 1) * both).log_softmax(-1)[:, 0].mean()

@@ -116,7 +116,7 @@ class MaskedTokenModel(CodeModel):
         def look(content: Tensor, shown: Tensor) -> Tensor:
             return self.network(content, shown, condition, evidence.features)
 
-        plain = top_k == 0 and top_p == 1 and levels == 0 and not pace.weighs
+        plain = top_k == 0 and top_p == 1 and levels == 0
         many = 0 if output == "mean" or pace.weighs else self.candidates(candidates, plain)
         draw = self.drawer(n, levels, how, rng, evidence=evidence, candidates=many)
         if output == "mean":

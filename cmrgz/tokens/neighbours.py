@@ -17,8 +17,8 @@ def neighbour_sums(units: Tensor, hidden: Tensor) -> Tensor:
     sums = []
     for axis in range(1, 5):
         n = units.shape[axis]
-        one, other = (units.narrow(axis, start, max(n - 1, 0)) for start in (0, min(1, n - 1)))
-        both = hidden.narrow(axis, 0, n - 1) & hidden.narrow(axis, min(1, n - 1), n - 1)
+        one, other = (units.narrow(axis, start, n - 1) for start in (0, 1))
+        both = hidden.narrow(axis, 0, n - 1) & hidden.narrow(axis, 1, n - 1)
         pairs = (one * other, (one.square() + other.square()) / 2)
         sums.append(torch.stack([part[both].sum(0) for part in pairs]))
     return torch.stack(sums)

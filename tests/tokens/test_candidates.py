@@ -6,7 +6,7 @@ from torch import Tensor
 from cmrgz.model import CodeTokenizer
 from cmrgz.rng import Streams
 from cmrgz.testing.small import SmallTokenizer
-from cmrgz.tokens.candidates import Candidates
+from cmrgz.tokens.candidates import Candidates, of_hint, weights
 from cmrgz.tokens.neighbours import MOST, correlated, correlations, neighbour_sums
 from cmrgz.tokens.network import Logits
 from cmrgz.tokens.prior import CodePrior, Leaning
@@ -72,9 +72,10 @@ def test_a_network_that_says_no_more_than_the_hint_picks_blindly() -> None:
 def test_what_is_picked_is_distributed_by_the_weights() -> None:
     """Against the weighted mean over all candidates, which is what many of them stand for."""
     own = candidates(64, b=8, samples=tuple(range(8)))
-    logits, every = told(6.0), own._drawn(torch.arange(N).expand(8, -1))
+    logits, hint = told(6.0), own.prior.alike()
+    every = of_hint(hint, own.noise)
     codes = TOKENIZER.quantise(every.reshape(-1, every.shape[-1], 1, 1)).view(8, N, 64, -1)
-    weight = own._weight(logits, torch.zeros(8, N, 1), torch.arange(N).expand(8, -1), codes).softmax(-1)
+    weight = weights(hint, logits, torch.zeros(8, N, 64, 1), codes).softmax(-1)
     expected = (weight * codes[..., 0]).sum(-1).mean()
     plain = codes[..., 0].float().mean()
     picked = TOKENIZER.quantise(drawn(own, logits).reshape(-1, every.shape[-1], 1, 1)).view(8, N, -1)[..., 0]
