@@ -68,7 +68,8 @@ class _Turns:
         """Return blocks that share no frame, those that know most first, in quarters; of equal ones the first.
 
         Where nothing is known one block begins, and the others wait until they see something of it: drawn side by side
-        they would be parts of different hearts.
+        they would be parts of different hearts. Its phases are spread over the cycle, so that it beats once: a motion
+        drawn bit by bit ends anywhere.
         """
         found = [self._best(t, z) for t in self.grid.starts[0] for z in self.grid.starts[1]]
         turns = sorted((turn for turn in found if turn is not None), key=lambda turn: -turn.quarters)
@@ -76,12 +77,13 @@ class _Turns:
         begun = {self._together(turn.block) for turn in turns if turn.knows}
         blocks = []
         for turn in turns:
-            frames, together = self._frames(turn.block), self._together(turn.block)
+            block = turn.block if turn.knows else self.grid.spread(turn.block)
+            frames, together = self._frames(block), self._together(block)
             if taken[frames].any() or (together in begun and not turn.knows):
                 continue
             begun.add(together)
             taken[frames] = True
-            blocks.append(turn.block)
+            blocks.append(block)
         return blocks
 
     def _frames(self, block: Block) -> tuple[NDArray[np.int64], ...]:

@@ -62,6 +62,7 @@ class Items:
         x: (n, *item) in [-1, 1]; values outside of `known` are not used.
         known: (n, *item) bool, True = given.
         keys: The random stream of each; the number of the sample comes first.
+        around: Keys of what blocks around a cycle draw alike, see `Streams`.
         condition: What is known of each beside its pixels, one array (n, ...) a name, NaN where unknown; see
             `cmrgz.model`.
     """
@@ -70,6 +71,7 @@ class Items:
     known: Bools
     keys: Sequence[Key]
     condition: Mapping[str, NDArray[np.float32]]
+    around: Sequence[Key] = ()
 
     def __len__(self) -> int:
         return len(self.x)
@@ -77,7 +79,8 @@ class Items:
     def take(self, index: NDArray[np.integer[Any]]) -> "Items":
         """Return those at an index (m,)."""
         condition = {name: values[index] for name, values in self.condition.items()}
-        return Items(self.x[index], self.known[index], [self.keys[i] for i in index], condition)
+        keys, around = ([part[i] for i in index] if part else [] for part in (self.keys, self.around))
+        return Items(self.x[index], self.known[index], keys, condition, around)
 
 
 class Caller:
@@ -142,7 +145,7 @@ class Caller:
         x = torch.from_numpy(np.where(full.known, full.x, np.float32(0))[:, None]).to(self.device)
         known = torch.from_numpy(full.known[:, None]).to(self.device)
         condition = {name: torch.from_numpy(values).to(self.device) for name, values in full.condition.items()}
-        rng = Streams(self.setting.seed, full.keys, self.setting.antithetic)
+        rng = Streams(self.setting.seed, full.keys, self.setting.antithetic, full.around)
         drawn = self._sample(x, known, condition, rng)
         return _checked(drawn, x)[: len(items), 0]
 

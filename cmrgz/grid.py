@@ -20,6 +20,8 @@ from cmrgz.plugin import Extent
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
+OVERLAP, NARROW = 32, 24
+"""Pixels by which tiles overlap, at least and where they fit: of frames, and of blocks of which something is known."""
 RING = 4
 """Phases from which on a cine can be a full cycle."""
 LEAP, SLACK, LAGS = 1.5, 1.05, (1, 2, 3)
@@ -30,12 +32,18 @@ USUAL_STEP = 1 / 20
 
 
 class Block(NamedTuple):
-    """The first phase, slice, row and column of a block."""
+    """The first phase, slice, row and column of a block, and how many phases it steps on from one to the next."""
 
     t: int
     z: int
     row: int
     column: int
+    stride: int = 1
+
+    @property
+    def key(self) -> tuple[int, ...]:
+        """What its random stream is called after."""
+        return self if self.stride > 1 else self[:4]
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,10 @@ class Grid:
         centre = row + int(inside.any(1).argmax()), column + int(inside.any(0).argmax())
         edges = scan.spacing[:0:-1] if turn.swap else scan.spacing[1:]
         plane, item = (inside.shape[0], inside.shape[1]), extent.plane
-        window = Window.plan(plane, edges, item, extent.spacing, centre, patch, overlap=min(32, min(item) // 4))
+        # What is known of a scan holds the tiles of blocks together: all start from one continuation of it.
+        centred = len(extent.axes) == 2 or not known.any()
+        overlap = min(OVERLAP if centred else NARROW, min(item) // 4)
+        window = Window.plan(plane, edges, item, extent.spacing, centre, patch, overlap, centred=centred)
         ring = "t" in extent.axes and is_cycle(voxels, known)
         step = scan.spacing[0]
         return cls(scan.shape, padded, turn, window, extent, scan.phases, scan.slice_positions, step, ring)
@@ -129,7 +140,11 @@ class Grid:
 
     def phases_of(self, block: Block) -> NDArray[np.int64]:
         """Return the phases of a block, which may wrap around the cycle."""
-        return (block.t + np.arange(self.lengths[0])) % self.shape[0]
+        return (block.t + block.stride * np.arange(self.lengths[0])) % self.shape[0]
+
+    def spread(self, block: Block) -> Block:
+        """Return the block with its phases spread over the cycle; as it is where they are no cycle, or all of it."""
+        return block._replace(stride=max(1, self.shape[0] // self.lengths[0]) if self.ring else 1)
 
     def slices_of(self, block: Block) -> NDArray[np.int64]:
         """Return the slices of a block."""
@@ -178,7 +193,9 @@ class Grid:
         if len(self.extent.axes) > 2:
             t, z = self.lengths
             time, height = self.tempo * np.arange(t), self.step * np.arange(z)
-            values |= {"time": self._framed([time] * len(blocks), 0), "height": self._framed([height] * len(blocks), 1)}
+            times = [block.stride * time for block in blocks]
+            values |= {"time": self._framed(times, 0), "height": self._framed([height] * len(blocks), 1)}
+            values["start"] = self.tempo * np.array([block.t for block in blocks])
         return {name: value.astype(np.float32) for name, value in values.items()}
 
     def _framed(self, values: Sequence[NDArray[Any]], axis: int) -> NDArray[Any]:

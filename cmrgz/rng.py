@@ -43,10 +43,12 @@ class Streams:
         keys: One key per item, for example (sample, frame, slice, tile).
         antithetic: Sample 2j + 1 takes the numbers of sample 2j, normal ones negated and uniform ones mirrored. What is
             made from `keys` by hand is opposed to nothing.
+        around: Keys of what the blocks around a cycle have in common, one per item; none share nothing.
     """
 
-    def __init__(self, seed: int, keys: Sequence[Key], antithetic: bool = False) -> None:
+    def __init__(self, seed: int, keys: Sequence[Key], antithetic: bool = False, around: Sequence[Key] = ()) -> None:
         self.seed, self.keys, self.antithetic = seed, tuple(keys), antithetic
+        self._around = tuple(around) or self.keys
         sources = [_first_of_pair(key) for key in self.keys] if antithetic else self.keys
         self._generators = [torch.Generator().manual_seed(derive(seed, *key)) for key in sources]
         self._opposed = torch.tensor([antithetic and opposes(key) for key in self.keys], dtype=torch.bool)
@@ -56,7 +58,12 @@ class Streams:
 
     def child(self, purpose: str) -> "Streams":
         """Return streams of their own for a purpose, untouched by what is drawn from these; antithetic as these."""
-        return Streams(self.seed, [(*key, purpose) for key in self.keys], self.antithetic)
+        own, around = ([(*key, purpose) for key in keys] for keys in (self.keys, self._around))
+        return Streams(self.seed, own, self.antithetic, around)
+
+    def around(self, purpose: str) -> "Streams":
+        """Return streams for a purpose that all blocks around a cycle draw alike; the item's own where it has none."""
+        return Streams(self.seed, [(*key, purpose) for key in self._around], self.antithetic)
 
     def uniform(self, *shape: int, alike: bool = False) -> Tensor:
         """Return (b, *shape) float32 in [0, 1), on the CPU.

@@ -162,8 +162,9 @@ def _items(
     grid: Grid, setting: Setting, part: Sequence[tuple[int, Block]], given: Floats, seen: Bools, smooth: Floats | None
 ) -> Items:
     """Return blocks of samples with their streams and conditions."""
-    keys: list[Key] = [(setting.first + k, *block) for k, block in part]
+    keys: list[Key] = [(setting.first + k, *block.key) for k, block in part]
     condition = grid.condition([block for _, block in part], setting.condition or {})
     if smooth is not None:
         condition["fill"] = np.stack([[grid.cut(own, block) for own in smooth] for _, block in part])
-    return Items(given, seen, keys, condition)
+    around: list[Key] = [(setting.first + k, "around", *block[1:4]) for k, block in part]
+    return Items(given, seen, keys, condition, around)

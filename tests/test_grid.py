@@ -14,7 +14,7 @@ from cmrgz.blocks import blocks_in_turn, whole_fill
 from cmrgz.data.masks import parse
 from cmrgz.data.scan import Scan, Shape
 from cmrgz.errors import PluginError
-from cmrgz.grid import Grid, is_cycle
+from cmrgz.grid import Block, Grid, is_cycle
 from cmrgz.model import Model
 from cmrgz.plugin import Extent
 from cmrgz.tasks import Setting, inpaint
@@ -120,6 +120,46 @@ def test_where_nothing_is_known_what_belongs_together_grows_from_one_block(kind:
         for block in blocks:
             known[np.ix_(grid.phases_of(block), grid.slices_of(block))] = True
     assert known.all()
+
+
+def test_the_block_that_begins_is_spread_over_the_cycle() -> None:
+    """A motion that is drawn bit by bit ends anywhere, and need not come back."""
+    scan, model = moving((20, 3, 32, 32)), Smooth()
+    inpaint(model, scan, np.zeros(scan.shape, dtype=bool), Setting())
+    time = torch.cat([condition["time"][:, :, 0] for _, _, condition in model.asked])
+    steps = {round(20 * float(row.diff().mean())) for row in time}
+    assert torch.allclose(time[0], torch.arange(5) / 5) and steps == {1, 4}
+    grid = grid_of(moving((23, 3, 32, 32)))
+    block = grid.spread(Block(0, 0, 0, 0))
+    assert grid.phases_of(block).tolist() == [0, 4, 8, 12, 16] and block.key != block._replace(stride=1).key
+    assert grid_of(moving((8, 3, 32, 32))).spread(Block(0, 0, 0, 0)).stride == 1
+
+
+@pytest.mark.parametrize("kind", EXTENTS)
+def test_tiles_of_blocks_are_few_where_something_is_known(kind: str) -> None:
+    scan = moving((4, 3, 72, 56))
+    known = np.zeros(scan.shape, dtype=bool)
+    void = Grid.of(scan, scan.voxels, known, EXTENTS[kind], 8)
+    known[:2] = True
+    tiles = Grid.of(scan, scan.voxels, known, EXTENTS[kind], 8).window.tiles
+    assert len(tiles) == 6 if kind != "frame" else tiles == void.window.tiles
+
+
+def test_blocks_around_a_cycle_have_something_in_common() -> None:
+    """What they draw alike has the key of their sample, slices and tile, and they are told where they begin."""
+
+    class Common(Smooth):
+        def sample(self, x: Tensor, known: Tensor, *, condition: Any = None, rng: Any, progress: Any = None) -> Tensor:
+            self.asked.append((rng.around("noise").uniform(), rng.child("noise").uniform(), condition))
+            return torch.zeros_like(x)
+
+    model, scan = Common(), moving((12, 3, 32, 32))
+    inpaint(model, scan, parse("0.5").draw(scan.shape, seed=0), Setting(samples=2))
+    common, own, starts = (
+        torch.cat(part) for part in zip(*[(a, b, c["start"]) for a, b, c in model.asked], strict=True)
+    )
+    assert len(set(common.tolist())) == 2 and len(set(own.tolist())) == 2 * 3
+    assert sorted(set((12 * starts).round().int().tolist())) == grid_of(scan).starts[0]
 
 
 def test_a_part_of_a_cycle_is_no_ring() -> None:

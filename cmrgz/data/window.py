@@ -64,6 +64,7 @@ class Window:
         multiple: int = 8,
         overlap: int = 32,
         resample: Resample = "auto",
+        centred: bool = True,
     ) -> "Window":
         """Plan the map of one plane; all planes of a scan share it.
 
@@ -72,12 +73,14 @@ class Window:
             spacing: Pixel size (rows, columns) in mm.
             item: (h, w) of the model's items.
             item_spacing: Pixel size in mm that the model was trained on.
-            centre: (row, col) of the heart in the scan's pixels, for example from `heart_centre`; the first tile is
-                centred on it. The plane's centre when not given.
+            centre: (row, col) of the heart in the scan's pixels, for example from `heart_centre`. The plane's centre
+                when not given.
             multiple: Tiles start on multiples of this: the edge of the tokenizer's patches.
             overlap: Least overlap of neighbouring tiles in pixels.
             resample: `auto` keeps native pixels when their size is 0.75 .. 1.34 of `item_spacing` on both axes and they
                 are square to 5 %; `native` keeps them always; `always` resamples always.
+            centred: The first tile is centred on the heart; else tiles are as few as cover the plane, and the first is
+                that nearest to the heart.
 
         Raises:
             DataError: `dims` or `spacing` for sizes that are not positive.
@@ -91,7 +94,10 @@ class Window:
         middle = centre if centre is not None else ((plane[0] - 1) / 2, (plane[1] - 1) / 2)
         if step is not None:
             middle = (middle[0] + 0.5) / step[0] - 0.5, (middle[1] + 0.5) / step[1] - 0.5
-        starts = [_starts(padded[i], item[i], middle[i], multiple, overlap) for i in (0, 1)]
+        if centred:
+            starts = [_starts(padded[i], item[i], middle[i], multiple, overlap) for i in (0, 1)]
+        else:
+            starts = [_fewest(padded[i], item[i], middle[i], multiple, overlap) for i in (0, 1)]
         first = starts[0][0], starts[1][0]
         tiles = sorted(product(*starts), key=lambda tile: hypot(tile[0] - first[0], tile[1] - first[1]))
         return cls(plane, inner, padded, item, middle, tuple(_pair(tile) for tile in tiles), step)
@@ -166,6 +172,14 @@ def _starts(length: int, item: int, centre: float, multiple: int, overlap: int) 
     stride = (item - overlap) // multiple * multiple
     others = [*range(first - stride, -stride, -stride), *range(first + stride, last + stride, stride)]
     return list(dict.fromkeys([first, *(min(max(start, 0), last) for start in others)]))
+
+
+def _fewest(length: int, item: int, centre: float, multiple: int, overlap: int) -> list[int]:
+    """Return the starts of the fewest tiles that cover one axis, evenly spread, that nearest to `centre` first."""
+    last, stride = length - item, (item - overlap) // multiple * multiple
+    number = -(-last // stride)
+    starts = [last * i // max(number, 1) // multiple * multiple for i in range(number + 1)]
+    return sorted(starts, key=lambda start: abs(start + (item - 1) / 2 - centre))
 
 
 @lru_cache(maxsize=64)

@@ -16,6 +16,8 @@ FULL = 0.6
 """Share of the steps whose blocks are as long as the model's; the others have one of the other shapes."""
 STRIDES = (0.5, 0.3, 0.2)
 """Shares of the blocks that take every phase, every second, every third, as far as the cycle allows."""
+SPREAD = 0.3
+"""Share of the blocks whose phases are spread over a full cycle, as those are that begin a generated scan."""
 SECOND = 0.15
 """Share of the blocks that take every second slice."""
 
@@ -46,6 +48,8 @@ def draw_phases(n: int, length: int, ring: bool, rng: Generator, strides: bool =
     """Return `length` of n phases, each once, at one stride; around the cycle where they are a ring."""
     if length == 1:
         return np.array([rng.integers(n)])
+    if strides and ring and rng.random() < SPREAD:
+        return np.asarray((rng.integers(n) + max(1, n // length) * np.arange(length)) % n)
     possible = np.array(STRIDES[: max(1, (n - 1) // (length - 1)) if strides else 1])
     stride = 1 + int(rng.choice(len(possible), p=possible / possible.sum()))
     first = rng.integers(n if ring else n - stride * (length - 1))

@@ -48,6 +48,7 @@ def test_native_spacing_is_an_exact_identity(height: int, width: int, seed: int)
     st.sampled_from([0, 8, 30]),
     st.sampled_from(["auto", "native", "always"]),
     st.none() | st.tuples(st.floats(-50, 400), st.floats(-50, 400)),
+    st.booleans(),
 )
 def test_tiles_cover_the_plane(
     height: int,
@@ -59,8 +60,9 @@ def test_tiles_cover_the_plane(
     overlap: int,
     resample: str,
     centre: tuple[float, float] | None,
+    centred: bool,
 ) -> None:
-    window = Window.plan((height, width), (dy, dx), item, 1.4, centre, multiple, overlap, resample)
+    window = Window.plan((height, width), (dy, dx), item, 1.4, centre, multiple, overlap, resample, centred)
     assert all(
         p >= max(n, i) and p - max(n, i) < multiple for p, n, i in zip(window.padded, window.inner, item, strict=True)
     )
@@ -91,6 +93,13 @@ def test_the_first_tile_is_centred_on_the_heart(row: float, col: float) -> None:
     assert down == pytest.approx((first[0] + 63.5 - row) / 128) and right == pytest.approx(
         (first[1] + 63.5 - col) / 128
     )
+
+
+def test_the_fewest_tiles_begin_nearest_to_the_heart() -> None:
+    plan: dict[str, Any] = {"spacing": (1.4, 1.4), "item": (128, 128), "centre": (150.0, 60.0), "overlap": 24}
+    tiles = Window.plan((229, 229), **plan, centred=False).tiles
+    assert set(tiles) == {(0, 0), (0, 104), (104, 0), (104, 104)} and tiles[0] == (104, 0)
+    assert len(Window.plan((229, 229), **{**plan, "centre": (110.0, 110.0)}).tiles) == 9
 
 
 def test_a_plane_of_one_item_is_one_tile() -> None:
