@@ -1,5 +1,6 @@
 """What kits of token models share about blocks: the condition, and how long the fill is worked on in training."""
 
+import torch
 from torch import Tensor
 
 from cmrgz.hints import places
@@ -8,6 +9,13 @@ from cmrgz.model import Condition
 
 QUICK = 12
 """Iterations of the fill in training, where it is made anew for every item."""
+
+
+def moments(condition: Condition | None, b: int) -> Tensor:
+    """Return where in the cycle the phases of b blocks lie (b, t): their `time` (b, t, z), from their `start` (b,)."""
+    told = condition or {}
+    time = told["time"][:, :, 0] if "time" in told else torch.zeros(b, 1)
+    return time + told["start"].to(time)[:, None] if "start" in told else time
 
 
 def block_condition(condition: Condition | None, x: Tensor, axes: str) -> Condition | None:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cmrgz.model import CodeTokenizer
 from cmrgz.rng import Streams
-from cmrgz.tokens.neighbours import correlated
+from cmrgz.tokens.neighbours import WAVES, around_cycle, correlated
 from cmrgz.tokens.network import Logits
 from cmrgz.tokens.prior import PriorLogits
 
@@ -42,16 +42,28 @@ class Candidates:
     some: Tensor
 
     @classmethod
-    def of(cls, prior: PriorLogits, some: Tensor, grid: tuple[int, ...], k: int, rng: Streams) -> "Candidates":
-        """Return k candidates a position of blocks on a grid; antithetic streams oppose them and pick alike."""
+    def of(
+        cls, prior: PriorLogits, some: Tensor, grid: tuple[int, ...], k: int, rng: Streams, moments: Tensor
+    ) -> "Candidates":
+        """Return k candidates a position of blocks on a grid, whose phases lie at `moments` (b, t) of the cycle.
+
+        What the k-th draws is one field around the cycle, and one number picks at all positions of it: where the
+        network has nothing to say, one field is drawn. Antithetic streams oppose the fields and pick alike.
+        """
         n, c = prior.leaning.mean.shape[1:]
-        noise = rng.child("candidates").normal(*grid, k, c).to(prior.leaning.mean)
-        noise = correlated(noise, prior.prior.alike).flatten(1, 4)
-        return cls(prior, noise, rng.child("pick").uniform(n, alike=True).to(noise), some)
+        waves = rng.around("candidates").normal(WAVES, *grid[1:], k, c).to(prior.leaning.mean)
+        noise = correlated(around_cycle(waves, prior.prior.alike[0], moments), prior.prior.alike).flatten(1, 4)
+        return cls(prior, noise, rng.around("pick").uniform(1, alike=True).to(noise).expand(-1, n), some)
 
     def scaled(self, factor: float) -> "Candidates":
         """Return the same with so much of the noise."""
         return replace(self, noise=factor * self.noise)
+
+    def only(self) -> Tensor | None:
+        """Return the vectors (b, n, c) of all positions where there is no choice; None where the network has one."""
+        if self.noise.shape[2] > 1 or not bool(self.some.all()):
+            return None
+        return of_hint(self.prior.alike(), self.noise)[:, :, 0]
 
     def __call__(self, logits: Logits, tokenizer: CodeTokenizer, states: Tensor, positions: Tensor) -> Tensor:
         """Return vectors (b, m, c) at positions (b, m) with features (b, m, d)."""

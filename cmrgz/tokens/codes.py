@@ -8,7 +8,7 @@ from cmrgz.adaptive import ITERATIONS
 from cmrgz.latents import framewise, lift, position_hints
 from cmrgz.model import CodeTokenizer, Condition, Model
 from cmrgz.rng import Streams, derive
-from cmrgz.tokens.blocks import QUICK
+from cmrgz.tokens.blocks import QUICK, moments
 from cmrgz.tokens.candidates import Candidates, mistaken
 from cmrgz.tokens.drawer import Drawer, Truncation
 from cmrgz.tokens.network import CodeNetwork, Logits
@@ -24,7 +24,7 @@ from cmrgz.tokens.prior import (
 )
 
 CANDIDATES_HELP = (
-    "draws of the hints of blocks that the network weighs; 0 draws its codes, none is 2 where nothing is cut"
+    "draws of the hints of blocks that the network weighs; 0 draws its codes, none is 1 where nothing is cut"
 )
 """Of the option `candidates`."""
 SAID = 256
@@ -158,9 +158,14 @@ class CodeModel(Model):
         patch = self.tokenizer.patch
         return (*x.shape[2:-2], x.shape[-2] // patch, x.shape[-1] // patch)
 
-    def items(self, vectors: Tensor, grid: tuple[int, ...], evidence: Evidence | None = None) -> Tensor:
-        """Return the frames or blocks of vectors (b, n, c); blocks with the detail that their evidence has."""
-        return decoded(self.tokenizer, vectors, grid, evidence)
+    def items(
+        self, vectors: Tensor, grid: tuple[int, ...], evidence: Evidence | None = None, even: bool = False
+    ) -> Tensor:
+        """Return the frames or blocks of vectors (b, n, c); blocks with the detail that their evidence has.
+
+        `even` ones are drawn about the fill by no network, see `decoded`.
+        """
+        return decoded(self.tokenizer, vectors, grid, evidence, even)
 
     def within_cells(self, vectors: Tensor, known: Tensor, evidence: Evidence, rng: Streams, noise: float) -> Tensor:
         """Return what the vectors (b, n, c) of codes of hidden positions stand for, of which `known` (b, n) are given.
@@ -181,6 +186,7 @@ class CodeModel(Model):
         copies: int = 1,
         evidence: Evidence | None = None,
         candidates: int = 0,
+        condition: Condition | None = None,
     ) -> "Drawer":
         """Return what draws codes of n positions, with one number of `rng` for each code.
 
@@ -192,6 +198,7 @@ class CodeModel(Model):
             copies: Draws of an item, side by side.
             evidence: Of the n positions.
             candidates: Draws of the hints of a position that the network weighs, see `candidates.py`; 0 are codes.
+            condition: Of blocks `time` and `start` count.
         """
         asked = min(levels, self.tokenizer.levels) or self.tokenizer.levels
         u = rng.uniform(copies * n, asked).to(next(self.network.parameters()).device)
@@ -200,7 +207,8 @@ class CodeModel(Model):
         logits, of_hints = self.network.frozen_logits(), None
         if prior is not None and evidence is not None and evidence.some is not None and candidates:
             grid = self.grid(evidence.fill) if evidence.fill is not None else (1, 1, 1, n)
-            of_hints = Candidates.of(prior, evidence.some, grid, candidates, rng).scaled(how.temperature)
+            own = Candidates.of(prior, evidence.some, grid, candidates, rng, moments(condition, len(u)))
+            of_hints = own.scaled(how.temperature)
         return Drawer(logits, self.tokenizer, u.view(-1, n, asked), how, prior, of_hints)
 
     def candidates(self, asked: int | None, plain: bool) -> int:

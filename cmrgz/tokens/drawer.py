@@ -67,6 +67,10 @@ class Drawer:
         drawn, some = self.of_hints(self.logits, self.tokenizer, states, positions), self.of_hints.some
         return drawn if bool(some.all()) else torch.where(some[:, None, None], drawn, self._of_codes(states, positions))
 
+    def only(self) -> Tensor | None:
+        """Return the vectors (b, n, c) of all positions where no network is asked; else None."""
+        return None if self.of_hints is None else self.of_hints.only()
+
     def _of_codes(self, states: Tensor, positions: Tensor) -> Tensor:
         """Return the vectors (b, m, c) of codes drawn at positions (b, m) with features (b, m, d)."""
         parts = [self.tokenizer.embed(code, level) for level, (code, _) in enumerate(self._levels(states, positions))]

@@ -118,18 +118,21 @@ class MaskedTokenModel(CodeModel):
 
         plain = top_k == 0 and top_p == 1 and levels == 0
         many = 0 if output == "mean" or pace.weighs else self.candidates(candidates, plain)
-        draw = self.drawer(n, levels, how, rng, evidence=evidence, candidates=many)
+        draw = self.drawer(n, levels, how, rng, evidence=evidence, candidates=many, condition=condition)
         if output == "mean":
             mean = draw.mean(look(vectors, given), torch.arange(n, device=x.device).expand_as(given))
             counter(progress, 1)(1)
             mean = self.within_cells(mean, given, evidence, rng, 0.0)
             return lower(self.items(torch.where(given[..., None], vectors, mean), grid, evidence), self.axes)
+        only = draw.only()
+        if only is not None:
+            return lower(self.items(torch.where(given[..., None], vectors, only), grid, evidence, True), self.axes)
         hidden = (~given).sum(1)
         run = Unmasking(look, grid, counter(progress, int((hidden + remask * redrawn(hidden)).sum())))
         vectors = run.reveal(vectors, given, pace, draw, rng.child("order"))
         for sweep in range(remask):
             own = rng.child(f"sweep {sweep}")
-            again = self.drawer(n, levels, how, own, evidence=evidence, candidates=many)
+            again = self.drawer(n, levels, how, own, evidence=evidence, candidates=many, condition=condition)
             vectors = run.redraw(vectors, given, pace, again, own)
         if not many:
             vectors = self.within_cells(vectors, given, evidence, rng, temperature)

@@ -149,7 +149,11 @@ class TokenModel(CodeModel):
         given = Given(torch.where(positions[..., None], exact, 0.0), positions, sequence, told, evidence.features)
         many = self.candidates(candidates, plain=top_k == 0 and top_p == 1 and levels == 0 and preset == "fixed")
         many = 0 if order == "smc" or output == "mean" else many
-        draw = self.drawer(n, levels, how, rng, particles if order == "smc" else 1, evidence, many)
+        draw = self.drawer(n, levels, how, rng, particles if order == "smc" else 1, evidence, many, condition)
+        only = draw.only()
+        if only is not None:
+            drawn = torch.where(positions[..., None], exact, only)
+            return lower(self.items(drawn, grid, evidence, True), self.axes)
         if output == "mean":
             every = torch.arange(n, device=x.device).expand_as(positions)
             mean = draw.mean(ask(self.network, given, every), every)

@@ -5,6 +5,10 @@ from torch import Tensor
 
 MOST = 0.98
 """Largest correlation of neighbours."""
+HARMONICS = 10
+"""Of noise around a cycle: those that 20 phases, the usual number, can have."""
+WAVES = 2 * HARMONICS + 1
+"""Normal numbers that a field around a cycle takes at a place of it."""
 
 
 def neighbour_sums(units: Tensor, hidden: Tensor) -> Tensor:
@@ -29,16 +33,36 @@ def correlations(sums: Tensor) -> Tensor:
     return (sums[:, 0] / sums[:, 1].clamp(min=1e-6)).clamp(0, MOST)
 
 
+def around_cycle(waves: Tensor, alike: Tensor, moments: Tensor) -> Tensor:
+    """Return normal fields (b, t, ..., c) of variance 1 whose neighbours in time correlate; the same for all blocks.
+
+    A sum of the harmonics of the cycle with the powers of an autoregressive process of the first order: wherever a
+    block begins, at a moment of the cycle it has what others have there.
+
+    Args:
+        waves: (b, WAVES, ..., c) independent standard normal.
+        alike: (c,) correlations of phases that are a twentieth of a cycle apart.
+        moments: (b, t) parts of the cycle, any whole number more or less being the same.
+    """
+    angle = 2 * torch.pi * torch.arange(HARMONICS + 1).to(waves)
+    power = 1 / (1 - 2 * alike * torch.cos(angle / (2 * HARMONICS))[:, None] + alike.square())
+    power = power * torch.tensor([1.0, *[2.0] * (HARMONICS - 1), 1.0]).to(waves)[:, None]
+    size = (power / power.sum(0)).sqrt()
+    turns = moments.to(waves)[..., None] * angle
+    basis = torch.cat([turns.cos(), turns[..., 1:].sin()], -1)
+    return torch.einsum("btm,mc,bm...c->bt...c", basis, torch.cat([size, size[1:]]), waves)
+
+
 def correlated(noise: Tensor, alike: Tensor) -> Tensor:
-    """Return normal fields (b, t, z, h, w, k, c) of variance 1 whose neighbours along each axis correlate.
+    """Return normal fields (b, t, z, h, w, k, c) of variance 1 whose neighbours in a frame and of slices correlate.
 
     Autoregressive of the first order along each axis in turn (Box and Jenkins 1970, sec. 3.2): separable, stationary.
 
     Args:
-        noise: (b, t, z, h, w, k, c) independent standard normal.
-        alike: (4, c) correlations of neighbours.
+        noise: (b, t, z, h, w, k, c) standard normal, independent but along t.
+        alike: (4, c) correlations of neighbours along the axes; that along t is not used.
     """
-    for axis, rho in enumerate(alike, 1):
+    for axis, rho in enumerate(alike[1:], 2):
         steps = list(noise.unbind(axis))
         for i in range(1, len(steps)):
             steps[i] = rho * steps[i - 1] + (1 - rho.square()).sqrt() * steps[i]

@@ -30,7 +30,7 @@ from cmrgz.model import CodeTokenizer, Condition
 from cmrgz.rng import Streams, derive
 from cmrgz.tokens.neighbours import correlations, neighbour_sums
 
-CANDIDATES = 2
+CANDIDATES = 1
 """Draws of the hints of a position that a network weighs, see `candidates.py`."""
 BLOCK_FRAMES = 1024
 """Frames of blocks from which statistics of vectors and codes are taken."""
@@ -283,10 +283,21 @@ class PriorLogits:
 
 
 @torch.no_grad()
-def decoded(tokenizer: CodeTokenizer, vectors: Tensor, grid: tuple[int, ...], evidence: Evidence | None) -> Tensor:
+def decoded(
+    tokenizer: CodeTokenizer, vectors: Tensor, grid: tuple[int, ...], evidence: Evidence | None, even: bool = False
+) -> Tensor:
     """Return the items of vectors (b, n, c) on a grid.
 
-    A fill has detail that the tokenizer cannot hold: blocks of which something is known get it back.
+    A fill has detail that the tokenizer cannot hold: blocks of which something is known get it back. Draws that lie
+    evenly about the fill do so within the range of intensities: where one of them were cut off at an end of it, and
+    not its opposite, their mean would move away from the fill (0.2 dB where much is dark).
+
+    Args:
+        tokenizer: Of the vectors.
+        vectors: What is drawn.
+        grid: Positions of an item.
+        evidence: What is known of the items.
+        even: The vectors are drawn evenly about the fill, by no network.
     """
 
     def items(rows: Tensor) -> Tensor:
@@ -296,5 +307,7 @@ def decoded(tokenizer: CodeTokenizer, vectors: Tensor, grid: tuple[int, ...], ev
     x = items(vectors)
     if evidence is None or evidence.fill is None or evidence.some is None:
         return x
-    lost = evidence.fill - items(evidence.features[..., : tokenizer.channels])
-    return x + torch.where(evidence.some.view(-1, 1, 1, 1, 1, 1), lost, 0.0)
+    off = x - items(evidence.features[..., : tokenizer.channels])
+    room = (1 - evidence.fill.abs()).clamp(min=0)
+    off = off.clamp(-room, room) if even else off
+    return torch.where(evidence.some.view(-1, 1, 1, 1, 1, 1), evidence.fill + off, x)

@@ -1,13 +1,17 @@
 """Candidates: draws of the hints, picked by what a network says beyond them."""
 
+from dataclasses import replace
+
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from cmrgz.model import CodeTokenizer
 from cmrgz.rng import Streams
 from cmrgz.testing.small import SmallTokenizer
 from cmrgz.tokens.candidates import Candidates, of_hint, weights
-from cmrgz.tokens.neighbours import MOST, correlated, correlations, neighbour_sums
+from cmrgz.tokens.neighbours import MOST, WAVES, around_cycle, correlated, correlations, neighbour_sums
 from cmrgz.tokens.network import Logits
 from cmrgz.tokens.prior import CodePrior, Leaning
 
@@ -35,7 +39,8 @@ def candidates(k: int, b: int = 2, samples: tuple[int, ...] = (0, 1), antithetic
     mean = normals(1, N, TOKENIZER.channels, seed=1).expand(b, -1, -1)
     leaning = Leaning(mean, torch.full_like(mean, 1 / 0.2**2))
     rng = Streams(0, [(sample, 7) for sample in samples], antithetic)
-    return Candidates.of(PRIOR.bind(TOKENIZER, leaning), torch.ones(b, dtype=torch.bool), GRID, k, rng)
+    some, moments = torch.ones(b, dtype=torch.bool), torch.tensor([[0.0, 0.05]]).expand(b, -1)
+    return Candidates.of(PRIOR.bind(TOKENIZER, leaning), some, GRID, k, rng, moments)
 
 
 def told(tilt: float = 0.0) -> Logits:
@@ -90,15 +95,33 @@ def test_antithetic_candidates_are_opposite_about_the_hint() -> None:
     assert torch.equal(own.pick[0], own.pick[1])
 
 
+def test_one_candidate_asks_no_network_where_something_is_known() -> None:
+    own = candidates(1)
+    only = own.only()
+    assert only is not None and torch.equal(only, drawn(own, told(5.0)))
+    assert candidates(2).only() is None
+    assert replace(own, some=torch.tensor([True, False])).only() is None
+
+
 def test_correlated_noise_has_the_correlations_and_no_other_variance() -> None:
     alike = torch.tensor([[0.9, 0.0], [0.5, 0.2], [0.3, 0.6], [0.0, 0.95]])
-    field = correlated(normals(64, 6, 5, 8, 8, 1, 2), alike)
+    moments = (torch.arange(6) / 20).expand(64, -1)
+    field = correlated(around_cycle(normals(64, WAVES, 5, 8, 8, 1, 2), alike[0], moments), alike)
     assert torch.allclose(field.var((0, 1, 2, 3, 4, 5)), torch.ones(2), atol=0.08)
     assert torch.allclose(field[:, -1].var((0, 1, 2, 3, 4)), torch.ones(2), atol=0.15), "at the ends as elsewhere"
     sums = neighbour_sums(field[..., 0, :], torch.ones(field.shape[:5], dtype=torch.bool))
     assert torch.allclose(correlations(sums), alike, atol=0.06)
     white = normals(2, 3, 3, 4, 4, 2, 2)
     assert torch.equal(correlated(white, torch.zeros(4, 2)), white)
+
+
+@given(st.floats(0, 1), st.integers(1, 19), st.floats(0, 0.95))
+@settings(deadline=None, max_examples=20)
+def test_noise_around_a_cycle_is_one_field_wherever_a_block_begins(start: float, later: int, rho: float) -> None:
+    waves, alike = normals(1, WAVES, 2, 3, 3, 1, 1), torch.tensor([rho])
+    whole = around_cycle(waves, alike, start + torch.arange(20)[None] / 20)
+    part = around_cycle(waves, alike, start + 1 + (later + torch.arange(3)[None]) / 20)  # a cycle later
+    torch.testing.assert_close(part, whole[:, (later + torch.arange(3)) % 20], atol=1e-4, rtol=1e-4)
 
 
 def test_neighbours_are_counted_where_both_are_hidden() -> None:
