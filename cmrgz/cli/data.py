@@ -68,9 +68,11 @@ def check(
     for error in bad:
         typer.echo(error.line, err=True)
     subjects, labels = len({c.subject for c in found}), sum(c.label is not None for c in found)
-    facts = {"scans": len(found), "subjects": subjects, "labels": labels}
+    told_by = sorted({c.told_by for c in found if c.told_by})
+    facts = {"scans": len(found), "subjects": subjects, "subjects_told_by": told_by, "labels": labels}
     faults = [{key: getattr(error, key) for key in ("code", "where", "what", "facts", "hint")} for error in bad]
-    text = f"{len(found)} scans of {subjects} subjects, {labels} with labels: {len(bad)} bad"
+    by = f" (told by {', '.join(told_by)})" if told_by else ""
+    text = f"{len(found)} scans of {subjects} subjects{by}, {labels} with labels: {len(bad)} bad"
     _print(facts | {"bad": faults}, [text], as_json)
     if bad:
         raise typer.Exit(BAD_DATA)

@@ -25,7 +25,7 @@ def test_phantom_then_check(tmp_path: Path) -> None:
     assert [line.split()[:2] for line in result.stdout.splitlines()] == [["sub-0009", "DCM"], ["sub-0010", "DCM"]]
     assert [c.subject for c in find(out)] == ["sub-0009", "sub-0010"]
     result = run("check", out)
-    assert (result.exit_code, result.stdout) == (0, "2 scans of 2 subjects, 2 with labels: 0 bad\n")
+    assert (result.exit_code, result.stdout) == (0, "2 scans of 2 subjects (told by the manifest), 2 with labels: 0 bad\n")
 
 
 def test_json(tmp_path: Path) -> None:
@@ -36,6 +36,7 @@ def test_json(tmp_path: Path) -> None:
     assert json.loads(run("check", tmp_path / "p", "--json").stdout) == {
         "scans": 1,
         "subjects": 1,
+        "subjects_told_by": ["the manifest"],
         "labels": 1,
         "bad": [],
     }
@@ -52,7 +53,7 @@ def test_bad_scans_are_all_named(tmp_path: Path) -> None:
     assert [fault["where"] in line for fault, line in zip(json.loads(result.stdout)["bad"], lines, strict=True)] == [
         True
     ] * 2
-    assert "2 scans of 2 subjects, 2 with labels: 2 bad" in run("check", tmp_path).stdout
+    assert "2 with labels: 2 bad" in run("check", tmp_path).stdout
 
 
 @pytest.mark.parametrize(

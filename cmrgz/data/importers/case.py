@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
+from pathlib import Path, PurePath
 
 SUFFIXES = (".nii.gz", ".nii")
 
@@ -19,6 +19,7 @@ class Case:
         label: Its label map, where there is one.
         group: Diagnosis or the like, where it is known.
         split: The split that the data set itself prescribes.
+        told_by: By what the patient was found: `file names`, `folders`, `BIDS names`, `the manifest`.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Case:
     label: Path | None = None
     group: str | None = None
     split: str | None = None
+    told_by: str = ""
 
     @property
     def subject_id(self) -> str:
@@ -50,10 +52,11 @@ def make_case(
     label: Path | None = None,
     group: str | None = None,
     split: str | None = None,
+    told_by: str = "",
 ) -> Case:
     """Return the case of `image` in the data set at `root`."""
     name = os.path.relpath(image, root).replace(os.sep, "/")
-    return Case(keyed_hash("case", subject, name), subject, image, label, group, split)
+    return Case(keyed_hash("case", subject, name), subject, image, label, group, split, told_by)
 
 
 def is_scan(path: Path) -> bool:
@@ -61,7 +64,7 @@ def is_scan(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
 
 
-def stem(path: Path) -> str:
+def stem(path: PurePath) -> str:
     """Return the name without `.nii` or `.nii.gz`."""
     name = path.name
     length = next((len(s) for s in SUFFIXES if name.lower().endswith(s)), 0)

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cmrgz.data.importers.case import Case, is_scan, make_case, stem
+from cmrgz.data.importers.patients import Patient, patient_of_file, patients_of
 
 PAIRS = (("_cine", "_label"), ("cine", "labels"), ("", "_label"), ("", "_labels"), ("", "_gt"), ("", "_seg"))
 """How the name of an image and of its label map end."""
-_IMAGE_ENDS = ("_cine", "_sa")
 
 
 def scans_below(root: Path) -> list[Path]:
@@ -28,20 +28,27 @@ def scans_below(root: Path) -> list[Path]:
 def read_folder(root: Path) -> list[Case]:
     """Return the scans below `root`, each with the label map beside it.
 
-    The subject is the `sub-*` folder if there is one; else the folder of the scan when the scans lie in several
-    folders, and the stem of its name when they all lie in one. This errs to fewer subjects: a manifest says more.
+    Whose they are is told by `patients_of`.
     """
     scans = scans_below(root)
     labels = dict(_pairs(scans))
     images = [path for path in scans if path not in set(labels.values())]
-    single = len({path.parent for path in images}) <= 1
-    return [make_case(root, path, _subject(root, path, single), labels.get(path)) for path in images]
+    patients = _patients(root, images)
+    return [
+        make_case(root, path, whose.name, labels.get(path), told_by=whose.how)
+        for path, whose in zip(images, patients, strict=True)
+    ]
+
+
+def _patients(root: Path, images: list[Path]) -> list[Patient]:
+    return patients_of([path.relative_to(root) for path in images], root.resolve().name) if images else []
 
 
 def read_file(path: Path) -> list[Case]:
     """Return one scan as a data set, with the label map beside it if there is one."""
     beside = [p for p in path.parent.iterdir() if is_scan(p)] if path.parent.is_dir() else []
-    return [make_case(path.parent, path, _strip_end(stem(path)), dict(_pairs(beside)).get(path))]
+    whose = patient_of_file(path.absolute())
+    return [make_case(path.parent, path, whose.name, dict(_pairs(beside)).get(path), told_by=whose.how)]
 
 
 def _pairs(scans: list[Path]) -> Iterator[tuple[Path, Path]]:
@@ -53,20 +60,6 @@ def _pairs(scans: list[Path]) -> Iterator[tuple[Path, Path]]:
             if partner is not None and partner != path:
                 yield path, partner
                 break
-
-
-def _subject(root: Path, path: Path, single: bool) -> str:
-    folders = path.relative_to(root).parts[:-1]
-    bids = [part for part in folders if re.fullmatch("sub-[A-Za-z0-9]+", part)]
-    if bids:
-        return bids[0]
-    return _strip_end(stem(path)) if single or not folders else folders[-1]
-
-
-def _strip_end(name: str) -> str:
-    for end in _IMAGE_ENDS:
-        name = name.removesuffix(end) or name
-    return name
 
 
 # ---------------------------------------------------------------------- ACDC
@@ -89,7 +82,15 @@ def read_acdc(root: Path) -> list[Case]:
     Bernard et al., IEEE TMI 2018. The label maps are single frames of their own and are not attached.
     """
     cines = sorted(_acdc_cines(root))
-    return [make_case(root, path, path.parent.name, group=_acdc_group(path.parent)) for path in cines]
+    return [
+        make_case(root, path, path.parent.name, group=_acdc_group(path.parent), split=_acdc_split(path), told_by="folders")
+        for path in cines
+    ]
+
+
+def _acdc_split(path: Path) -> str | None:
+    """Return `test` for what lies in `testing`: the challenge prescribes those patients."""
+    return "test" if path.absolute().parent.parent.name.lower() in ("testing", "test") else None
 
 
 def _acdc_group(folder: Path) -> str | None:
@@ -106,11 +107,14 @@ def is_nnunet(root: Path) -> bool:
 
 
 def read_nnunet(root: Path) -> list[Case]:
-    """Return the first channel of each image with its label map; the name of the case is its subject."""
-    cases = []
-    for kind in ("Tr", "Ts"):
+    """Return the first channel of each image with its label map; `imagesTs` is the test set that it prescribes."""
+    found: list[tuple[Path, Path | None, str | None]] = []
+    for kind, split in (("Tr", None), ("Ts", "test")):
         labels = {stem(p): p for p in (root / f"labels{kind}").glob("*.nii*")}
         for path in sorted((root / f"images{kind}").glob("*_0000.nii*")):
-            name = stem(path).removesuffix("_0000")
-            cases.append(make_case(root, path, name, labels.get(name)))
-    return cases
+            found.append((path, labels.get(stem(path).removesuffix("_0000")), split))
+    patients = _patients(root, [path for path, _, _ in found])
+    return [
+        make_case(root, path, whose.name, label, split=split, told_by=whose.how)
+        for (path, label, split), whose in zip(found, patients, strict=True)
+    ]

@@ -8,9 +8,10 @@ import csv
 import json
 from collections.abc import Iterator
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from cmrgz.data.importers.case import Case, make_case, stem
+from cmrgz.data.importers.case import Case, make_case
+from cmrgz.data.importers.patients import Patient, patients_of
 from cmrgz.errors import DataError, did_you_mean
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
@@ -39,7 +40,15 @@ def read_manifest(path: Path, subject_column: str = "subject") -> list[Case]:
             are listed but missing.
     """
     rows = list(_rows(path))
-    cases = [_case(path, where, row, subject_column) for where, row in rows]
+    for where, row in rows:
+        _check_columns(where, row, subject_column.lower())
+        if not row["image"]:
+            raise DataError("syntax", where, "names no image")
+    found = patients_of([PurePath(row["image"]) for _, row in rows], path.absolute().parent.name) if rows else []
+    cases = [
+        _case(path, where, row, _patient(row, subject_column, whose))
+        for (where, row), whose in zip(rows, found, strict=True)
+    ]
     _check_files(path, [where for where, _ in rows], cases)
     return cases
 
@@ -85,14 +94,16 @@ def _json_rows(path: Path, text: str) -> Iterator[Row]:
         yield where, {k: "" if v is None else str(v) for k, v in row.items()}
 
 
-def _case(path: Path, where: str, row: dict[str, str], subject_column: str) -> Case:
-    _check_columns(where, row, subject_column.lower())
-    if not row["image"]:
-        raise DataError("syntax", where, "names no image")
+def _patient(row: dict[str, str], subject_column: str, found: Patient) -> Patient:
+    """Return the patient that a row names; else the one found in the name of its image."""
+    named = row.get(subject_column.lower())
+    return Patient(named, "the manifest") if named else found
+
+
+def _case(path: Path, where: str, row: dict[str, str], whose: Patient) -> Case:
     image = path.parent / row["image"]
     label = path.parent / row["label"] if row.get("label") else None
-    subject = row.get(subject_column.lower()) or stem(image)
-    return make_case(path.parent, image, subject, label, row.get("group") or None, _split(where, row))
+    return make_case(path.parent, image, whose.name, label, row.get("group") or None, _split(where, row), whose.how)
 
 
 def _check_columns(where: str, row: dict[str, str], subject_column: str) -> None:
