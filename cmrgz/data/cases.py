@@ -4,16 +4,19 @@ A split is by patient, and is a function of (seed, subject) alone: the order of 
 patient moves at most one other one across each border.
 """
 
+import glob
 import hashlib
 import json
 import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cmrgz.data.importers import LAYOUTS, Case
+from cmrgz.data.importers.patients import data_set
 from cmrgz.durable import atomic_write
 from cmrgz.errors import DataError, UsageError, warn
 
@@ -48,7 +51,15 @@ def find(path: str | os.PathLike[str], *, subject_column: str = "subject") -> li
         raise DataError("empty-dataset", str(path), "holds no scan (.nii, .nii.gz)", f"read as: {layout.name}")
     _check_unique(str(path), [str(case.image.resolve()) for case in cases], "scan")
     _prescribed(str(path), cases)
-    return cases
+    name = data_set(_folder(path.absolute()))
+    return [case if case.dataset_named else replace(case, dataset=name) for case in cases]
+
+
+def _folder(path: Path) -> Path:
+    """Return the folder of a data set: of a pattern the one that it begins with."""
+    while glob.has_magic(str(path)) and not path.exists():
+        path = path.parent
+    return path if path.is_dir() else path.parent
 
 
 def _unreadable(path: Path) -> DataError:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cmrgz.data.cases import Case
 from cmrgz.data.clips import SPACING, Clip, crop, read_clip
 from cmrgz.data.masks import parse
-from cmrgz.errors import DataError, UsageError
+from cmrgz.errors import UsageError
 
 SYSTOLE = 0.35
 """Part of the cycle at which a heart without labels is taken to be smallest."""
@@ -118,18 +118,6 @@ def check_choice(choice: str) -> None:
     """
     if choice not in ("stack", "cine") and not (choice.isascii() and choice.isdigit() and 1 <= int(choice) <= 1000):
         raise UsageError("range", "frames", "must be a number, 'stack' or 'cine'", f"got '{choice}'")
-
-
-def check_disjoint(test: Iterable[Case], bank: Iterable[Case]) -> None:
-    """Refuse a patient who is both evaluated and learned from.
-
-    Raises:
-        DataError: `leak`.
-    """
-    both = {case.subject_id for case in test} & {case.subject_id for case in bank}
-    if both:
-        facts = f"{len(both)} of them"
-        raise DataError("leak", "data", "a patient is in the test data and in the training data", facts)
 
 
 def _systole(clip: Clip) -> int:

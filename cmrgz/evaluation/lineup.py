@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmrgz.data import cases
+from cmrgz.data import cases, sides
 from cmrgz.data.cases import Case
 from cmrgz.errors import DataError, UsageError
 from cmrgz.evaluation.baselines import FILLS, RETRIEVALS
-from cmrgz.evaluation.frames import Frame, check_disjoint, digest, read_frames, units
+from cmrgz.evaluation.frames import Frame, digest, read_frames, units
 from cmrgz.evaluation.gaussian import Gaussian
 from cmrgz.evaluation.methods import (
     BlurredTruth,
@@ -113,24 +113,27 @@ def find_cases(sweep: SweepOptions, advance: Advance | None = None) -> tuple[lis
     Raises:
         DataError: There is no scan, or a patient is in both.
     """
-    test = _cases(sweep.data, sweep.subjects, TEST_SEED, advance)
-    bank = _cases(sweep.bank, sweep.bank_subjects, BANK_SEED, advance) if sweep.bank_subjects and _banked(sweep) else []
-    check_disjoint(test, bank)
+    test = _found(sweep.data, sides.to_test) or cases.builtin(sweep.subjects, TEST_SEED, size=SIZE, progress=advance)
+    bank = []
+    if sweep.bank_subjects and (sweep.bank or not sweep.data):  # built-in phantoms for built-in phantoms
+        bank = _found(sweep.bank, sides.to_learn)
+        bank = bank or cases.builtin(sweep.bank_subjects, BANK_SEED, size=SIZE, progress=advance)
+    test, bank = sides.told_apart([test, bank])
+    test, bank = _first(test, sweep.subjects), _first(bank, sweep.bank_subjects)
+    test, bank = sides.check_disjoint({"test data": test, "training data": bank})
     return test, bank
 
 
-def _banked(sweep: SweepOptions) -> bool:
-    """Whether there is training data: named, or built-in phantoms for built-in phantoms."""
-    return bool(sweep.bank) or not sweep.data
-
-
-def _cases(paths: Sequence[str], subjects: int, seed: int, advance: Advance | None) -> list[Case]:
-    """Return the cases of at most `subjects` patients, the first by hash, or built-in ones."""
-    if not paths:
-        return cases.builtin(subjects, seed, size=SIZE, progress=advance)
+def _found(paths: Sequence[str], use: Callable[[Sequence[Case]], list[Case]]) -> list[Case]:
+    """Return the cases of data sets that may be put to a use."""
     found = [case for path in paths for case in cases.find(path)]
-    if len({case.id for case in found}) < len(found):
+    if len({case.image.resolve() for case in found}) < len(found):
         raise DataError("duplicate", "data", "a scan is named more than once")
+    return use(found)
+
+
+def _first(found: Sequence[Case], subjects: int) -> list[Case]:
+    """Return the cases of at most so many patients, the first by hash."""
     chosen = set(sorted({case.subject_id for case in found})[:subjects])
     return [case for case in found if case.subject_id in chosen]
 

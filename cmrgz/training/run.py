@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
+from itertools import chain
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from cmrgz import __version__, checkpoint, registry
-from cmrgz.data import cases
+from cmrgz.data import cases, sides
 from cmrgz.data.cases import Case
 from cmrgz.data.clips import read_clip
 from cmrgz.durable import atomic_write
@@ -139,8 +140,12 @@ def _data(plan: Plan, extent: Extent, quiet: bool) -> tuple[list[list[Case]], li
     """Return the training cases of each data set, and the cases to validate on."""
     found = [cases.find(path) for path in plan.data] or [_phantoms(plan, extent, quiet)]
     if plan.validation:
-        return found, [case for path in plan.validation for case in cases.find(path)]
-    splits = [cases.split(part, (0.9, 0.1, 0.0), plan.seed) for part in found]
+        named = [cases.find(path) for path in plan.validation]
+        every = sides.told_apart([*map(sides.to_learn, found), *map(sides.to_validate, named)])
+        train, held = every[: len(found)], list(chain(*every[len(found) :]))
+        sides.check_disjoint({"training data": list(chain(*train)), "validation data": held})
+        return train, held
+    splits = sides.split_together(found, (0.9, 0.1, 0.0), plan.seed)
     return [part["train"] for part in splits], [case for part in splits for case in part["val"]]
 
 

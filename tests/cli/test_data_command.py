@@ -25,7 +25,8 @@ def test_phantom_then_check(tmp_path: Path) -> None:
     assert [line.split()[:2] for line in result.stdout.splitlines()] == [["sub-0009", "DCM"], ["sub-0010", "DCM"]]
     assert [c.subject for c in find(out)] == ["sub-0009", "sub-0010"]
     result = run("check", out)
-    assert (result.exit_code, result.stdout) == (0, "2 scans of 2 subjects (told by the manifest), 2 with labels: 0 bad\n")
+    told = "2 scans of 2 subjects (told by the manifest), 2 with labels: 0 bad\n"
+    assert (result.exit_code, result.stdout) == (0, told)
 
 
 def test_json(tmp_path: Path) -> None:

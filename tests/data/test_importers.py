@@ -149,6 +149,16 @@ def test_folder_with_manifest_is_its_manifest(tmp_path: Path) -> None:
     assert names(find(tmp_path)) == {"b": "b.nii.gz"}
 
 
+def test_patients_of_paths_elsewhere(tmp_path: Path) -> None:
+    """What lies above all scans names none of them, be it `ward7`."""
+    touch(tmp_path / "ward7", "P01_ED.nii.gz", "P01_ES.nii.gz", "P02_ED.nii.gz")
+    images = [tmp_path / "ward7" / f"{name}.nii.gz" for name in ("P01_ED", "P01_ES", "P02_ED")]
+    (tmp_path / "lists").mkdir()
+    path = tmp_path / "lists" / "m.csv"
+    path.write_text("\n".join(["image", *map(str, images)]))
+    assert [c.subject for c in find(path)] == ["P01", "P01", "P02"]
+
+
 def test_subject_column(tmp_path: Path) -> None:
     path = manifest(tmp_path, "image,patient\na.nii.gz,X\nb.nii.gz,X\n")
     assert [c.subject for c in find(path)] == ["a", "b"]

@@ -8,8 +8,8 @@ import pytest
 
 from cmrgz.data import cases
 from cmrgz.data.clips import read_clip
-from cmrgz.errors import DataError, UsageError
-from cmrgz.evaluation.frames import Frame, check_choice, check_disjoint, read_frames
+from cmrgz.errors import UsageError
+from cmrgz.evaluation.frames import Frame, check_choice, read_frames
 
 ITEM, SPACING = (64, 64), 3.6
 
@@ -96,10 +96,3 @@ def test_a_mask_of_whole_frames_is_refused(frames: list[Frame]) -> None:
 def test_a_choice_that_is_none_is_refused(choice: str) -> None:
     with pytest.raises(UsageError, match="range"):
         check_choice(choice)
-
-
-def test_a_patient_in_test_and_training_data_is_refused(phantoms: Path) -> None:
-    found = cases.find(phantoms)
-    check_disjoint(found[:2], found[2:])
-    with pytest.raises(DataError, match="leak"):
-        check_disjoint(found[:3], found[2:])

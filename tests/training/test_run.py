@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,16 @@ from safetensors.torch import load_file
 from cmrgz import checkpoint
 from cmrgz.data.scan import Scan, save
 from cmrgz.durable import read_journal
-from cmrgz.errors import CheckpointError, CmrgzError, CmrgzWarning, DivergedError, ResourceError, Stopped, UsageError
+from cmrgz.errors import (
+    CheckpointError,
+    CmrgzError,
+    CmrgzWarning,
+    DataError,
+    DivergedError,
+    ResourceError,
+    Stopped,
+    UsageError,
+)
 from cmrgz.signals import StopFlag
 from cmrgz.training import loop
 from cmrgz.training.options import TrainOptions
@@ -308,6 +318,26 @@ def test_an_early_checkpoint_is_kept_as_a_guide(plan: Plan) -> None:
     early, last = (load_file(plan.output / name / "weights.safetensors") for name in ("early", "checkpoint"))
     assert early.keys() == last.keys() and any(not torch.equal(early[name], last[name]) for name in early)
     assert checkpoint.load(plan.output / "early")[1].training["train"]["early"] == 3
+
+
+def test_a_patient_who_trains_is_not_validated_on(plan: Plan, data: Path, tmp_path: Path) -> None:
+    """Be it under another name; and what a data set prescribes for test is on neither side."""
+    other = tmp_path / "other" / "x7.nii.gz"
+    other.parent.mkdir()
+    shutil.copy(data / "b.nii.gz", other)
+    for held in (data / "b.nii.gz", other):
+        both = dataclasses.replace(plan, validation=[str(held)])
+        with warnings.catch_warnings(), pytest.raises(DataError, match=r"error\[leak\].*validation"):
+            warnings.simplefilter("ignore", CmrgzWarning)
+            train(both)
+    manifest = data.parent / "prescribed.csv"
+    rows = [f"{data / name}.nii.gz,{part}" for name, part in (("a", "train"), ("b", "val"), ("c", "test"))]
+    manifest.write_text("\n".join(["image,split", *rows]))
+    prescribed = dataclasses.replace(plan, data=[str(manifest)], validation=[str(manifest)])
+    with pytest.warns(CmrgzWarning, match=r"warning\[prescribed\].*2 of 3"):
+        train(prescribed)
+    config = json.loads((plan.output / "config.json").read_bytes())
+    assert config["subjects"] == {"train-0": 1, "validation": 1}
 
 
 def test_a_checkpoint_tells_who_it_learned_from(plan: Plan, data: Path) -> None:

@@ -20,6 +20,8 @@ class Case:
         group: Diagnosis or the like, where it is known.
         split: The split that the data set itself prescribes.
         told_by: By what the patient was found: `file names`, `folders`, `BIDS names`, `the manifest`.
+        dataset: What the data set is called: patients of other data sets may have the same names.
+        dataset_named: A manifest says so, and its patients are none of other data sets.
     """
 
     id: str
@@ -29,6 +31,8 @@ class Case:
     group: str | None = None
     split: str | None = None
     told_by: str = ""
+    dataset: str = ""
+    dataset_named: bool = False
 
     @property
     def subject_id(self) -> str:

@@ -83,7 +83,9 @@ def read_acdc(root: Path) -> list[Case]:
     """
     cines = sorted(_acdc_cines(root))
     return [
-        make_case(root, path, path.parent.name, group=_acdc_group(path.parent), split=_acdc_split(path), told_by="folders")
+        make_case(
+            root, path, path.parent.name, group=_acdc_group(path.parent), split=_acdc_split(path), told_by="folders"
+        )
         for path in cines
     ]
 

@@ -1,12 +1,14 @@
 """Manifest: a CSV or JSON-lines file with one scan a row.
 
-Columns: `image` (required), `subject`, `label`, `group`, `split`; others are ignored. Paths are relative to the
-manifest.
+Columns: `image` (required), `subject`, `label`, `group`, `split`, `dataset`; others are ignored. Paths are relative to
+the manifest.
 """
 
 import csv
 import json
+import os
 from collections.abc import Iterator
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path, PurePath
 
@@ -15,7 +17,7 @@ from cmrgz.data.importers.patients import Patient, patients_of
 from cmrgz.errors import DataError, did_you_mean
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
-COLUMNS = ("image", "subject", "label", "group", "split")
+COLUMNS = ("image", "subject", "label", "group", "split", "dataset")
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
           "test": "test", "testing": "test"}  # fmt: skip
 MAX_BYTES = 64 << 20
@@ -44,7 +46,7 @@ def read_manifest(path: Path, subject_column: str = "subject") -> list[Case]:
         _check_columns(where, row, subject_column.lower())
         if not row["image"]:
             raise DataError("syntax", where, "names no image")
-    found = patients_of([PurePath(row["image"]) for _, row in rows], path.absolute().parent.name) if rows else []
+    found = _found_patients(path.absolute().parent, [row["image"] for _, row in rows])
     cases = [
         _case(path, where, row, _patient(row, subject_column, whose))
         for (where, row), whose in zip(rows, found, strict=True)
@@ -94,6 +96,14 @@ def _json_rows(path: Path, text: str) -> Iterator[Row]:
         yield where, {k: "" if v is None else str(v) for k, v in row.items()}
 
 
+def _found_patients(folder: Path, images: list[str]) -> list[Patient]:
+    """Return the patients in the names of images: below the manifest's folder, or else below what all lie in."""
+    places = [os.path.normpath(folder / image) for image in images]
+    inside = all(PurePath(place).is_relative_to(folder) for place in places)
+    root = folder if inside else PurePath(os.path.commonpath([os.path.dirname(place) for place in places]))
+    return patients_of([PurePath(place).relative_to(root) for place in places], root.name) if places else []
+
+
 def _patient(row: dict[str, str], subject_column: str, found: Patient) -> Patient:
     """Return the patient that a row names; else the one found in the name of its image."""
     named = row.get(subject_column.lower())
@@ -103,7 +113,9 @@ def _patient(row: dict[str, str], subject_column: str, found: Patient) -> Patien
 def _case(path: Path, where: str, row: dict[str, str], whose: Patient) -> Case:
     image = path.parent / row["image"]
     label = path.parent / row["label"] if row.get("label") else None
-    return make_case(path.parent, image, whose.name, label, row.get("group") or None, _split(where, row), whose.how)
+    case = make_case(path.parent, image, whose.name, label, row.get("group") or None, _split(where, row), whose.how)
+    named = row.get("dataset", "")
+    return replace(case, dataset=named, dataset_named=bool(named))
 
 
 def _check_columns(where: str, row: dict[str, str], subject_column: str) -> None:

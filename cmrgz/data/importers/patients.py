@@ -2,9 +2,9 @@
 
 A name is cut into tokens at `_`, `-` and spaces. The first token with a number names the patient, unless it counts or
 tells something else: a frame (`frame01`, `ph03`, `ED`), a sequence (`t1map`, `2ch`), a visit (`ses-1`, a date), a part
-of a data set (`train`, `fold3`, `site2`). Words of that kind are left out of the name, and so is what follows: a channel
-(`_0000`), a frame. The outermost folder that has such a number wins over the file. Where it is unclear whether two scans
-are of one patient they are taken for one: a manifest says more.
+of a data set (`train`, `fold3`, `site2`). Words of that kind are left out of the name, and so is what follows: a
+channel (`_0000`), a frame. The outermost folder that has such a number wins over the file. Where it is unclear whether
+two scans are of one patient they are taken for one: a manifest says more.
 """
 
 import re
@@ -19,26 +19,28 @@ _TOKEN_END = re.compile(r"[_\-\s]+|\.(?=[A-Za-z])|(?<=\d)(?=(?:frame|phase|slice
 _DASHED_DATE = re.compile(r"(?<!\d)(19|20)\d\d([-_.])(0[1-9]|1[0-2])\2([0-2]\d|3[01])(?!\d)")
 _DATE = re.compile(r"(19|20)\d\d((0[1-9]|1[0-2])([0-2]\d|3[01])?)?")
 _DIGITS = "0123456789"
-_COUNTED_KINDS = frozenset(
-    # a sequence, a part of a scan
-    "sa sax la lax t echo run acq rec task dir ed es frame fr phase ph slice sl z time tp ch channel "
-    # a visit, a part of a data set
-    "ses session visit day week month year fu v version fold part batch site centre center hospital vendor scanner".split()
+_SEQUENCES_AND_VISITS = (
+    "sa sax la lax t echo run acq rec task dir ed es frame fr phase ph slice sl z time tp ch channel ses session "
+    "visit day week month year fu v version fold part batch site centre center hospital vendor scanner"
 )
+_PARTS_AND_GROUPS = (
+    "cine short long axis view lge de psir mag map maps t1map t2map t2star molli shmolli sasha stir bssfp ssfp "
+    "trufi gre tag tagged tagging flow perf perfusion rest stress native pre post contrast anat func dwi desc "
+    "space baseline bl followup train training tr trn test testing ts tst val valid validation dev dataset task "
+    "database data raw images imagestr imagests labels labelstr labelsts contours patients subjects cases scans "
+    "orig original processed preprocessed cropped resampled corrected denoised new old final copy nii nifti gt "
+    "seg mask label healthy normal control controls diseased pathology nor dcm hcm minf rv acdc mnms mms emidec "
+    "sunnybrook ukb ukbb"
+)
+_COUNTED_KINDS = frozenset(_SEQUENCES_AND_VISITS.split())
 """Words that name no patient, with a number or without."""
-_KINDS = _COUNTED_KINDS | frozenset(
-    "cine short long axis view lge de psir mag map maps t1map t2map t2star molli shmolli sasha stir bssfp ssfp trufi gre "
-    "tag tagged tagging flow perf perfusion rest stress native pre post contrast anat func dwi desc space baseline bl "
-    "followup train training tr trn test testing ts tst val valid validation dev dataset task database data raw images "
-    "imagestr imagests labels labelstr labelsts contours patients subjects cases scans orig original processed "
-    "preprocessed cropped resampled corrected denoised new old final copy nii nifti gt seg mask label "
-    "healthy normal control controls diseased pathology nor dcm hcm minf rv acdc mnms mms emidec sunnybrook ukb ukbb".split()
-)
+_KINDS = _COUNTED_KINDS | frozenset(_PARTS_AND_GROUPS.split())
 """Words that name no patient without a number."""
-_WEAK = frozenset(
-    "scan image img series ser study exam set file vol volume group train training test testing val data dataset".split()
-)
+_NUMBERED = "scan image img series ser study exam set file vol volume group train training test testing val data dataset"
+_WEAK = frozenset(_NUMBERED.split())
 """Words whose number names the patient where nothing else does."""
+_PLACES = frozenset("site centre center hospital vendor scanner".split())
+"""Words that tell data sets apart, though not patients."""
 _VIEWS = frozenset(("d", "ch", "vch", "cv"))
 """As in `4d` and `2ch`."""
 
@@ -62,8 +64,7 @@ def patients_of(paths: Sequence[PurePath], root: str) -> list[Patient]:
         paths: Relative to the data set.
         root: Name of the data set's folder: the patient where no name tells one.
     """
-    counted = all(_strong(stem(path)) or _weak(stem(path)) for path in paths)
-    shared = _shared_folders(paths) if counted else 0
+    shared = _shared_folders(paths) if all(map(_tells, paths)) else 0
     found = [_candidates(path.parts[shared:-1], stem(path), root) for path in paths]
     joined = join([names for names, _ in found])
     return [Patient(name, how) for name, (_, how) in zip(joined, found, strict=True)]
@@ -72,8 +73,23 @@ def patients_of(paths: Sequence[PurePath], root: str) -> list[Patient]:
 def patient_of_file(path: PurePath) -> Patient:
     """Return the patient of a scan named alone: by its name, or by its folder where the name tells none."""
     alone = PurePath(path.name)
-    tells = _strong(stem(path)) or _weak(stem(path)) or _words(stem(path)) or BIDS.match(path.name)
-    return patients_of([alone if tells else PurePath(path.parent.name, path.name)], path.parent.name)[0]
+    return patients_of([alone if _tells(path) else PurePath(path.parent.name, path.name)], path.parent.name)[0]
+
+
+def _tells(path: PurePath) -> bool:
+    """Return whether the name of a file itself may name a patient."""
+    name = stem(path)
+    return bool(BIDS.match(name) or _strong(name) or _weak(name) or _words(name))
+
+
+def data_set(folder: PurePath) -> str:
+    """Return what a folder of scans is called, without words that say which scans: `x/A/lge` and `x/A/cine` are one."""
+
+    def kept(token: str) -> bool:
+        return not _is_kind(token) or token.casefold().rstrip(_DIGITS) in _PLACES
+
+    parts = ("_".join(filter(kept, _tokens(part))) for part in folder.parts)
+    return "/".join(filter(None, parts))
 
 
 def join(keys: Sequence[Sequence[str]]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from cmrgz.data.contents import BUILT_IN
 from cmrgz.data.importers import Case
 from cmrgz.data.importers.case import make_case
 from cmrgz.data.phantom.kinematics import contraction
@@ -219,4 +220,4 @@ def cached_subjects(
 
 def _case(root: Path, seed: int) -> Case:
     folder = root / name_of(seed)
-    return make_case(root, folder / IMAGE, folder.name, folder / LABELS, sample_subject(seed).group)
+    return make_case(root, folder / IMAGE, folder.name, folder / LABELS, sample_subject(seed).group, told_by=BUILT_IN)

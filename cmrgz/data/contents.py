@@ -1,0 +1,43 @@
+"""What is in a scan, whatever it is called: a hash of each frame, the same in every file type and scaling."""
+
+import os
+from functools import lru_cache
+from hashlib import blake2b
+
+import numpy as np
+
+from cmrgz.data.importers import Case
+from cmrgz.data.nifti import read
+
+BUILT_IN = "the seed"
+"""What names a built-in phantom: other seeds have other contents, so that they need not be read."""
+_EVERY_WARNING = frozenset(
+    "bitpix constant empty-frame no-orientation nonfinite phi pixdim-sign precision tiny trailing-data units".split()
+)
+
+
+def contents(case: Case) -> frozenset[str]:
+    """Return the hashes of the frames of a scan that are not constant.
+
+    Single frames that were taken out of a cine have hashes of it.
+
+    Raises:
+        DataError: The scan is refused, see `cmrgz.data.nifti.read`; NaN and infinite voxels are not.
+        ResourceError: `io` or `too-large`.
+    """
+    if case.told_by == BUILT_IN:
+        return frozenset()
+    found = case.image.stat() if case.image.exists() else None
+    return _hashes(str(case.image), (found.st_size, found.st_mtime_ns) if found else None)
+
+
+@lru_cache(maxsize=4096)
+def _hashes(path: str | os.PathLike[str], version: tuple[int, int] | None) -> frozenset[str]:
+    del version  # another size or time, another file
+    image = read(path, nonfinite="zero", orientation="sform", quiet=_EVERY_WARNING)
+    found = set()
+    for frame in image.stored.T:
+        if frame.size and (frame != frame.flat[0]).any():
+            values = (frame * np.float64(image.slope) + image.inter).astype("<f4")
+            found.add(blake2b(repr(frame.shape).encode() + values.tobytes(), digest_size=8).hexdigest())
+    return frozenset(found)
