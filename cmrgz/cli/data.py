@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cmrgz.cli.inpaint import Axes
 from cmrgz.errors import UsageError
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -56,13 +57,14 @@ def phantom(
 def check(
     path: Annotated[Path, typer.Argument(metavar="DATA", help="Directory, manifest, scan or pattern.")],
     subject_column: Annotated[str, typer.Option(help="The manifest's column that names the patient.")] = "subject",
+    axes: Axes = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Read every scan and label map of a data set, and report all bad ones at once."""
     from cmrgz.data import cases
     from cmrgz.data.check import check as check_cases
 
-    found = cases.find(path, subject_column=subject_column)
+    found = cases.find(path, subject_column=subject_column, axes=axes)
     with _bar(len(found), "scans") as progress:
         bad = check_cases(found, progress)
     for error in bad:

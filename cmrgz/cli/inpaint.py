@@ -34,6 +34,9 @@ Antithetic = Annotated[
     bool,
     typer.Option("--antithetic", help="Draw in pairs of opposite random numbers: the mean of few draws errs less."),
 ]
+Axes = Annotated[
+    str | None, typer.Option(help="What each axis of the files is: xyzt, zxyt, xyt, ... [decided from each header].")
+]
 Seed = Annotated[int, typer.Option(help="Seed of the mask and of what is drawn.")]
 
 
@@ -77,6 +80,7 @@ def command(
     orientation: Annotated[
         Literal["refuse", "sform"], typer.Option(help="Where sform and qform contradict one another.")
     ] = "refuse",
+    axes: Axes = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Hide a part of scans and draw it anew given the rest. Not a medical device.
@@ -94,7 +98,7 @@ def command(
 
     range_checked("--seed", seed, 0, 2**63 - 1)
     range_checked("--samples", samples, 1, 1000)
-    in_flight, hiding, found = batch(batch_size), Hiding.of(mask, seed, mask_label), find_scans(sources, output)
+    in_flight, hiding, found = batch(batch_size), Hiding.of(mask, seed, mask_label), find_scans(sources, output, axes)
 
     from cmrgz.output.chosen import Chosen
     from cmrgz.output.inpaint import Request, inpaint_scans

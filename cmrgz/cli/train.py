@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from cmrgz.cli.inpaint import Axes
+
 
 def command(
     name: Annotated[str, typer.Argument(help="Model or tokenizer, see `cmrgz models`.")],
@@ -28,6 +30,7 @@ def command(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
     device: Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    axes: Axes = None,
     half: Annotated[bool, typer.Option("--half", help="Store the weights in half precision.")] = False,
 ) -> None:
     """Train a tokenizer or a model, or continue the run in the output folder.
@@ -54,6 +57,7 @@ def command(
         seed=range_checked("--seed", seed, 0, 2**63 - 1),
         device=pick(device),
         dtype="float16" if half else "float32",
+        axes=axes,
         processes=available(),
     )
     typer.echo(str(train(plan, quiet=False)))

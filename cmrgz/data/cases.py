@@ -29,12 +29,13 @@ Split = dict[str, list[Case]]
 
 
 # ---------------------------------------------------------------------- find
-def find(path: str | os.PathLike[str], *, subject_column: str = "subject") -> list[Case]:
+def find(path: str | os.PathLike[str], *, subject_column: str = "subject", axes: str | None = None) -> list[Case]:
     """Return the scans of a data set.
 
     Args:
         path: A scan, a manifest (CSV or JSON lines), a directory in one of the known layouts, or a pattern.
         subject_column: The column of a manifest that names the patient.
+        axes: What each axis of the files is, see `cmrgz.data.axes`; None to decide it from each header.
 
     Raises:
         DataError: `not-found`, `empty-dataset`, `duplicate` (a scan listed twice), `leak` (a patient in two splits),
@@ -52,7 +53,7 @@ def find(path: str | os.PathLike[str], *, subject_column: str = "subject") -> li
     _check_unique(str(path), [str(case.image.resolve()) for case in cases], "scan")
     _prescribed(str(path), cases)
     name = data_set(_folder(path.absolute()))
-    return [case if case.dataset_named else replace(case, dataset=name) for case in cases]
+    return [replace(case, dataset=case.dataset if case.dataset_named else name, axes=axes) for case in cases]
 
 
 def _folder(path: Path) -> Path:

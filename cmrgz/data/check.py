@@ -26,7 +26,7 @@ def check(cases: Sequence[Case], progress: Callable[[int], None] | None = None) 
     frames: set[int] = set()
     for done, case in enumerate(cases, 1):
         try:
-            scan = load(case.image)
+            scan = load(case.image, axes=case.axes)
             frames.add(scan.shape[0])
             if case.label is not None:
                 check_label(case.label, scan)

@@ -99,7 +99,7 @@ def read_clip(case: Case, labels: bool = False, spacing: float | None = SPACING)
     Raises:
         DataError: The scan or the label map is missing or damaged, or they differ in shape.
     """
-    scan = load(case.image)
+    scan = load(case.image, axes=case.axes)
     turn = Orientation.of_geometry(scan.geometry)
     voxels = np.ascontiguousarray(turn.apply(scan.voxels))
     known = np.ones(voxels.shape, dtype=bool)

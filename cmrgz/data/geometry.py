@@ -41,6 +41,8 @@ class Geometry:
         units: The NIfTI code of the units of length and time.
         intent: The NIfTI intent code.
         version: NIfTI 1 or 2.
+        axes: What each axis on disk is, see `cmrgz.data.axes`.
+        fifth: Time is the fifth axis on disk, the fourth being empty.
     """
 
     affine: Affine
@@ -55,6 +57,8 @@ class Geometry:
     units: int
     intent: int
     version: int
+    axes: str = "xyzt"
+    fifth: bool = False
 
     @cached_property
     def zooms(self) -> tuple[float, float, float]:
@@ -71,8 +75,12 @@ class Geometry:
     @property
     def frame_time(self) -> float:
         """Seconds between frames, NaN where unknown; an unknown unit counts as seconds."""
-        factor = SECONDS.get(self.units & 0x38, 1.0)
-        return self.pixdim[3] * factor if self.pixdim[3] > 0 and self.units & 0x38 <= 24 else math.nan
+        step, code = self.pixdim[self.axes.index("t")], self.units & 0x38
+        if self.axes.index("t") < 3 and step > 1:  # an axis for lengths: milliseconds, or 1 where it was not set
+            step /= 1000
+        elif self.axes.index("t") < 3 and step == 1:
+            return math.nan
+        return step * SECONDS.get(code, 1.0) if step > 0 and code <= 24 else math.nan
 
 
 def spacing(affine: Affine) -> tuple[float, float, float]:

@@ -150,10 +150,17 @@ def _shape(dim: list[int], where: str) -> tuple[int, int, int, int]:
     used = dim[1 : rank + 1]
     if min(used) < 1:
         raise DataError("dims", where, "an axis is shorter than 1 voxel", f"dim = {dim}", MEND)
+    if _is_fifth(dim):
+        del used[3]
     if any(n > 1 for n in used[4:]):
         raise DataError("dims", where, "has more than x, y, z and time", f"dim = {dim}", "split it by its further axes")
     x, y, z, t = (used + [1, 1, 1])[:4]
     return x, y, z, t
+
+
+def _is_fifth(dim: list[int]) -> bool:
+    """Return whether time is the fifth axis, the fourth being empty."""
+    return dim[0] > 4 and dim[4] == 1 and dim[5] > 1
 
 
 def _dtype(code: int, bits: int, order: str, notes: Notes) -> np.dtype[Any]:
@@ -206,7 +213,9 @@ def _geometry(fields: Any, shape: tuple[int, int, int, int], version: int, notes
         notes.add("no-orientation", "has no orientation: sform_code and qform_code are 0; left and right are unknown")
     zooms = [zoom / millimetre for zoom in geometry.spacing(affine)]
     dx, dy, dz = (e if 0 < e < math.inf else zoom for e, zoom in zip(edges, zooms, strict=True))
-    frame = pixdim[4] if 0 < pixdim[4] < math.inf else 0.0
+    fifth = _is_fifth(fields["dim"].tolist())
+    step = pixdim[5 if fifth else 4]
+    frame = step if 0 < step < math.inf else 0.0
     return Geometry(
         affine=affine,
         rank=rank,
@@ -220,6 +229,7 @@ def _geometry(fields: Any, shape: tuple[int, int, int, int], version: int, notes
         units=units,
         intent=int(fields["intent_code"]),
         version=version,
+        fifth=fifth,
     )
 
 

@@ -67,7 +67,9 @@ def _header(voxels: NDArray[Any], geometry: Geometry, slope: float, inter: float
     layout = (NIFTI1, NIFTI2)[geometry.version - 1].newbyteorder("<")
     header = np.zeros((), layout)
     size = layout.itemsize
-    axes = (*voxels.shape[::-1], 1, 1, 1)
+    axes = [*voxels.shape[::-1], 1, 1, 1]
+    if geometry.fifth:
+        axes[3:5] = 1, axes[3]
     header["sizeof_hdr"] = size
     header["magic"] = b"n+1" if geometry.version == 1 else b"n+2"
     header["dim"] = (geometry.rank, *axes)
@@ -85,7 +87,8 @@ def _header(voxels: NDArray[Any], geometry: Geometry, slope: float, inter: float
 
 def _place(header: Any, geometry: Geometry) -> None:
     """Fill in the fields that say where voxels lie."""
-    header["pixdim"] = (geometry.handedness, *geometry.pixdim, 0, 0, 0)
+    *edges, frame = geometry.pixdim
+    header["pixdim"] = (geometry.handedness, *edges, *((1, frame, 0, 0) if geometry.fifth else (frame, 0, 0, 0)))
     header["xyzt_units"] = geometry.units
     header["sform_code"], header["qform_code"] = geometry.sform_code, geometry.qform_code
     for name, row in zip(("srow_x", "srow_y", "srow_z"), geometry.sform, strict=True):

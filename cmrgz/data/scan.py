@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cmrgz import __version__
 from cmrgz.data import geometry as grids
+from cmrgz.data.axes import arranged, on_disk, placed, settle
 from cmrgz.data.geometry import Geometry
 from cmrgz.data.nifti import read
 from cmrgz.data.nifti_write import CODES, write_nifti
@@ -146,6 +147,7 @@ def load(
     *,
     nonfinite: Literal["refuse", "zero"] = "refuse",
     orientation: Literal["refuse", "sform"] = "refuse",
+    axes: str | None = None,
 ) -> Scan:
     """Read and check a scan.
 
@@ -153,13 +155,16 @@ def load(
         path: A `.nii`, `.nii.gz` or `.hdr` + `.img` file.
         nonfinite: What to do with NaN and infinite voxels.
         orientation: What to do where sform and qform contradict one another.
+        axes: What each axis on disk is, such as `xyzt`; None to decide it from the header, told where it is a guess.
 
     Raises:
+        UsageError: `range`: there are no such axes.
         DataError: The file is refused, see `cmrgz.data.nifti.read`.
         ResourceError: `io` or `too-large`.
     """
     image = read(path, nonfinite=nonfinite, orientation=orientation)
-    return Scan(image.stored.T, image.slope, image.inter, image.geometry)
+    order = settle(image.stored.shape, image.geometry, axes, os.fspath(path))
+    return Scan(arranged(image.stored, order), image.slope, image.inter, placed(image.geometry, order))
 
 
 def save(
@@ -201,7 +206,7 @@ def save(
     made = "" if hidden_fraction is None else f" synthetic {100 * hidden_fraction:.0f}%"
     write_nifti(
         path,
-        voxels,
+        on_disk(voxels, scan.geometry.axes),
         scan.geometry,
         slope=scan.slope if scaled else 1.0,
         inter=scan.inter if scaled else 0.0,
@@ -230,8 +235,8 @@ def load_known(
     """
     where = os.fspath(path)
     image = read(path, quiet=MASK_QUIET)
-    stored: NDArray[Any] = image.stored.T
-    _check_grid(where, stored.shape, image.geometry, scan)
+    stored = arranged(image.stored, scan.geometry.axes)
+    _check_grid(where, stored.shape, placed(image.geometry, scan.geometry.axes), scan)
     values = stored if image.slope == 1 and image.inter == 0 else stored * image.slope + image.inter
     ones = values == 1
     if not (ones | (values == 0)).all():

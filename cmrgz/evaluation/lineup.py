@@ -113,10 +113,12 @@ def find_cases(sweep: SweepOptions, advance: Advance | None = None) -> tuple[lis
     Raises:
         DataError: There is no scan, or a patient is in both.
     """
-    test = _found(sweep.data, sides.to_test) or cases.builtin(sweep.subjects, TEST_SEED, size=SIZE, progress=advance)
+    test = _found(sweep, sweep.data, sides.to_test) or cases.builtin(
+        sweep.subjects, TEST_SEED, size=SIZE, progress=advance
+    )
     bank = []
     if sweep.bank_subjects and (sweep.bank or not sweep.data):  # built-in phantoms for built-in phantoms
-        bank = _found(sweep.bank, sides.to_learn)
+        bank = _found(sweep, sweep.bank, sides.to_learn)
         bank = bank or cases.builtin(sweep.bank_subjects, BANK_SEED, size=SIZE, progress=advance)
     test, bank = sides.told_apart([test, bank])
     test, bank = _first(test, sweep.subjects), _first(bank, sweep.bank_subjects)
@@ -124,9 +126,9 @@ def find_cases(sweep: SweepOptions, advance: Advance | None = None) -> tuple[lis
     return test, bank
 
 
-def _found(paths: Sequence[str], use: Callable[[Sequence[Case]], list[Case]]) -> list[Case]:
+def _found(sweep: SweepOptions, paths: Sequence[str], use: Callable[[Sequence[Case]], list[Case]]) -> list[Case]:
     """Return the cases of data sets that may be put to a use."""
-    found = [case for path in paths for case in cases.find(path)]
+    found = [case for path in paths for case in cases.find(path, axes=sweep.axes or None)]
     if len({case.image.resolve() for case in found}) < len(found):
         raise DataError("duplicate", "data", "a scan is named more than once")
     return use(found)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz import preview
+from cmrgz.data.axes import frames
 from cmrgz.data.importers import Case
 from cmrgz.data.nifti import read_header
 from cmrgz.data.scan import Scan, load
@@ -147,9 +148,8 @@ def _named(request: Request, case: Case, output: Path | None, total: int, refuse
     except DataError as error:
         refused.add(error, case)
         return None
-    return Names(
-        _image(case, output, total), request.samples, request.keep_samples, request.preview, header.shape[3] > 1
-    )
+    moving = frames(header.shape, header.geometry, case.axes) > 1
+    return Names(_image(case, output, total), request.samples, request.keep_samples, request.preview, moving)
 
 
 def _image(case: Case, output: Path | None, total: int) -> Path:
@@ -177,7 +177,7 @@ class _Task:
     @classmethod
     def read(cls, request: Request, case: Case, names: Names) -> "_Task":
         start = time.monotonic()
-        scan = load(case.image, nonfinite=request.nonfinite, orientation=request.orientation)
+        scan = load(case.image, nonfinite=request.nonfinite, orientation=request.orientation, axes=case.axes)
         known = request.hiding.known(scan, case)
         mask = request.hiding.describe(known)
         facts = {"mask": mask, "input": {"sha256": sha256_of_file(case.image)}}

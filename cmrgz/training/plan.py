@@ -36,6 +36,7 @@ class Plan:
         seed: Seed of everything.
         device: Where to compute.
         dtype: Of the stored weights.
+        axes: What each axis of the files is, see `cmrgz.data.axes`; None to decide it from each header.
         processes: That render built-in phantoms. More than one import the main module of the program anew, which must
             then be guarded by `if __name__ == "__main__"`.
     """
@@ -52,6 +53,7 @@ class Plan:
     seed: int = 0
     device: str = "cpu"
     dtype: str = "float32"
+    axes: str | None = None
     processes: int = 1
 
 

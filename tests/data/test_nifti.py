@@ -45,7 +45,7 @@ def accepted(path: Path, raw: bytes, *codes: str, **options: Any) -> Image:
 HEADERS: list[tuple[str, dict[str, Any]]] = [
     *[("dims", {"dim": (n, 5, 4, 3, 1, 1, 1, 1)}) for n in (0, -1, 8)],
     ("dims", {"dim": (3, 5, -4, 3, 1, 1, 1, 1)}),
-    ("dims", {"dim": (5, 5, 4, 3, 1, 2, 1, 1)}),
+    ("dims", {"dim": (5, 5, 4, 3, 2, 2, 1, 1)}),
     ("truncated", {"dim": (7, 32767, 32767, 32767, 32767, 1, 1, 1)}),
     ("truncated", {"version": 2, "dim": (4, 2**62, 2**62, 2**62, 2**62, 1, 1, 1)}),
     ("dims", {"version": 2, "dim": (4, -(2**63), 4, 3, 1, 1, 1, 1)}),

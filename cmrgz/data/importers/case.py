@@ -22,6 +22,7 @@ class Case:
         told_by: By what the patient was found: `file names`, `folders`, `BIDS names`, `the manifest`.
         dataset: What the data set is called: patients of other data sets may have the same names.
         dataset_named: A manifest says so, and its patients are none of other data sets.
+        axes: What each axis on disk is, see `cmrgz.data.axes`; None to decide it from the header.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Case:
     told_by: str = ""
     dataset: str = ""
     dataset_named: bool = False
+    axes: str | None = None
 
     @property
     def subject_id(self) -> str:

@@ -36,7 +36,7 @@ _COUNTED_KINDS = frozenset(_SEQUENCES_AND_VISITS.split())
 """Words that name no patient, with a number or without."""
 _KINDS = _COUNTED_KINDS | frozenset(_PARTS_AND_GROUPS.split())
 """Words that name no patient without a number."""
-_NUMBERED = "scan image img series ser study exam set file vol volume group train training test testing val data dataset"
+_NUMBERED = "scan image img series ser study exam set file vol volume group train training test testing val data"
 _WEAK = frozenset(_NUMBERED.split())
 """Words whose number names the patient where nothing else does."""
 _PLACES = frozenset("site centre center hospital vendor scanner".split())
