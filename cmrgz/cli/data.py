@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cmrgz.cli.inpaint import Axes
+from cmrgz.cli.inpaint import Axes, Labels
 from cmrgz.errors import UsageError
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -58,23 +58,24 @@ def check(
     path: Annotated[Path, typer.Argument(metavar="DATA", help="Directory, manifest, scan or pattern.")],
     subject_column: Annotated[str, typer.Option(help="The manifest's column that names the patient.")] = "subject",
     axes: Axes = None,
+    labels: Labels = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Read every scan and label map of a data set, and report all bad ones at once."""
     from cmrgz.data import cases
     from cmrgz.data.check import check as check_cases
 
-    found = cases.find(path, subject_column=subject_column, axes=axes)
+    found = cases.find(path, subject_column=subject_column, axes=axes, labels=labels)
     with _bar(len(found), "scans") as progress:
         bad = check_cases(found, progress)
     for error in bad:
         typer.echo(error.line, err=True)
-    subjects, labels = len({c.subject for c in found}), sum(c.label is not None for c in found)
+    subjects, labelled = len({c.subject for c in found}), sum(bool(c.label_files) for c in found)
     told_by = sorted({c.told_by for c in found if c.told_by})
-    facts = {"scans": len(found), "subjects": subjects, "subjects_told_by": told_by, "labels": labels}
+    facts = {"scans": len(found), "subjects": subjects, "subjects_told_by": told_by, "labels": labelled}
     faults = [{key: getattr(error, key) for key in ("code", "where", "what", "facts", "hint")} for error in bad]
     by = f" (told by {', '.join(told_by)})" if told_by else ""
-    text = f"{len(found)} scans of {subjects} subjects{by}, {labels} with labels: {len(bad)} bad"
+    text = f"{len(found)} scans of {subjects} subjects{by}, {labelled} with labels: {len(bad)} bad"
     _print(facts | {"bad": faults}, [text], as_json)
     if bad:
         raise typer.Exit(BAD_DATA)

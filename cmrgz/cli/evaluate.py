@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
-from cmrgz.cli.inpaint import Axes, Batch, Device, batch
+from cmrgz.cli.inpaint import Axes, Batch, Device, Labels, batch
 from cmrgz.errors import DataError, PartialError
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def run(
         typer.Option(help="Of features: segmenter, radiomics, random, or dinov2=FILE, ...; again for another [three]."),
     ] = None,
     axes: Axes = None,
+    labels: Labels = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seed of masks and draws; again for another [0].")] = None,
     baselines: Annotated[bool, typer.Option("--baselines/--no-baselines", help="Fills, bounds and controls.")] = True,
     output: Annotated[
@@ -106,6 +107,7 @@ def run(
         "samples": samples,
         "extractors": _tuple(extractor),
         "axes": axes,
+        "labels": labels,
         "seeds": _tuple(seed),
         "baselines": None if baselines else False,
     }

@@ -37,6 +37,10 @@ Antithetic = Annotated[
 Axes = Annotated[
     str | None, typer.Option(help="What each axis of the files is: xyzt, zxyt, xyt, ... [decided from each header].")
 ]
+Labels = Annotated[
+    str | None,
+    typer.Option(help="What the values of label maps are, e.g. lv=1,myo=2,rv=3 [by the layout, else rv=1,myo=2,lv=3]."),
+]
 Seed = Annotated[int, typer.Option(help="Seed of the mask and of what is drawn.")]
 
 
@@ -81,6 +85,7 @@ def command(
         Literal["refuse", "sform"], typer.Option(help="Where sform and qform contradict one another.")
     ] = "refuse",
     axes: Axes = None,
+    labels: Labels = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Hide a part of scans and draw it anew given the rest. Not a medical device.
@@ -98,7 +103,11 @@ def command(
 
     range_checked("--seed", seed, 0, 2**63 - 1)
     range_checked("--samples", samples, 1, 1000)
-    in_flight, hiding, found = batch(batch_size), Hiding.of(mask, seed, mask_label), find_scans(sources, output, axes)
+    in_flight, hiding, found = (
+        batch(batch_size),
+        Hiding.of(mask, seed, mask_label),
+        find_scans(sources, output, axes, labels),
+    )
 
     from cmrgz.output.chosen import Chosen
     from cmrgz.output.inpaint import Request, inpaint_scans

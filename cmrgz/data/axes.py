@@ -16,6 +16,8 @@ from cmrgz.errors import UsageError, warn
 USUAL = "xyzt"
 STACKED = 2.0
 """Times that the distance of slices exceeds the pixel size, at least, in a stack that is stored slices first."""
+PLANE, THICK = 16, 3.0
+"""Fewest pixels along a side of a slice, and least mm between slices, for which anything is guessed."""
 SLICES = (0.25, 25.0)
 """Distances in mm that slices can have; outside it is a frame time, in s or ms."""
 THICKNESS, FRAMES = 64.0, 8
@@ -44,9 +46,10 @@ def guess(shape: tuple[int, ...], spacing: tuple[float, float, float]) -> str:
     first, second = (i for i in range(3) if i != slices)
     apart = spacing[slices] >= STACKED * max(spacing[first], spacing[second])
     square = max(spacing[first], spacing[second]) < STACKED * min(spacing[first], spacing[second])
-    if slices != 2 and apart and square and 2 * shape[slices] <= min(shape[first], shape[second]):
+    plane = min(shape[first], shape[second])
+    if slices != 2 and apart and square and plane >= max(2 * shape[slices], PLANE) and spacing[slices] >= THICK:
         return "zxyt" if slices == 0 else "xzyt"
-    if shape[3] == 1 and shape[2] > 1 and _is_time(shape[2], spacing):
+    if shape[3] == 1 and shape[2] > 1 and min(shape[:2]) >= PLANE and _is_time(shape[2], spacing):
         return "xytz"
     return USUAL
 
@@ -60,7 +63,7 @@ def _is_time(number: int, spacing: tuple[float, float, float]) -> bool:
 
 def arranged(stored: NDArray[Any], axes: str) -> NDArray[Any]:
     """Return voxels (4 axes as on disk) as (t, z, y, x)."""
-    return stored.transpose([axes.index(letter) for letter in "tzyx"])
+    return np.ascontiguousarray(stored.transpose([axes.index(letter) for letter in "tzyx"]))
 
 
 def on_disk(voxels: NDArray[Any], axes: str) -> NDArray[Any]:

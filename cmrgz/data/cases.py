@@ -15,7 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cmrgz.data.axes import parse as parse_axes
 from cmrgz.data.importers import LAYOUTS, Case
+from cmrgz.data.importers.label_order import LabelOrder
 from cmrgz.data.importers.patients import data_set
 from cmrgz.durable import atomic_write
 from cmrgz.errors import DataError, UsageError, warn
@@ -29,15 +31,23 @@ Split = dict[str, list[Case]]
 
 
 # ---------------------------------------------------------------------- find
-def find(path: str | os.PathLike[str], *, subject_column: str = "subject", axes: str | None = None) -> list[Case]:
+def find(
+    path: str | os.PathLike[str],
+    *,
+    subject_column: str = "subject",
+    axes: str | None = None,
+    labels: str | None = None,
+) -> list[Case]:
     """Return the scans of a data set.
 
     Args:
         path: A scan, a manifest (CSV or JSON lines), a directory in one of the known layouts, or a pattern.
         subject_column: The column of a manifest that names the patient.
         axes: What each axis of the files is, see `cmrgz.data.axes`; None to decide it from each header.
+        labels: Which values of label maps mean what, such as `lv=1,myo=2,rv=3`; None for what the layout says.
 
     Raises:
+        UsageError: `range`: `axes` or `labels` say nothing.
         DataError: `not-found`, `empty-dataset`, `duplicate` (a scan listed twice), `leak` (a patient in two splits),
             `wrong-extension`, or what a manifest is refused for.
     """
@@ -53,7 +63,19 @@ def find(path: str | os.PathLike[str], *, subject_column: str = "subject", axes:
     _check_unique(str(path), [str(case.image.resolve()) for case in cases], "scan")
     _prescribed(str(path), cases)
     name = data_set(_folder(path.absolute()))
-    return [replace(case, dataset=case.dataset if case.dataset_named else name, axes=axes) for case in cases]
+    cases = [case if case.dataset_named else replace(case, dataset=name) for case in cases]
+    return told(cases, axes, labels)
+
+
+def told(cases: Sequence[Case], axes: str | None = None, labels: str | None = None) -> list[Case]:
+    """Return cases with the axes and the order of labels that a user tells; see `find`.
+
+    Raises:
+        UsageError: `range`.
+    """
+    axes = parse_axes(axes) if axes else None
+    order = LabelOrder.parse(labels) if labels else None
+    return [replace(case, axes=axes or case.axes, order=order or case.order) for case in cases]
 
 
 def _folder(path: Path) -> Path:

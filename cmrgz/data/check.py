@@ -1,15 +1,10 @@
 """Check every scan of a data set, header and contents, and report all that is wrong at once."""
 
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-import numpy as np
-
-from cmrgz.data import geometry as grids
 from cmrgz.data.importers import Case
-from cmrgz.data.nifti import read
-from cmrgz.data.scan import MASK_QUIET, Scan, load
+from cmrgz.data.labels import load_labels, refuse_label_map
+from cmrgz.data.scan import load
 from cmrgz.errors import CmrgzError, DataError, ResourceError, warn
 
 
@@ -28,8 +23,8 @@ def check(cases: Sequence[Case], progress: Callable[[int], None] | None = None) 
         try:
             scan = load(case.image, axes=case.axes)
             frames.add(scan.shape[0])
-            if case.label is not None:
-                check_label(case.label, scan)
+            refuse_label_map(scan, case)
+            load_labels(case, scan)
         except (DataError, ResourceError) as error:
             bad.append(error)
         if progress is not None:
@@ -37,25 +32,3 @@ def check(cases: Sequence[Case], progress: Callable[[int], None] | None = None) 
     if len(frames) > 1:
         warn("dims", "data set", "scans differ in their number of frames", f"{min(frames)} .. {max(frames)}")
     return bad
-
-
-def check_label(path: Path, scan: Scan) -> None:
-    """Refuse a label map that does not belong to a scan.
-
-    Raises:
-        DataError: `shape-mismatch`, `grid-mismatch` (more than half a voxel apart), `mask-values` (not whole numbers
-            from 0), or what the reader refuses.
-    """
-    where = os.fspath(path)
-    image = read(path, quiet=MASK_QUIET)
-    shape = image.stored.shape[::-1]
-    if shape[1:] != scan.shape[1:] or shape[0] not in (1, scan.shape[0]):
-        what = f"the labels have shape {' x '.join(map(str, shape))}, the scan {' x '.join(map(str, scan.shape))}"
-        raise DataError("shape-mismatch", where, what, "t z y x")
-    voxels, mm = grids.distance(scan.geometry.affine, image.geometry.affine, shape[:0:-1])
-    if not voxels <= grids.APART:
-        facts = f"labels {grids.orientation(image.geometry.affine)}, scan {grids.orientation(scan.geometry.affine)}"
-        raise DataError("grid-mismatch", where, f"the labels lie {mm:.3g} mm from the scan", facts)
-    values = np.unique(image.stored) * image.slope + image.inter
-    if not ((values >= 0) & (values == np.rint(values))).all():
-        raise DataError("mask-values", where, "labels are whole numbers from 0", f"lowest {values.min():g}")

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from cmrgz.data.cases import Case
 from cmrgz.data.intensity import Scale
+from cmrgz.data.labels import load_labels, refuse_label_map
 from cmrgz.data.orientation import Orientation
-from cmrgz.data.scan import load
+from cmrgz.data.scan import Scan, load
 from cmrgz.data.window import Resample, Window, heart_centre
-from cmrgz.errors import DataError
 
 Corner = tuple[float, float]
 Pair = tuple[int, int]
@@ -97,9 +97,11 @@ def read_clip(case: Case, labels: bool = False, spacing: float | None = SPACING)
         spacing: Pixel size of the model, mm; None keeps the pixels of the scan.
 
     Raises:
-        DataError: The scan or the label map is missing or damaged, or they differ in shape.
+        DataError: The scan or the label map is missing or damaged, or they do not fit; `label-map` where the scan is
+            one itself.
     """
     scan = load(case.image, axes=case.axes)
+    refuse_label_map(scan, case)
     turn = Orientation.of_geometry(scan.geometry)
     voxels = np.ascontiguousarray(turn.apply(scan.voxels))
     known = np.ones(voxels.shape, dtype=bool)
@@ -111,7 +113,7 @@ def read_clip(case: Case, labels: bool = False, spacing: float | None = SPACING)
     size = SPACING if spacing is None else spacing
     window = Window.plan(plane, edges, plane, size, heart_centre(voxels, known), 1, 0, rule)
     frames = _resampled(window, Scale.fit(voxels, known).to_unit(voxels))
-    label = _read_labels(case, scan.shape, turn, window) if labels else None
+    label = _read_labels(case, scan, turn, window) if labels else None
     edges = edges if window.step is None else (size, size)
     return Clip(case.subject, frames, scan.phases, scan.slice_positions, window.centre, (z, *edges), label)
 
@@ -129,14 +131,11 @@ def _planes(window: Window, planes: NDArray[Any]) -> Floats:
     return x[:, : window.inner[0], : window.inner[1]]
 
 
-def _read_labels(case: Case, shape: tuple[int, ...], turn: Orientation, window: Window) -> NDArray[np.uint8] | None:
-    if case.label is None:
+def _read_labels(case: Case, scan: Scan, turn: Orientation, window: Window) -> NDArray[np.uint8] | None:
+    labels = load_labels(case, scan)
+    if labels is None:
         return None
-    label = load(case.label)
-    if label.shape != shape:
-        facts = f"{label.shape}, scan {shape}"
-        raise DataError("shape-mismatch", str(case.label), "the label map and the scan differ in shape", facts)
-    whole = np.ascontiguousarray(turn.apply(label.voxels)).round().astype(np.uint8)
+    whole = np.ascontiguousarray(turn.apply(labels))
     return whole if window.step is None else np.stack([_voted(window, frame) for frame in whole])
 
 

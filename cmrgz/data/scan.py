@@ -23,6 +23,8 @@ from cmrgz.errors import DataError
 Shape = tuple[int, int, int, int]
 TOWARDS_APEX = np.array([-1.0, 1.0, -1.0])
 """Left, anterior and inferior in right-anterior-superior: where the apex of a heart points."""
+ROUNDING = 1e-3
+"""How far the values of a mask may lie from 0 and from its largest, in parts of that."""
 MASK_QUIET = frozenset({"constant", "tiny", "empty-frame"})
 """Warnings of the reader that mean nothing of a mask."""
 
@@ -236,11 +238,8 @@ def load_known(
     where = os.fspath(path)
     image = read(path, quiet=MASK_QUIET)
     stored = arranged(image.stored, scan.geometry.axes)
-    _check_grid(where, stored.shape, placed(image.geometry, scan.geometry.axes), scan)
-    values = stored if image.slope == 1 and image.inter == 0 else stored * image.slope + image.inter
-    ones = values == 1
-    if not (ones | (values == 0)).all():
-        raise DataError("mask-values", where, "a mask holds 0 and 1 only", "", "is this the mask, not the scan?")
+    check_grid(where, "mask", stored.shape, placed(image.geometry, scan.geometry.axes), scan)
+    ones = _ones(stored, image.slope, image.inter, where)
     known = ones if label == "known" else ~ones
     other = f"1 means {label} here; is --mask-label right?"
     if known.all():
@@ -250,13 +249,40 @@ def load_known(
     return np.broadcast_to(known, scan.shape).copy()
 
 
+def _ones(stored: NDArray[Any], slope: float, inter: float, where: str) -> NDArray[np.bool_]:
+    """Return which voxels of a mask are 1, or as much more as it was scaled by: 255 and rounding are no matter.
+
+    Raises:
+        DataError: `mask-values`.
+    """
+    values = stored * slope + inter
+    top = max(float(values.max()), 1.0)
+    ones = np.abs(values - top) <= ROUNDING * top
+    if not (ones | (np.abs(values) <= ROUNDING * top)).all():
+        raise DataError("mask-values", where, "a mask holds 0 and 1 only", "", "is this the mask, not the scan?")
+    return ones
+
+
 @np.errstate(all="ignore")
-def _check_grid(where: str, shape: tuple[int, ...], geometry: Geometry, scan: Scan) -> None:
+def check_grid(where: str, what: str, shape: tuple[int, ...], geometry: Geometry, scan: Scan) -> None:
+    """Refuse a mask or a label map that does not lie on the grid of a scan.
+
+    Args:
+        where: The file.
+        what: `mask` or `labels`.
+        shape: (t, z, y, x); one frame may stand for all.
+        geometry: Of the file, its affine that of x, y, z.
+        scan: The scan.
+
+    Raises:
+        DataError: `shape-mismatch`, or `grid-mismatch` for more than half a voxel at a corner.
+    """
     if shape[1:] != scan.shape[1:] or shape[0] not in (1, scan.shape[0]):
-        what = f"the mask has shape {' x '.join(map(str, shape))}, the scan {' x '.join(map(str, scan.shape))}"
-        raise DataError("shape-mismatch", where, what, "t z y x", "draw the mask on the scan")
+        facts = f"{' x '.join(map(str, shape))}, the scan {' x '.join(map(str, scan.shape))}"
+        raise DataError("shape-mismatch", where, f"the {what} and the scan differ in shape", f"t z y x: {facts}",
+                        f"draw the {what} on the scan")  # fmt: skip
     voxels, mm = grids.distance(scan.geometry.affine, geometry.affine, shape[:0:-1])
     if not voxels <= grids.APART:
-        facts = f"mask {grids.orientation(geometry.affine)}, scan {grids.orientation(scan.geometry.affine)}"
-        what = f"the mask lies {mm:.3g} mm from the scan"
-        raise DataError("grid-mismatch", where, what, facts, "resample the mask to the scan")
+        facts = f"{what} {grids.orientation(geometry.affine)}, scan {grids.orientation(scan.geometry.affine)}"
+        raise DataError("grid-mismatch", where, f"the {what} of a grid {mm:.3g} mm from that of the scan", facts,
+                        f"resample the {what} to the scan")  # fmt: skip

@@ -128,7 +128,7 @@ def find_cases(sweep: SweepOptions, advance: Advance | None = None) -> tuple[lis
 
 def _found(sweep: SweepOptions, paths: Sequence[str], use: Callable[[Sequence[Case]], list[Case]]) -> list[Case]:
     """Return the cases of data sets that may be put to a use."""
-    found = [case for path in paths for case in cases.find(path, axes=sweep.axes or None)]
+    found = [case for path in paths for case in cases.find(path, axes=sweep.axes or None, labels=sweep.labels or None)]
     if len({case.image.resolve() for case in found}) < len(found):
         raise DataError("duplicate", "data", "a scan is named more than once")
     return use(found)

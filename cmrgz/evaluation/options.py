@@ -35,6 +35,7 @@ class SweepOptions:
     patterns: Annotated[tuple[str, ...], "mask patterns; each is combined with each ratio"] = ("patch",)
     ratios: Annotated[tuple[float, ...], "shares hidden", Range(0, 1)] = (0.25, 0.75)
     axes: Annotated[str, "of the files, such as xyzt; empty to decide it from each header"] = ""
+    labels: Annotated[str, "values of label maps, such as lv=1,myo=2,rv=3; empty for what the layout says"] = ""
     models: Annotated[tuple[str, ...], "NAME or NAME:option=value,...; none is all with bundled weights"] = ()
     baselines: Annotated[bool, "fills without a model, round trips and controls"] = True
     seeds: Annotated[tuple[int, ...], "seeds of masks and draws", Range(0, 2**63 - 1)] = (0,)

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from cmrgz.data import masks
 from cmrgz.data.importers import Case
+from cmrgz.data.labels import load_labels
 from cmrgz.data.masks import Mask
 from cmrgz.data.nifti import read_header
-from cmrgz.data.scan import Scan, load, load_known
+from cmrgz.data.scan import Scan, load_known
 from cmrgz.data.window import heart_centre
 from cmrgz.errors import UsageError
 from cmrgz.output.hashes import sha256_of_array, sha256_of_file
@@ -63,8 +64,8 @@ class Hiding:
         centre, label = None, None
         if "heart" in self.what.spec:
             centre = heart_centre(scan.voxels, np.ones(scan.shape, dtype=bool))
-        if self.what.pattern == "lesion" and case.label is not None:
-            label = np.rint(load(case.label).voxels)
+        if self.what.pattern == "lesion":
+            label = load_labels(case, scan)
         return self.what.draw(scan.shape, seed=self.seed, spacing=scan.spacing, centre=centre, label=label)
 
     def describe(self, known: NDArray[np.bool_]) -> dict[str, Any]:

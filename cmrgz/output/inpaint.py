@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cmrgz import preview
 from cmrgz.data.axes import frames
 from cmrgz.data.importers import Case
+from cmrgz.data.labels import warn_of_label_map
 from cmrgz.data.nifti import read_header
 from cmrgz.data.scan import Scan, load
 from cmrgz.errors import CmrgzError, DataError, ResourceError, UsageError, format_line
@@ -96,7 +97,7 @@ def inpaint_scans(
     """
     refused = _Refused(len(found), failed)
     jobs = [(case, names) for case in found if (names := _named(request, case, output, len(found), refused))]
-    inputs = [path for case in found for path in (case.image, case.label) if path]
+    inputs = [path for case in found for path in (case.image, *case.label_files)]
     inputs += [request.hiding.what] if isinstance(request.hiding.what, Path) else []
     check([path for _, names in jobs for path in names.every], inputs, request.overwrite)
     model: Model | None = None
@@ -178,6 +179,7 @@ class _Task:
     def read(cls, request: Request, case: Case, names: Names) -> "_Task":
         start = time.monotonic()
         scan = load(case.image, nonfinite=request.nonfinite, orientation=request.orientation, axes=case.axes)
+        warn_of_label_map(scan, case)
         known = request.hiding.known(scan, case)
         mask = request.hiding.describe(known)
         facts = {"mask": mask, "input": {"sha256": sha256_of_file(case.image)}}

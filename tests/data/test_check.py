@@ -57,7 +57,7 @@ def test_all_bad_files_at_once(dataset: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "spacing", "value", "code"),
     [
-        ((1, 3, 16, 16), SPACING, 3, None),
+        ((1, 3, 16, 16), SPACING, 3, "shape-mismatch"),  # which frame it is, is not known
         ((2, 3, 16, 16), SPACING, 0, None),
         ((2, 3, 16, 15), SPACING, 3, "shape-mismatch"),
         ((3, 3, 16, 16), SPACING, 3, "shape-mismatch"),

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path, PurePath
 
+from cmrgz.data.importers.label_order import ACDC, LabelOrder
+
 SUFFIXES = (".nii.gz", ".nii")
 
 
@@ -22,6 +24,8 @@ class Case:
         told_by: By what the patient was found: `file names`, `folders`, `BIDS names`, `the manifest`.
         dataset: What the data set is called: patients of other data sets may have the same names.
         dataset_named: A manifest says so, and its patients are none of other data sets.
+        order: Which values of its label maps mean what.
+        phase_labels: Label maps of single frames, and which frames of the scan they are, from 0.
         axes: What each axis on disk is, see `cmrgz.data.axes`; None to decide it from the header.
     """
 
@@ -34,7 +38,14 @@ class Case:
     told_by: str = ""
     dataset: str = ""
     dataset_named: bool = False
+    order: LabelOrder = ACDC
+    phase_labels: tuple[tuple[int, Path], ...] = ()
     axes: str | None = None
+
+    @property
+    def label_files(self) -> tuple[Path, ...]:
+        """All label maps."""
+        return (*((self.label,) if self.label else ()), *(path for _, path in self.phase_labels))
 
     @property
     def subject_id(self) -> str:

@@ -6,7 +6,8 @@ The first serves the Sunnybrook conversion (`X_cine` + `X_label`), M&Ms (`X_sa` 
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from cmrgz.data.importers.case import Case, is_scan, make_case, stem
@@ -79,15 +80,23 @@ def _acdc_cines(root: Path) -> Iterator[Path]:
 def read_acdc(root: Path) -> list[Case]:
     """Return the 4-D cines with the group of `Info.cfg`.
 
-    Bernard et al., IEEE TMI 2018. The label maps are single frames of their own and are not attached.
+    Bernard et al., IEEE TMI 2018. The label maps are of single frames, end-diastole and end-systole.
     """
     cines = sorted(_acdc_cines(root))
-    return [
-        make_case(
-            root, path, path.parent.name, group=_acdc_group(path.parent), split=_acdc_split(path), told_by="folders"
-        )
-        for path in cines
-    ]
+    return [_acdc_case(root, path) for path in cines]
+
+
+def _acdc_case(root: Path, path: Path) -> Case:
+    folder = path.parent
+    case = make_case(root, path, folder.name, None, _acdc_group(folder), _acdc_split(path), "folders")
+    return replace(case, phase_labels=tuple(_numbered(folder.glob(f"{folder.name}_frame*_gt.nii*"))))
+
+
+def _numbered(labels: Iterable[Path]) -> Iterator[tuple[int, Path]]:
+    """Yield (frame from 0, label map) of names that say the frame from 1."""
+    for path in sorted(labels):
+        if frame := re.search(r"_frame(\d+)_", path.name):
+            yield int(frame[1]) - 1, path
 
 
 def _acdc_split(path: Path) -> str | None:

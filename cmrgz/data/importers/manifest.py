@@ -1,7 +1,7 @@
 """Manifest: a CSV or JSON-lines file with one scan a row.
 
-Columns: `image` (required), `subject`, `label`, `group`, `split`, `dataset`; others are ignored. Paths are relative to
-the manifest.
+Columns: `image` (required), `subject`, `label`, `group`, `split`, `dataset`, `frame` (which one a label map of one
+frame is, from 1); others are ignored. Paths are relative to the manifest.
 """
 
 import csv
@@ -17,7 +17,7 @@ from cmrgz.data.importers.patients import Patient, patients_of
 from cmrgz.errors import DataError, did_you_mean
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
-COLUMNS = ("image", "subject", "label", "group", "split", "dataset")
+COLUMNS = ("image", "subject", "label", "group", "split", "dataset", "frame")
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
           "test": "test", "testing": "test"}  # fmt: skip
 MAX_BYTES = 64 << 20
@@ -114,8 +114,18 @@ def _case(path: Path, where: str, row: dict[str, str], whose: Patient) -> Case:
     image = path.parent / row["image"]
     label = path.parent / row["label"] if row.get("label") else None
     case = make_case(path.parent, image, whose.name, label, row.get("group") or None, _split(where, row), whose.how)
-    named = row.get("dataset", "")
+    named, frame = row.get("dataset", ""), _frame(where, row)
+    if label is not None and frame is not None:
+        case = replace(case, label=None, phase_labels=((frame, label),))
     return replace(case, dataset=named, dataset_named=bool(named))
+
+
+def _frame(where: str, row: dict[str, str]) -> int | None:
+    """Return the frame of a row, from 0."""
+    text = row.get("frame", "")
+    if text and not (text.isdecimal() and int(text) > 0):
+        raise DataError("range", where, "frame is a whole number from 1", f"got '{text[:20]}'")
+    return int(text) - 1 if text else None
 
 
 def _check_columns(where: str, row: dict[str, str], subject_column: str) -> None:
@@ -140,7 +150,7 @@ def _split(where: str, row: dict[str, str]) -> str | None:
 
 def _check_files(path: Path, where: list[str], cases: list[Case]) -> None:
     """Refuse a manifest that lists files which are not there; say how many and in which line the first is."""
-    missing = [w for w, c in zip(where, cases, strict=True) if not all(p.exists() for p in (c.image, c.label) if p)]
+    missing = [w for w, c in zip(where, cases, strict=True) if not all(p.exists() for p in (c.image, *c.label_files))]
     if missing:
         facts = f"{len(missing)} of {len(cases)} rows"
         raise DataError("not-found", missing[0], "lists a file that is not there", facts,
