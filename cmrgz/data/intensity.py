@@ -1,6 +1,7 @@
 """Intensity: scanner units <-> the range [-1, 1] of models, with a scale that only known voxels decide.
 
-The scale is fitted once per scan: 0 (or the 0.5th percentile where values are negative) to the 99.5th percentile.
+The scale is fitted once per scan: 0 (or the 0.5th percentile where that is negative) to the 99.5th percentile, of what
+is no padding and no isolated hot pixel. Both are rare, and of other scans every voxel counts.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,14 @@ from cmrgz.errors import DataError
 
 HIGH_PERCENTILE = 99.5
 LOW_PERCENTILE = 0.5
+USUAL_PERCENTILE, HOT = 98.0, 3.0
+"""A 99.5th percentile so many times the 98th is looked at: is it that of hot pixels?"""
+CLUSTER = 2
+"""Most hot pixels of 3 x 3 that are isolated ones: what is larger is anatomy, or a scar that enhances."""
+EMPTY_SHARE = 1 / 2
+"""Share of the voxels in rows, columns and slices of one value from which these are padding."""
+FILL_SHARE = 0.01
+"""Share of the voxels that have the lowest or the highest value from which that is padding, if it lies far off."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +63,11 @@ class Scale:
             raise DataError("nonfinite", "scan", "a known voxel is NaN or infinite")
         if least == most:
             return cls(least, most)
-        low, high = (float(p) for p in np.percentile(values, [LOW_PERCENTILE, HIGH_PERCENTILE], overwrite_input=True))
-        low = 0.0 if least >= 0 else low
+        seen = _not_padding(voxels, known, least, most)
+        low, usual, high = _percentiles(values if seen is known else voxels[seen])
+        if high > HOT * usual > HOT * max(low, 0.0):
+            low, usual, high = _percentiles(voxels[seen & ~_isolated(voxels, seen, HOT / 2 * usual)])
+        low = min(low, 0.0)
         # nearly constant: hardly any voxel differs, so the percentiles fall together
         return cls(low, high) if high > low else cls(least, most)
 
@@ -76,3 +88,45 @@ class Scale:
 
 UNKNOWN = Scale(0.0, 255.0)
 """The scale of a scan of which nothing is known: 0 .. 255, which every unsigned and every 16-bit type can hold."""
+
+
+def _percentiles(values: NDArray[Any]) -> tuple[float, float, float]:
+    wanted = [LOW_PERCENTILE, USUAL_PERCENTILE, HIGH_PERCENTILE]
+    low, usual, high = (float(p) for p in np.percentile(values, wanted, overwrite_input=True))
+    return low, usual, high
+
+
+def _not_padding(voxels: NDArray[Any], known: NDArray[np.bool_], least: float, most: float) -> NDArray[np.bool_]:
+    """Return which known voxels are no padding: whole rows or slices of the lowest value, or a value far off."""
+    content = known & (voxels != least)
+    inside = known.copy()
+    for axis in range(voxels.ndim):
+        others = tuple(i for i in range(voxels.ndim) if i != axis)
+        inside &= np.expand_dims(content.any(others), others)
+    seen = inside if inside.sum() < (1 - EMPTY_SHARE) * known.sum() else known
+    for value in (least, most):
+        rest = seen & (voxels != value)
+        if rest.any() and rest.sum() <= (1 - FILL_SHARE) * seen.sum() and _is_far(voxels[rest], value):
+            seen = rest
+    if seen is known:
+        return known
+    varied = voxels[seen]
+    return seen if varied.min() < varied.max() else known
+
+
+def _is_far(values: NDArray[Any], value: float) -> bool:
+    """Return whether a value lies farther from others, all lower or all higher, than half the range of those."""
+    low, _, high = _percentiles(values.copy())
+    return max(float(values.min()) - value, value - float(values.max())) > (high - low) / 2 > 0
+
+
+def _isolated(voxels: NDArray[Any], seen: NDArray[np.bool_], above: float) -> NDArray[np.bool_]:
+    """Return which voxels are hot and have hardly a hot one beside them in their plane."""
+    hot = seen & (np.where(seen, voxels, 0) > above)
+    padded = np.pad(hot, [(0, 0)] * (hot.ndim - 2) + [(1, 1)] * min(2, hot.ndim))
+    count = np.zeros(hot.shape, np.int8)
+    h, w = hot.shape[-2:]
+    for i in range(3):
+        for j in range(3):
+            count += padded[..., i : i + h, j : j + w]
+    return hot & (count <= CLUSTER)
