@@ -255,10 +255,11 @@ def _ones(stored: NDArray[Any], slope: float, inter: float, where: str) -> NDArr
     Raises:
         DataError: `mask-values`.
     """
-    values = stored * slope + inter
+    values = stored if slope == 1 and inter == 0 else stored * slope + inter
     top = max(float(values.max()), 1.0)
-    ones = np.abs(values - top) <= ROUNDING * top
-    if not (ones | (np.abs(values) <= ROUNDING * top)).all():
+    near = 0.0 if values.dtype.kind in "iu" else ROUNDING * top
+    ones = values >= top - near
+    if not (ones | ((values <= near) & (values >= -near))).all():
         raise DataError("mask-values", where, "a mask holds 0 and 1 only", "", "is this the mask, not the scan?")
     return ones
 

@@ -20,6 +20,7 @@ def names(*paths: str) -> list[str]:
         ("patient001_ph07", "patient001"),
         ("patient001-cine", "patient001"),
         ("patient001.cine", "patient001"),
+        ("patient001.4d", "patient001"),
         ("patient001frame03", "patient001"),
         ("patient001_4d", "patient001"),
         ("ACDC/database/training/patient001/patient001_4d", "patient001"),

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from cmrgz.data.importers.case import stem
 
 BIDS = re.compile(r"sub-[A-Za-z0-9]+(?=_|$)")
-_TOKEN_END = re.compile(r"[_\-\s]+|\.(?=[A-Za-z])|(?<=\d)(?=(?:frame|phase|slice|cine)(?![a-z]))", re.IGNORECASE)
+_TOKEN_END = re.compile(r"[_\-\s]+|\.(?=\d?[A-Za-z])|(?<=\d)(?=(?:frame|phase|slice|cine)(?![a-z]))", re.IGNORECASE)
 _DASHED_DATE = re.compile(r"(?<!\d)(19|20)\d\d([-_.])(0[1-9]|1[0-2])\2([0-2]\d|3[01])(?!\d)")
 _DATE = re.compile(r"(19|20)\d\d((0[1-9]|1[0-2])([0-2]\d|3[01])?)?")
 _DIGITS = "0123456789"
