@@ -19,6 +19,8 @@ SHEAR = 0.2
 """Largest cosine between two voxel axes: beyond it the spacing says little about distances."""
 APART = 0.5
 """How far two grids may lie apart at a corner of the volume, in voxels."""
+TOWARDS_APEX = np.array([-1.0, 1.0, -1.0])
+"""Left, anterior and inferior in right-anterior-superior: where the apex of a heart points."""
 MEND = "write the header again, with a right affine"
 MILLIMETRES = {1: 1e3, 2: 1.0, 3: 1e-3}
 SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}

@@ -5,15 +5,16 @@ pass to its very end, sizes are checked before memory is taken, and no text of a
 """
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cmrgz.data.geometry import Geometry
+from cmrgz.data.axes import frames
+from cmrgz.data.dicom import count_phases, read_series
 from cmrgz.data.gzip_stream import name_and_comment
+from cmrgz.data.image import Image
 from cmrgz.data.nifti_extensions import check_extensions, exactly
 from cmrgz.data.nifti_header import Header, Notes, header_size, parse
 from cmrgz.data.nifti_source import Source, halves, not_nifti, opened, opened_data, patiently
@@ -26,23 +27,6 @@ DEFLATE = 1032
 """Most bytes that deflate can make of one."""
 
 
-@dataclass(frozen=True, eq=False)
-class Image:
-    """A NIfTI file in memory. Values are `slope * stored + inter`.
-
-    Attributes:
-        stored: (x, y, z, t) on-disk values in native byte order, Fortran-ordered.
-        slope: 1 where the file has no scaling.
-        inter: 0 where the file has no scaling.
-        geometry: Where the voxels lie.
-    """
-
-    stored: NDArray[Any]
-    slope: float
-    inter: float
-    geometry: Geometry
-
-
 def read(
     path: str | os.PathLike[str],
     *,
@@ -50,7 +34,7 @@ def read(
     orientation: Literal["refuse", "sform"] = "refuse",
     quiet: frozenset[str] = frozenset(),
 ) -> Image:
-    """Read and check a `.nii`, `.nii.gz` or `.hdr` + `.img` file.
+    """Read and check a `.nii`, `.nii.gz` or `.hdr` + `.img` file, or a folder of DICOM files.
 
     Args:
         path: The file; of a pair either half.
@@ -62,6 +46,8 @@ def read(
         DataError: The file is refused; each code is a row of the documented table.
         ResourceError: `io` after three tries, or `too-large` for the memory.
     """
+    if os.path.isdir(path):
+        return read_series(Path(path))
     where = os.fspath(path)
     notes = Notes(where)
 
@@ -100,6 +86,28 @@ def read_header(path: str | os.PathLike[str], *, orientation: Literal["refuse", 
             return header
 
     return patiently(attempt, where)
+
+
+def count_frames(
+    path: str | os.PathLike[str],
+    *,
+    orientation: Literal["refuse", "sform"] = "refuse",
+    axes: str | None = None,
+) -> int:
+    """Return the number of frames of a file or a folder of DICOM files, from its headers.
+
+    Args:
+        path: The file; of a pair either half.
+        orientation: What to do where sform and qform contradict one another.
+        axes: What each axis on disk is; None to decide it from the header.
+
+    Raises:
+        DataError, ResourceError: As `read_header`, or `read_series`.
+    """
+    if os.path.isdir(path):
+        return count_phases(Path(path))
+    header = read_header(path, orientation=orientation)
+    return frames(header.shape, header.geometry, axes)
 
 
 def _header_file(path: str | os.PathLike[str], where: str) -> Path:

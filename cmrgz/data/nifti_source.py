@@ -126,7 +126,7 @@ def not_nifti(start: bytes, where: str) -> DataError:
     if begin.startswith((b"<!doctype", b"<html", b"<?xml")):
         what, hint = "a web page", "download it again, logged in"
     elif start[128:132] == b"DICM":
-        what, hint = "a DICOM file", "convert it with dcm2niix"
+        what, hint = "a DICOM file", "name the folder of its series, or convert it with dcm2niix"
     elif start.startswith(MAGIC):
         what, hint = "gzip within gzip", "gunzip it once"
     return DataError("not-nifti", where, f"is not a NIfTI file: {what}", "", hint)

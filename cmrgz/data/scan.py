@@ -21,8 +21,6 @@ from cmrgz.data.nifti_write import CODES, write_nifti
 from cmrgz.errors import DataError
 
 Shape = tuple[int, int, int, int]
-TOWARDS_APEX = np.array([-1.0, 1.0, -1.0])
-"""Left, anterior and inferior in right-anterior-superior: where the apex of a heart points."""
 ROUNDING = 1e-3
 """How far the values of a mask may lie from 0 and from its largest, in parts of that."""
 MASK_QUIET = frozenset({"constant", "tiny", "empty-frame"})
@@ -110,7 +108,7 @@ class Scan:
         if z == 1:
             return np.full(1, np.nan, np.float32)
         positions = np.linspace(0, 1, z, dtype=np.float32)
-        towards = float(self.geometry.affine[:3, 2] @ TOWARDS_APEX)
+        towards = float(self.geometry.affine[:3, 2] @ grids.TOWARDS_APEX)
         return positions if towards > 0 else positions[::-1].copy()
 
     def encode(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -154,7 +152,7 @@ def load(
     """Read and check a scan.
 
     Args:
-        path: A `.nii`, `.nii.gz` or `.hdr` + `.img` file.
+        path: A `.nii`, `.nii.gz` or `.hdr` + `.img` file, or a folder of DICOM files.
         nonfinite: What to do with NaN and infinite voxels.
         orientation: What to do where sform and qform contradict one another.
         axes: What each axis on disk is, such as `xyzt`; None to decide it from the header, told where it is a guess.

@@ -7,16 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cmrgz.data.dicom import sha256_of_series
 from cmrgz.data.nifti_source import halves
 from cmrgz.errors import DataError
 
 
 def sha256_of_file(path: Path) -> str:
-    """Return the sha256 of a file's content; of a .hdr + .img pair, of one after the other.
+    """Return the sha256 of a file's content; of a .hdr + .img pair or a DICOM series, of one after the other.
 
     Raises:
         DataError: `not-found`.
     """
+    if path.is_dir():
+        return sha256_of_series(path)
     digest = hashlib.sha256()
     pair = path.suffix.lower() in (".hdr", ".img")
     try:
