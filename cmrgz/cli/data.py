@@ -4,12 +4,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cmrgz.cli.inpaint import Axes, Labels
-from cmrgz.errors import UsageError
+from cmrgz.errors import CmrgzError, UsageError
+
+if TYPE_CHECKING:
+    from cmrgz.data.cases import Found
 
 app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -55,30 +58,46 @@ def phantom(
 
 @app.command()
 def check(
-    path: Annotated[Path, typer.Argument(metavar="DATA", help="Directory, manifest, scan or pattern.")],
+    paths: Annotated[list[str], typer.Argument(metavar="DATA...", help="Directory, manifest, scans or pattern.")],
     subject_column: Annotated[str, typer.Option(help="The manifest's column that names the patient.")] = "subject",
     axes: Axes = None,
     labels: Labels = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Read every scan and label map of a data set, and report all bad ones at once."""
+    """Read every scan and label map of a data set, and report all bad ones at once.
+
+    Says as which layout it was read, what that says of the scans, and what was left out and why.
+    """
     from cmrgz.data import cases
     from cmrgz.data.check import check as check_cases
 
-    found = cases.find(path, subject_column=subject_column, axes=axes, labels=labels)
+    sets = cases.look_all(paths, subject_column=subject_column, axes=axes, labels=labels)
+    found = [case for part in sets for case in part.cases]
     with _bar(len(found), "scans") as progress:
         bad = check_cases(found, progress)
     for error in bad:
         typer.echo(error.line, err=True)
-    subjects, labelled = len({c.subject for c in found}), sum(bool(c.label_files) for c in found)
-    told_by = sorted({c.told_by for c in found if c.told_by})
-    facts = {"scans": len(found), "subjects": subjects, "subjects_told_by": told_by, "labels": labelled}
-    faults = [{key: getattr(error, key) for key in ("code", "where", "what", "facts", "hint")} for error in bad]
-    by = f" (told by {', '.join(told_by)})" if told_by else ""
-    text = f"{len(found)} scans of {subjects} subjects{by}, {labelled} with labels: {len(bad)} bad"
-    _print(facts | {"bad": faults}, [text], as_json)
+    _tell(sets, bad, as_json)
     if bad:
         raise typer.Exit(BAD_DATA)
+
+
+def _tell(sets: "list[Found]", bad: list[CmrgzError], as_json: bool) -> None:
+    """Say as what layouts data sets were read, what these say, what was left out, and what is wrong."""
+    from cmrgz.data.check import describe, left_out
+
+    found = [case for part in sets for case in part.cases]
+    subjects, labels = len({c.subject for c in found}), sum(bool(c.label_maps) for c in found)
+    layouts, told_by = (sorted({*names} - {""}) for names in ((s.layout for s in sets), (c.told_by for c in found)))
+    said, missed = describe(found), [row for part in sets for row in left_out(part)]
+    lines = [f"layout: {', '.join(layouts)}"]
+    lines += [f"{name}: {', '.join(f'{value} {n}' for value, n in counts.items())}" for name, counts in said.items()]
+    lines += [f"left out: {row['path']} {row['why']}" for row in missed]
+    by = f" (told by {', '.join(told_by)})" if told_by else ""
+    lines += [f"{len(found)} scans of {subjects} subjects{by}, {labels} with labels: {len(bad)} bad"]
+    faults = [{key: getattr(error, key) for key in ("code", "where", "what", "facts", "hint")} for error in bad]
+    facts = {"layouts": layouts, "scans": len(found), "subjects": subjects, "subjects_told_by": told_by}
+    _print(facts | {"labels": labels, "says": said, "left_out": missed, "bad": faults}, lines, as_json)
 
 
 def _line(record: dict[str, Any]) -> str:

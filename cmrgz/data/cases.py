@@ -4,7 +4,6 @@ A split is by patient, and is a function of (seed, subject) alone: the order of 
 patient moves at most one other one across each border.
 """
 
-import glob
 import hashlib
 import json
 import math
@@ -16,13 +15,27 @@ from pathlib import Path
 from typing import Any
 
 from cmrgz.data.axes import parse as parse_axes
-from cmrgz.data.importers import LAYOUTS, Case
+from cmrgz.data.dicom import dicom_files, sha256_of_series
+from cmrgz.data.importers import SOURCES, SURPRISING, Case, Found, is_scan, is_series, read, read_list
 from cmrgz.data.importers.label_order import LabelOrder
-from cmrgz.data.importers.patients import data_set
 from cmrgz.durable import atomic_write
 from cmrgz.errors import DataError, UsageError, warn
 
-__all__ = ["SPLITS", "Case", "Split", "builtin", "find", "read_split", "split", "split_hash", "write_split"]
+__all__ = [
+    "SPLITS",
+    "Case",
+    "Found",
+    "Split",
+    "builtin",
+    "find",
+    "find_all",
+    "look",
+    "look_all",
+    "read_split",
+    "split",
+    "split_hash",
+    "write_split",
+]
 
 SPLITS = ("train", "val", "test")
 FORMAT = 1
@@ -38,7 +51,18 @@ def find(
     axes: str | None = None,
     labels: str | None = None,
 ) -> list[Case]:
-    """Return the scans of a data set.
+    """Return the scans of a data set; see `look`."""
+    return look(path, subject_column=subject_column, axes=axes, labels=labels).cases
+
+
+def look(
+    path: str | os.PathLike[str],
+    *,
+    subject_column: str = "subject",
+    axes: str | None = None,
+    labels: str | None = None,
+) -> Found:
+    """Return the scans of a data set, its layout, and what was left out and why.
 
     Args:
         path: A scan, a manifest (CSV or JSON lines), a directory in one of the known layouts, or a pattern.
@@ -54,17 +78,45 @@ def find(
     path = Path(path)
     if path.is_dir() and path.name.lower().endswith((".nii", ".nii.gz")):
         raise DataError("not-a-file", str(path), "is a folder with the name of a scan")
-    layout = next((layout for layout in LAYOUTS if layout.matches(path)), None)
-    if layout is None:
+    found = read(path, subject_column)
+    if found is None:
         raise _unreadable(path)
-    cases = layout.read(path, subject_column)
-    if not cases:
-        raise DataError("empty-dataset", str(path), "holds no scan (.nii, .nii.gz)", f"read as: {layout.name}")
-    _check_unique(str(path), [str(case.image.resolve()) for case in cases], "scan")
-    _prescribed(str(path), cases)
-    name = data_set(_folder(path.absolute()))
-    cases = [case if case.dataset_named else replace(case, dataset=name) for case in cases]
-    return told(cases, axes, labels)
+    found = _checked(str(path), found)
+    return replace(found, cases=told(found.cases, axes, labels))
+
+
+def look_all(
+    sources: Sequence[str | os.PathLike[str]],
+    *,
+    subject_column: str = "subject",
+    axes: str | None = None,
+    labels: str | None = None,
+) -> list[Found]:
+    """Return the data sets of several sources, in order; scans that are named one by one are one data set.
+
+    Raises:
+        UsageError, DataError: As `look`.
+    """
+    paths = [Path(source) for source in sources]
+    scans = [path for path in paths if (path.is_file() and is_scan(path)) or is_series(path)]
+    listed: Found | None = None
+    if len(scans) > 1:
+        where = f"{scans[0]} and others"
+        _check_unique(where, [str(path.resolve()) for path in scans], "scan")
+        listed = _checked(where, read_list(scans))
+        listed = replace(listed, cases=told(listed.cases, axes, labels))
+        paths = [path for path in paths if path is scans[0] or path not in scans]
+    return [
+        listed if listed and path is scans[0] else look(path, subject_column=subject_column, axes=axes, labels=labels)
+        for path in paths
+    ]
+
+
+def find_all(
+    sources: Sequence[str | os.PathLike[str]], *, axes: str | None = None, labels: str | None = None
+) -> list[list[Case]]:
+    """Return the scans of the data sets of several sources; see `look_all`."""
+    return [found.cases for found in look_all(sources, axes=axes, labels=labels)]
 
 
 def told(cases: Sequence[Case], axes: str | None = None, labels: str | None = None) -> list[Case]:
@@ -78,17 +130,27 @@ def told(cases: Sequence[Case], axes: str | None = None, labels: str | None = No
     return [replace(case, axes=axes or case.axes, order=order or case.order) for case in cases]
 
 
-def _folder(path: Path) -> Path:
-    """Return the folder of a data set: of a pattern the one that it begins with."""
-    while glob.has_magic(str(path)) and not path.exists():
-        path = path.parent
-    return path if path.is_dir() else path.parent
+def _checked(where: str, found: Found) -> Found:
+    if not found.cases:
+        facts = f"read as: {found.layout}"
+        if found.left_out:
+            facts += f"; {len(found.left_out)} left out: {next(iter(found.left_out.values()))}"
+        raise DataError("empty-dataset", where, "holds no scan (.nii, .nii.gz, DICOM)", facts)
+    _check_unique(where, [str(case.image.resolve()) for case in found.cases], "scan")
+    _prescribed(where, found.cases)
+    missed = [path for path, why in found.left_out.items() if why.endswith(SURPRISING)]
+    if missed:
+        facts = f"{len(missed)} in all" if len(missed) > 1 else ""
+        warn("left-out", str(missed[0]), found.left_out[missed[0]], facts, "cmrgz data check lists all")
+    return found
 
 
 def _unreadable(path: Path) -> DataError:
-    known = "; ".join(layout.what for layout in LAYOUTS[:3])
+    known = "; ".join(SOURCES)
     if not path.exists():
         return DataError("not-found", str(path), "is not there", f"in {path.parent}" if path.parent.is_dir() else "")
+    if path.is_file() and dicom_files([path]):
+        return DataError("wrong-extension", str(path), "is one DICOM file", hint="name the folder of its series")
     if path.is_file():
         return DataError("wrong-extension", str(path), "is neither a scan nor a manifest", hint=f"known: {known}")
     return DataError("not-a-file", str(path), "is neither a file nor a directory", hint=f"known: {known}")
@@ -219,6 +281,8 @@ def _hash_entries(entries: Mapping[str, Sequence[Mapping[str, str]]]) -> str:
 
 
 def _sha256(path: Path) -> str:
+    if path.is_dir():
+        return sha256_of_series(path)
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,8 +1,11 @@
 """Check every scan of a data set, header and contents, and report all that is wrong at once."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
-from cmrgz.data.importers import Case
+from cmrgz.data.importers import Case, Found
 from cmrgz.data.labels import load_labels, refuse_label_map
 from cmrgz.data.scan import load
 from cmrgz.errors import CmrgzError, DataError, ResourceError, warn
@@ -32,3 +35,27 @@ def check(cases: Sequence[Case], progress: Callable[[int], None] | None = None) 
     if len(frames) > 1:
         warn("dims", "data set", "scans differ in their number of frames", f"{min(frames)} .. {max(frames)}")
     return bad
+
+
+def describe(cases: Sequence[Case]) -> dict[str, dict[str, int]]:
+    """Return what is known of cases beside their voxels: name -> value -> how many cases; nothing of what none says."""
+    names = {"group": "groups", "sex": "sex", "vendor": "vendors", "split": "splits"}
+    counts = {shown: Counter(getattr(case, name) for case in cases) for name, shown in names.items()}
+    counts |= {"order of labels": Counter(str(case.order) for case in cases if case.label_maps)}
+    said = {name: {value: count[value] for value in sorted(count, key=str) if value} for name, count in counts.items()}
+    phases = {name.upper(): sum(getattr(case, name) is not None for case in cases) for name in ("ed", "es")}
+    said["phases known"] = {name: count for name, count in phases.items() if count}
+    said["masks"] = {"given": count} if (count := sum(case.mask is not None for case in cases)) else {}
+    return {name: values for name, values in said.items() if values}
+
+
+def left_out(found: Found) -> list[dict[str, Any]]:
+    """Return what was left out of a data set and why: for each reason the first file, and how many more."""
+    groups: dict[str, list[Path]] = {}
+    for path, why in found.left_out.items():
+        groups.setdefault(why, []).append(path)
+    rows = []
+    for why, paths in groups.items():
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        rows.append({"path": f"{paths[0]}{more}", "count": len(paths), "why": why})
+    return rows

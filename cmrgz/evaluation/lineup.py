@@ -128,7 +128,8 @@ def find_cases(sweep: SweepOptions, advance: Advance | None = None) -> tuple[lis
 
 def _found(sweep: SweepOptions, paths: Sequence[str], use: Callable[[Sequence[Case]], list[Case]]) -> list[Case]:
     """Return the cases of data sets that may be put to a use."""
-    found = [case for path in paths for case in cases.find(path, axes=sweep.axes or None, labels=sweep.labels or None)]
+    sets = cases.find_all(paths, axes=sweep.axes or None, labels=sweep.labels or None)
+    found = [case for part in sets for case in part]
     if len({case.image.resolve() for case in found}) < len(found):
         raise DataError("duplicate", "data", "a scan is named more than once")
     return use(found)

@@ -138,9 +138,9 @@ def _phantoms(plan: Plan, extent: Extent, quiet: bool) -> list[Case]:
 
 def _data(plan: Plan, extent: Extent, quiet: bool) -> tuple[list[list[Case]], list[Case]]:
     """Return the training cases of each data set, and the cases to validate on."""
-    found = [cases.find(path, axes=plan.axes) for path in plan.data] or [_phantoms(plan, extent, quiet)]
+    found = cases.find_all(plan.data, axes=plan.axes) or [_phantoms(plan, extent, quiet)]
     if plan.validation:
-        named = [cases.find(path, axes=plan.axes) for path in plan.validation]
+        named = cases.find_all(plan.validation, axes=plan.axes)
         every = sides.told_apart([*map(sides.to_learn, found), *map(sides.to_validate, named)])
         train, held = every[: len(found)], list(chain(*every[len(found) :]))
         sides.check_disjoint({"training data": list(chain(*train)), "validation data": held})

@@ -25,7 +25,8 @@ def test_phantom_then_check(tmp_path: Path) -> None:
     assert [line.split()[:2] for line in result.stdout.splitlines()] == [["sub-0009", "DCM"], ["sub-0010", "DCM"]]
     assert [c.subject for c in find(out)] == ["sub-0009", "sub-0010"]
     result = run("check", out)
-    told = "2 scans of 2 subjects (told by the manifest), 2 with labels: 0 bad\n"
+    told = "layout: manifest\ngroups: DCM 2\norder of labels: rv=1,myo=2,lv=3 2\n"
+    told += "2 scans of 2 subjects (told by the manifest), 2 with labels: 0 bad\n"
     assert (result.exit_code, result.stdout) == (0, told)
 
 
@@ -35,10 +36,13 @@ def test_json(tmp_path: Path) -> None:
     )
     assert [r["id"] for r in records] == ["sub-0000"] and len(records[0]["slices"]) == 2
     assert json.loads(run("check", tmp_path / "p", "--json").stdout) == {
+        "layouts": ["manifest"],
         "scans": 1,
         "subjects": 1,
         "subjects_told_by": ["the manifest"],
         "labels": 1,
+        "says": {"groups": {records[0]["group"]: 1}, "order of labels": {"rv=1,myo=2,lv=3": 1}},
+        "left_out": [],
         "bad": [],
     }
 

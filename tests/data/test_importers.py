@@ -144,6 +144,15 @@ def test_manifest(tmp_path: Path, text: str, name: str) -> None:
     assert (second.subject, second.group, second.label, second.split) == ("P2", None, None, "val")
 
 
+def test_manifest_says_what_a_layout_says(tmp_path: Path) -> None:
+    text = "image,sex,vendor,ed,es,label_ed,label_es,labels,mask\n"
+    text += 'a.nii.gz,F,GE,,13,b.nii.gz,a_label.nii.gz,"lv=1,myo=2",b.nii.gz\n'
+    (case,) = find(manifest(tmp_path, text))
+    assert (case.sex, case.vendor, case.ed, case.es, str(case.order)) == ("F", "GE", None, 12, "myo=2,lv=1")
+    assert case.phase_labels == ((12, tmp_path / "a_label.nii.gz"),)
+    assert case.loose_labels == (tmp_path / "b.nii.gz",) and case.mask == tmp_path / "b.nii.gz"
+
+
 def test_folder_with_manifest_is_its_manifest(tmp_path: Path) -> None:
     manifest(tmp_path, "image\nb.nii.gz\n")
     assert names(find(tmp_path)) == {"b": "b.nii.gz"}
@@ -178,6 +187,10 @@ def test_subject_column(tmp_path: Path) -> None:
         ("image,subject\n,1\n", "m.csv", "syntax", "names no image"),
         ("image\na.nii.gz\nc.nii.gz\nd.nii.gz\n", "m.csv", "not-found", "2 of 3 rows"),
         ("image,label\na.nii.gz,c.nii.gz\n", "m.csv", "not-found", "m.csv"),
+        ("image,label_ed\na.nii.gz,c.nii.gz\n", "m.csv", "not-found", "m.csv"),
+        ("image,mask\na.nii.gz,c.nii.gz\n", "m.csv", "not-found", "m.csv"),
+        ("image,es\na.nii.gz,last\n", "m.csv", "range", "es is a whole number"),
+        ('image,labels\na.nii.gz,"lv=1,rv=1"\n', "m.csv", "range", "labels must say which values"),
         ("image\na.nii.gz\n./a.nii.gz\n", "m.csv", "duplicate", "more than once"),
         ("image,subject,split\na.nii.gz,1,train\nb.nii.gz,1,test\n", "m.csv", "leak", "two splits"),
         ("image\n", "m.csv", "empty-dataset", "no scan"),

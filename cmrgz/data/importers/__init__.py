@@ -1,55 +1,111 @@
-"""The layouts of data sets: one importer each, and the table of them. A new layout is a function and a row."""
+"""Where scans come from: a folder, a pattern, a list of files or a manifest, all through one reader of layouts."""
 
-import glob
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from cmrgz.data.importers.case import Case, is_scan, keyed_hash
-from cmrgz.data.importers.folders import is_acdc, is_nnunet, read_acdc, read_file, read_folder, read_nnunet
+from cmrgz.data.dicom import dicom_files
+from cmrgz.data.importers import dicom, files, layouts
+from cmrgz.data.importers.case import Case, Found, keyed_hash, make_case
+from cmrgz.data.importers.files import UNREADABLE, is_pattern, is_scan, stem
+from cmrgz.data.importers.layouts import LAYOUTS, Layout
 from cmrgz.data.importers.manifest import is_manifest, read_manifest
+from cmrgz.data.importers.names import UNKNOWN
 
-__all__ = ["LAYOUTS", "Case", "Layout", "keyed_hash", "read_manifest"]
+__all__ = [
+    "LAYOUTS",
+    "SOURCES",
+    "SURPRISING",
+    "Case",
+    "Found",
+    "Layout",
+    "is_scan",
+    "is_series",
+    "keyed_hash",
+    "read",
+    "read_list",
+    "read_manifest",
+]
+
+MANIFEST = "manifest.csv"
+SOURCES = ("one .nii or .nii.gz file", "a .csv or .jsonl with a column image", "a directory of NIfTI or DICOM files")
+LABEL_OF = "is the label map of a scan"
+ALONE = "is read as a scan because it is named alone"
+SURPRISING = (UNKNOWN, UNREADABLE, ALONE, dicom.BESIDE)
+"""How reasons to leave out a file end that are told whenever a data set is read; others are as its layout has it."""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """A way in which scans are laid out.
+def read(path: Path, subject_column: str = "subject") -> Found | None:
+    """Return what lies at a place: a scan, a manifest, a directory or a pattern; None where it is none of these.
 
-    Attributes:
-        name: What it is called.
-        what: How it looks.
-        matches: Whether a path has it.
-        read: The cases of such a path; `subject_column` matters to manifests alone.
+    Raises:
+        DataError: What a manifest is refused for.
     """
-
-    name: str
-    what: str
-    matches: Callable[[Path], bool]
-    read: Callable[[Path, str], list[Case]]
-
-
-def _manifest_of(folder: Path) -> Path:
-    return folder / "manifest.csv"
-
-
-def _is_pattern(path: Path) -> bool:
-    return not path.exists() and glob.has_magic(str(path))
-
-
-def _read_pattern(path: Path) -> list[Case]:
-    matched = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
-    return [case for scan in matched if is_scan(scan) for case in read_file(scan)]
+    for manifest in (path, path / MANIFEST):
+        if is_manifest(manifest):
+            return Found(read_manifest(manifest, subject_column), layout="manifest")
+    if is_series(path):
+        return dicom.read(path.parent, path.iterdir())
+    if path.is_file() and is_scan(path):
+        return _read_one(path)
+    if path.is_dir():
+        return _read_folder(path)
+    if is_pattern(path):
+        root, found = files.matched(path)
+        return _chosen(root, found) if any(map(is_scan, found)) else dicom.read(root, found)
+    return None
 
 
-LAYOUTS = (
-    Layout("scan", "one .nii or .nii.gz file", lambda p: p.is_file() and is_scan(p), lambda p, _: read_file(p)),
-    Layout("manifest", "a .csv or .jsonl with a column image", is_manifest, read_manifest),
-    Layout("folder with manifest", "a directory with manifest.csv", lambda p: is_manifest(_manifest_of(p)),
-           lambda p, column: read_manifest(_manifest_of(p), column)),
-    Layout("acdc", "patient001/patient001_4d.nii.gz", is_acdc, lambda p, _: read_acdc(p)),
-    Layout("nnunet", "imagesTr/case_0000.nii.gz", is_nnunet, lambda p, _: read_nnunet(p)),
-    Layout("folder", "a directory of .nii and .nii.gz", Path.is_dir, lambda p, _: read_folder(p)),
-    Layout("pattern", "a pattern such as 'scans/*.nii.gz'", _is_pattern, lambda p, _: _read_pattern(p)),
-)  # fmt: skip
-"""Tried in this order."""
+def is_series(path: Path) -> bool:
+    """Return whether a folder holds DICOM files itself."""
+    return path.is_dir() and bool(dicom_files(file for file in path.iterdir() if file.is_file()))
+
+
+def read_list(paths: Sequence[Path]) -> Found:
+    """Return what a list of scans holds: as a folder with these files, no label map or long axis taken for a scan.
+
+    Folders that hold DICOM files themselves are scans too.
+    """
+    root = Path(os.path.commonpath([path.parent.absolute() for path in paths]))
+    folders = [path for path in paths if path.is_dir()]
+    found = dicom.read(root, [file for folder in folders for file in folder.iterdir()])
+    scans = [path for path in paths if path not in folders]
+    if not scans:
+        return found
+    listed = _chosen(root, scans) if len(scans) > 1 else _read_one(scans[0])
+    return Found(listed.cases + found.cases, listed.left_out | found.left_out, listed.layout)
+
+
+def _read_folder(root: Path) -> Found:
+    inside, left = files.below(root)
+    scans = [path for path in inside if is_scan(path)]
+    if not scans:
+        found = dicom.read(root, inside)
+        return replace(found, left_out=left | found.left_out)
+    left |= dict.fromkeys(dicom.series(path for path in inside if not is_scan(path)), dicom.BESIDE)
+    found = layouts.read(root, scans)
+    return replace(found, left_out=left | found.left_out)
+
+
+def _read_one(path: Path) -> Found:
+    """Return a scan, with its label map where there is one."""
+    found = _chosen(path.parent, [path])
+    if found.cases:
+        return found
+    case = make_case(path.parent, path, stem(path))
+    return Found([case], {path: f"{found.left_out[path]}; {ALONE}"}, found.layout)
+
+
+def _chosen(root: Path, chosen: Sequence[Path]) -> Found:
+    """Return those of the cases of a folder whose scans are chosen; files in the same folders belong to them."""
+    scans = [path for path in chosen if is_scan(path)]
+    layout = layouts.layout_of(scans)
+    more = {folder for path in scans for folder in layout.beside(path.parent)}
+    known = [*files.beside(scans), *(path for folder in more for path in files.below(folder)[0])]
+    found = layouts.read(root, sorted({path for path in known if is_scan(path)}))
+    wanted = set(scans)
+    cases = [case for case in found.cases if case.image in wanted]
+    images = {case.image for case in cases}
+    left = {path: found.left_out.get(path, LABEL_OF) for path in scans if path not in images}
+    return Found(cases, left, found.layout)

@@ -1,13 +1,12 @@
-"""One scan of a data set."""
+"""One scan of a data set, and what was found at a place."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from cmrgz.data.importers.label_order import ACDC, LabelOrder
-
-SUFFIXES = (".nii.gz", ".nii")
+from cmrgz.data.importers.patients import data_set
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,12 @@ class Case:
         order: Which values of its label maps mean what.
         phase_labels: Label maps of single frames, and which frames of the scan they are, from 0.
         axes: What each axis on disk is, see `cmrgz.data.axes`; None to decide it from the header.
+        sex: F or M, where it is known.
+        vendor: Who made the scanner, where it is known.
+        ed: Number of the end-diastolic frame, from 0, where it is known.
+        es: Number of the end-systolic frame, from 0, where it is known.
+        loose_labels: Label maps of single frames of which no file says which they are.
+        mask: What to hide of it, where the data set says so.
     """
 
     id: str
@@ -41,16 +46,42 @@ class Case:
     order: LabelOrder = ACDC
     phase_labels: tuple[tuple[int, Path], ...] = ()
     axes: str | None = None
+    sex: str | None = None
+    vendor: str | None = None
+    ed: int | None = None
+    es: int | None = None
+    loose_labels: tuple[Path, ...] = ()
+    mask: Path | None = None
 
     @property
     def label_files(self) -> tuple[Path, ...]:
-        """All label maps."""
+        """All label maps that are known to lie at frames of the scan."""
         return (*((self.label,) if self.label else ()), *(path for _, path in self.phase_labels))
+
+    @property
+    def label_maps(self) -> tuple[Path, ...]:
+        """All label maps, also those of frames that are not known."""
+        return (*self.label_files, *self.loose_labels)
 
     @property
     def subject_id(self) -> str:
         """Keyed hash of the subject, safe to store."""
         return keyed_hash("subject", self.subject)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found at a place.
+
+    Attributes:
+        cases: The scans.
+        left_out: Files that look like scans and are not taken for any, and why.
+        layout: The name of the layout that it was read as.
+    """
+
+    cases: list[Case]
+    left_out: dict[Path, str] = field(default_factory=dict)
+    layout: str = ""
 
 
 def keyed_hash(*text: str) -> str:
@@ -73,16 +104,5 @@ def make_case(
 ) -> Case:
     """Return the case of `image` in the data set at `root`."""
     name = os.path.relpath(image, root).replace(os.sep, "/")
-    return Case(keyed_hash("case", subject, name), subject, image, label, group, split, told_by)
-
-
-def is_scan(path: Path) -> bool:
-    """Return whether the name is that of a scan; hidden files are none."""
-    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
-
-
-def stem(path: PurePath) -> str:
-    """Return the name without `.nii` or `.nii.gz`."""
-    name = path.name
-    length = next((len(s) for s in SUFFIXES if name.lower().endswith(s)), 0)
-    return name[: len(name) - length]
+    key = keyed_hash("case", subject, name)
+    return Case(key, subject, image, label, group, split, told_by, data_set(root.absolute()))

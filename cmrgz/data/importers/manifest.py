@@ -1,7 +1,9 @@
 """Manifest: a CSV or JSON-lines file with one scan a row.
 
-Columns: `image` (required), `subject`, `label`, `group`, `split`, `dataset`, `frame` (which one a label map of one
-frame is, from 1); others are ignored. Paths are relative to the manifest.
+Columns: `image` (required), `subject`, `label`, `frame` (which one a label map of one frame is), `group`, `split`,
+`dataset`, `sex`, `vendor`, `ed` and `es` (these frames), `label_ed` and `label_es` (label maps of them alone), `labels`
+(what label values mean, `lv=1,myo=2,rv=3`), `mask` (what to hide). Frames count from 1. Others are ignored. Paths are
+relative to the manifest.
 """
 
 import csv
@@ -13,11 +15,15 @@ from difflib import get_close_matches
 from pathlib import Path, PurePath
 
 from cmrgz.data.importers.case import Case, make_case
+from cmrgz.data.importers.label_order import ACDC, LabelOrder
 from cmrgz.data.importers.patients import Patient, patients_of
-from cmrgz.errors import DataError, did_you_mean
+from cmrgz.errors import DataError, UsageError, did_you_mean
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
-COLUMNS = ("image", "subject", "label", "group", "split", "dataset", "frame")
+FILES = ("label", "label_ed", "label_es", "mask")
+TEXTS = ("group", "dataset", "sex", "vendor")
+FRAMES = ("frame", "ed", "es")
+COLUMNS = ("image", "subject", "split", "labels", *FILES, *TEXTS, *FRAMES)
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
           "test": "test", "testing": "test"}  # fmt: skip
 MAX_BYTES = 64 << 20
@@ -41,7 +47,7 @@ def read_manifest(path: Path, subject_column: str = "subject") -> list[Case]:
         DataError: `encoding` or `syntax`; `unknown-key` for a missing or misspelt column; `not-found` for scans that
             are listed but missing.
     """
-    rows = list(_rows(path))
+    rows = list(read_rows(path))
     for where, row in rows:
         _check_columns(where, row, subject_column.lower())
         if not row["image"]:
@@ -55,8 +61,12 @@ def read_manifest(path: Path, subject_column: str = "subject") -> list[Case]:
     return cases
 
 
-def _rows(path: Path) -> Iterator[Row]:
-    """Yield (`file:line`, column -> text) per scan."""
+def read_rows(path: Path) -> Iterator[Row]:
+    """Yield (`file:line`, column in lower case -> text) per row of a table.
+
+    Raises:
+        DataError: `too-large`, `encoding`, `syntax` or `type`.
+    """
     if path.stat().st_size > MAX_BYTES:
         raise DataError("too-large", str(path), "is no manifest", f"{path.stat().st_size} bytes, at most {MAX_BYTES}")
     try:
@@ -112,19 +122,38 @@ def _patient(row: dict[str, str], subject_column: str, found: Patient) -> Patien
 
 def _case(path: Path, where: str, row: dict[str, str], whose: Patient) -> Case:
     image = path.parent / row["image"]
-    label = path.parent / row["label"] if row.get("label") else None
-    case = make_case(path.parent, image, whose.name, label, row.get("group") or None, _split(where, row), whose.how)
-    named, frame = row.get("dataset", ""), _frame(where, row)
-    if label is not None and frame is not None:
-        case = replace(case, label=None, phase_labels=((frame, label),))
-    return replace(case, dataset=named, dataset_named=bool(named))
+    files = {name: path.parent / row[name] for name in FILES if row.get(name)}
+    frames = {name: _frame(where, name, row.get(name, "")) for name in FRAMES}
+    texts = {name: row.get(name) or None for name in TEXTS}
+    case = make_case(path.parent, image, whose.name, None, texts["group"], _split(where, row), whose.how)
+    case = replace(case, sex=texts["sex"], vendor=texts["vendor"], ed=frames["ed"], es=frames["es"])
+    if texts["dataset"]:
+        case = replace(case, dataset=texts["dataset"], dataset_named=True)
+    return replace(_labelled(case, files, frames), order=_order(where, row.get("labels", "")), mask=files.get("mask"))
 
 
-def _frame(where: str, row: dict[str, str]) -> int | None:
-    """Return the frame of a row, from 0."""
-    text = row.get("frame", "")
-    if text and not (text.isdecimal() and int(text) > 0):
-        raise DataError("range", where, "frame is a whole number from 1", f"got '{text[:20]}'")
+def _labelled(case: Case, files: dict[str, Path], frames: dict[str, int | None]) -> Case:
+    """Return a case with label maps, those of single frames at their frames where these are known."""
+    if frames["frame"] is None:
+        case = replace(case, label=files.get("label"))
+    pairs = (("label", "frame"), ("label_ed", "ed"), ("label_es", "es"))
+    at = [(frames[frame], files[label]) for label, frame in pairs if label in files]
+    known = [(n, path) for n, path in at if n is not None]
+    loose = [path for n, path in at if n is None and path != case.label]
+    return replace(case, phase_labels=tuple(known), loose_labels=tuple(loose))
+
+
+def _order(where: str, text: str) -> LabelOrder:
+    try:
+        return LabelOrder.parse(text) if text else ACDC
+    except UsageError as error:
+        raise DataError(error.code, where, f"labels {error.what}", error.facts, error.hint) from None
+
+
+def _frame(where: str, name: str, text: str) -> int | None:
+    """Return the number of a frame, from 0, of one from 1."""
+    if text and not (text.isascii() and text.isdecimal() and 0 < int(text) < 10**5):
+        raise DataError("range", where, f"{name} is a whole number from 1", f"got '{text[:20]}'")
     return int(text) - 1 if text else None
 
 
@@ -148,9 +177,13 @@ def _split(where: str, row: dict[str, str]) -> str | None:
     return SPLITS[name] if name else None
 
 
+def _files(case: Case) -> list[Path]:
+    return [case.image, *case.label_maps, *([case.mask] if case.mask else [])]
+
+
 def _check_files(path: Path, where: list[str], cases: list[Case]) -> None:
     """Refuse a manifest that lists files which are not there; say how many and in which line the first is."""
-    missing = [w for w, c in zip(where, cases, strict=True) if not all(p.exists() for p in (c.image, *c.label_files))]
+    missing = [w for w, c in zip(where, cases, strict=True) if not all(p.exists() for p in _files(c))]
     if missing:
         facts = f"{len(missing)} of {len(cases)} rows"
         raise DataError("not-found", missing[0], "lists a file that is not there", facts,

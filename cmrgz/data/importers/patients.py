@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import NamedTuple
 
-from cmrgz.data.importers.case import stem
+from cmrgz.data.importers.files import stem
 
 BIDS = re.compile(r"sub-[A-Za-z0-9]+(?=_|$)")
 _TOKEN_END = re.compile(r"[_\-\s]+|\.(?=\d?[A-Za-z])|(?<=\d)(?=(?:frame|phase|slice|cine)(?![a-z]))", re.IGNORECASE)
