@@ -289,9 +289,8 @@ REFUSED: list[tuple[tuple[str, ...], str, int]] = [
     (("a.nii.gz", "--mask", "0.5", "-o", "text.txt/out.nii.gz"), "io", 6),
     (("a.nii.gz", "--mask", "0.5", "-o", "text.txt"), "io", 6),
     (("a.nii.gz", "b.nii.gz", "--mask", "0.5", "-o", "c.nii.gz"), "usage", 2),
-    (("a.nii.gz", "sub/a.nii.gz", "--mask", "0.5"), "collision", 2),
-    (("a.nii.gz", "sub/A.nii.gz", "--mask", "0.5"), "collision", 2),
-    (("a.nii.gz", "-i", "a.nii.gz", "--mask", "0.5"), "collision", 2),
+    (("sub/a.nii.gz", "sub/A.nii.gz", "--mask", "0.5"), "collision", 2),
+    (("a.nii.gz", "-i", "a.nii.gz", "--mask", "0.5"), "duplicate", 3),
 ]
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cmrgz.errors import CmrgzError, PartialError, UsageError
+from cmrgz.errors import CmrgzError, PartialError, UsageError, format_line
 
 if TYPE_CHECKING:
+    from cmrgz.output.files import Names
     from cmrgz.output.inpaint import Done
 
 LOG = logging.getLogger("cmrgz.inpaint")
@@ -54,7 +55,7 @@ def command(
         str | None,
         typer.Option(
             help="What to hide: the fraction of pixels (0.7), a pattern (patch:0.7, box:0.3, slices:0.5, "
-            "frames:every=2, heart:0.5, ...) or a NIfTI file of 0 and 1."
+            "frames:every=2, heart:0.5, ...) or a NIfTI file of 0 and 1 [the column mask of the manifest]."
         ),
     ] = None,
     mask_label: Annotated[
@@ -80,6 +81,9 @@ def command(
     guide: Guide = None,
     preview: Annotated[bool, typer.Option("--preview", help="Write a picture, and a moving one of a cine.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave out scans whose results are there: go on with a batch.")
+    ] = False,
     nonfinite: Annotated[Literal["refuse", "zero"], typer.Option(help="NaN and infinite voxels.")] = "refuse",
     orientation: Annotated[
         Literal["refuse", "sform"], typer.Option(help="Where sform and qform contradict one another.")
@@ -94,8 +98,8 @@ def command(
     was made; the paths of the results are printed.
     """
     sources = [*(scan or []), *(more or [])]
-    if not sources or mask is None or model is None:
-        raise _missing("SCAN" if not sources else "option --mask" if mask is None else "option --model")
+    if not sources or model is None:
+        raise _missing("SCAN" if not sources else "option --model")
     from cmrgz.cli.devices import pick, range_checked
     from cmrgz.cli.progress import progress
     from cmrgz.output.hiding import Hiding
@@ -103,11 +107,11 @@ def command(
 
     range_checked("--seed", seed, 0, 2**63 - 1)
     range_checked("--samples", samples, 1, 1000)
-    in_flight, hiding, found = (
-        batch(batch_size),
-        Hiding.of(mask, seed, mask_label),
-        find_scans(sources, output, axes, labels),
-    )
+    in_flight = batch(batch_size)
+    hiding = None if mask is None else Hiding.of(mask, seed, mask_label)
+    found = find_scans(sources, output, axes, labels)
+    if hiding is None and not all(case.mask for case in found):
+        raise _missing("option --mask")
 
     from cmrgz.output.chosen import Chosen
     from cmrgz.output.inpaint import Request, inpaint_scans
@@ -115,18 +119,22 @@ def command(
     request = Request(
         chosen=Chosen.of(model, set_ or [], condition or [], pick(device), in_flight, guide),
         hiding=hiding,
+        mask_label=mask_label or "hidden",
         samples=samples,
         keep_samples=keep_samples,
         antithetic=antithetic,
         seed=seed,
         preview=preview,
         overwrite=overwrite,
+        skip_existing=skip_existing,
         nonfinite=nonfinite,
         orientation=orientation,
     )
     teller = _Teller(as_json)
     with progress("items") as report:
-        inpaint_scans(request, found, output, done=teller.done, failed=teller.failed, report=report)
+        inpaint_scans(
+            request, found, output, done=teller.done, failed=teller.failed, skipped=teller.skipped, report=report
+        )
     teller.end()
 
 
@@ -146,7 +154,10 @@ def batch(text: str) -> int | None:
 
 
 def _missing(what: str) -> UsageError:
-    hints = {"option --mask": "e.g. --mask 0.7 hides 70 %", "option --model": "see cmrgz models"}
+    hints = {
+        "option --mask": "e.g. --mask 0.7 hides 70 %; or a column mask in the manifest",
+        "option --model": "see cmrgz models",
+    }
     return UsageError("usage", what, "is missing", hint=hints.get(what, "see cmrgz inpaint --help"))
 
 
@@ -157,6 +168,7 @@ class _Teller:
         self.as_json = as_json
         self.results: list[dict[str, Any]] = []
         self.errors: list[CmrgzError] = []
+        self.there: list[str] = []
 
     def done(self, result: "Done") -> None:
         """Tell a result."""
@@ -165,6 +177,11 @@ class _Teller:
         self.results.append(roles | facts)
         if not self.as_json:
             typer.echo(os.fsencode(roles["image"]))  # a name need not be text
+
+    def skipped(self, names: "Names") -> None:
+        """Tell a result that was there."""
+        self.there.append(str(names.image))
+        LOG.info(format_line("info", "skipped", self.there[-1], "is there already, made in the same way"))
 
     def failed(self, error: CmrgzError) -> None:
         """Tell why a scan was refused."""
@@ -180,8 +197,8 @@ class _Teller:
         names = ("code", "where", "what", "facts", "hint")
         if self.as_json:
             failed = [{name: getattr(error, name) for name in names} for error in self.errors]
-            typer.echo(json.dumps({"outputs": self.results, "failed": failed}, indent=1))
+            typer.echo(json.dumps({"outputs": self.results, "skipped": self.there, "failed": failed}, indent=1))
         if self.errors:
-            total = len(self.errors) + len(self.results)
+            total = len(self.errors) + len(self.results) + len(self.there)
             what = f"{len(self.errors)} of {total} scans were refused"
             raise PartialError("partial", "cmrgz inpaint", what, hint="the others are done")

@@ -1,7 +1,7 @@
 """The names of the outputs, checked before any work, and written all or none."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,20 +70,28 @@ def strip(name: str) -> str:
     return name[: len(name) - len(ending)]
 
 
-def check(outputs: Sequence[Path], inputs: Iterable[Path], overwrite: bool) -> None:
+def check(
+    outputs: Sequence[Path],
+    inputs: Iterable[Path],
+    overwrite: bool,
+    base: Path | None = None,
+    replaced: Collection[Path] = (),
+) -> None:
     """Refuse outputs that cannot be written or must not be, before any work; clear what dead runs left.
 
     Args:
         outputs: All files that are to be written; a folder of theirs that is not there is made when the first is.
         inputs: Files that must not be written.
         overwrite: Whether outputs may be there.
+        base: A folder in which folders may be made in folders.
+        replaced: Outputs that may be there in any case.
 
     Raises:
         UsageError: `collision`, `overwrite-input` or `exists`.
         ResourceError: `io` or `permission`.
     """
     for folder in dict.fromkeys(path.parent for path in outputs):
-        _check_folder(folder)
+        _check_folder(_nearest(folder, base))
     seen: set[str] = set()
     for path in outputs:
         twin = os.path.abspath(path).casefold()
@@ -91,10 +99,17 @@ def check(outputs: Sequence[Path], inputs: Iterable[Path], overwrite: bool) -> N
             hint = "rename an input, or give each its own --output"
             raise UsageError("collision", str(path), "would be the output of two inputs", hint=hint)
         seen.add(twin)
-    _check_there(outputs, inputs, overwrite)
+    _check_there(outputs, inputs, overwrite, replaced)
 
 
-def _check_there(outputs: Sequence[Path], inputs: Iterable[Path], overwrite: bool) -> None:
+def _nearest(folder: Path, base: Path | None) -> Path:
+    """Return the lowest folder that is there, down to `base`, of one that lies in it."""
+    while base is not None and base in folder.parents and not os.path.lexists(folder):
+        folder = folder.parent
+    return folder
+
+
+def _check_there(outputs: Sequence[Path], inputs: Iterable[Path], overwrite: bool, replaced: Collection[Path]) -> None:
     taken = {_identity(path) for path in inputs} - {None}
     for path in outputs:
         if _identity(path) in taken:
@@ -102,8 +117,8 @@ def _check_there(outputs: Sequence[Path], inputs: Iterable[Path], overwrite: boo
     for path in outputs:
         if os.path.isdir(path):
             raise UsageError("exists", str(path), "is a folder", hint="choose another --output")
-        if os.path.lexists(path) and not overwrite:
-            raise UsageError("exists", str(path), "is already there", hint="choose another name or pass --overwrite")
+        if os.path.lexists(path) and not overwrite and path not in replaced:
+            raise UsageError("exists", str(path), "is already there", hint="choose another name, or pass --overwrite")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -155,7 +170,7 @@ class Together:
 
     def _claim(self, path: Path) -> None:
         """Note a file that is ours to take back."""
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         if not os.path.lexists(path):
             self._new.append(path)
 

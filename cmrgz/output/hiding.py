@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz.data import masks
+from cmrgz.data.axes import arranged
 from cmrgz.data.importers import Case
 from cmrgz.data.labels import load_labels
 from cmrgz.data.masks import Mask
-from cmrgz.data.nifti import read_header
-from cmrgz.data.scan import Scan, load_known
+from cmrgz.data.nifti import read, read_header
+from cmrgz.data.scan import MASK_QUIET, Scan, load_known
 from cmrgz.data.window import heart_centre
-from cmrgz.errors import UsageError
+from cmrgz.errors import DataError, UsageError, warn
 from cmrgz.output.hashes import sha256_of_array, sha256_of_file
 
 ENDINGS = (".nii", ".nii.gz", ".hdr", ".img")
@@ -63,18 +64,43 @@ class Hiding:
             return load_known(self.what, scan, self.label)
         centre, label = None, None
         if "heart" in self.what.spec:
-            centre = heart_centre(scan.voxels, np.ones(scan.shape, dtype=bool))
+            centre = _heart(scan, case)
         if self.what.pattern == "lesion":
             label = load_labels(case, scan)
         return self.what.draw(scan.shape, seed=self.seed, spacing=scan.spacing, centre=centre, label=label)
 
-    def describe(self, known: NDArray[np.bool_]) -> dict[str, Any]:
-        """Return what the sidecar says of a mask: no path, no name."""
+    @property
+    def told(self) -> dict[str, Any]:
+        """What the sidecar says of a mask, whatever the scan: no path, no name."""
         if isinstance(self.what, Path):
-            facts = {"file_sha256": sha256_of_file(self.what), "polarity": f"1 in the file means {self.label}"}
-        else:
-            facts = {"spec": self.what.spec, "polarity": "the ratio is the fraction hidden"}
-        return facts | {"hidden_fraction": hidden_fraction(known), "known_sha256": sha256_of_array(known)}
+            return {"file_sha256": sha256_of_file(self.what), "polarity": f"1 in the file means {self.label}"}
+        return {"spec": self.what.spec, "polarity": "the ratio is the fraction hidden"}
+
+    def describe(self, known: NDArray[np.bool_]) -> dict[str, Any]:
+        """Return what the sidecar says of a mask and what it hides of a scan."""
+        return self.told | {"hidden_fraction": hidden_fraction(known), "known_sha256": sha256_of_array(known)}
+
+
+def _heart(scan: Scan, case: Case) -> tuple[float, float]:
+    """Return the (row, col) of the heart: of its label maps, or guessed, which is told.
+
+    Raises:
+        DataError: A label map is refused, see `load_labels`.
+    """
+    labels = load_labels(case, scan)
+    seen = np.zeros(scan.shape[2:], dtype=bool) if labels is None else (labels != 0).any(axis=(0, 1))
+    for path in case.loose_labels:
+        label = arranged(read(path, quiet=MASK_QUIET).stored, scan.geometry.axes)
+        if label.shape[2:] != seen.shape:
+            facts = f"{label.shape[2:]}, scan {seen.shape}"
+            raise DataError("shape-mismatch", str(path), "the label map and the scan differ in shape", facts)
+        seen |= (label != 0).any(axis=(0, 1))
+    if seen.any():
+        rows, columns = np.nonzero(seen)
+        return float(rows.mean()), float(columns.mean())
+    what = "has no label map: where its heart is was guessed from what moves"
+    warn("guessed-heart", str(case.image), what, "rough, 20 mm off is usual", "put a label map beside it")
+    return heart_centre(scan.voxels, np.ones(scan.shape, dtype=bool))
 
 
 def hidden_fraction(known: NDArray[np.bool_]) -> float:

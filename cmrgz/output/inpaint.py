@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,23 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz import preview
-from cmrgz.data.axes import frames
 from cmrgz.data.importers import Case
 from cmrgz.data.labels import warn_of_label_map
-from cmrgz.data.nifti import read_header
+from cmrgz.data.nifti import count_frames
 from cmrgz.data.scan import Scan, load
-from cmrgz.errors import CmrgzError, DataError, ResourceError, UsageError, format_line
+from cmrgz.errors import CmrgzError, DataError, ResourceError, format_line
 from cmrgz.model import Model
 from cmrgz.output import sidecar
 from cmrgz.output.chosen import Chosen
 from cmrgz.output.context import tell_of_context
-from cmrgz.output.files import NIFTI, Names, Together, check, strip
+from cmrgz.output.files import Names, Together, check
 from cmrgz.output.hashes import sha256_of_file
-from cmrgz.output.hiding import Hiding, hidden_fraction
-from cmrgz.output.scans import FOLDER
+from cmrgz.output.hiding import Hiding, Label, hidden_fraction
+from cmrgz.output.resume import Left, left_to_do
+from cmrgz.output.scans import FOLDER, places
 from cmrgz.tasks import Drawn, Report, inpaint
 
-END = "_inpainted.nii.gz"
+COMMAND = "cmrgz inpaint"
 LOG = logging.getLogger(__name__)
 
 
@@ -37,27 +37,58 @@ class Request:
 
     Attributes:
         chosen: The model.
-        hiding: What to hide.
+        hiding: What to hide; None for the masks that a manifest names.
+        mask_label: What 1 means in the masks of a manifest.
         samples: Draws from p(x | known); of more than one the mean is the result.
         keep_samples: Write each draw as well.
         antithetic: Draw in pairs of opposite random numbers.
         seed: What is drawn is a function of it and of the place in the scan.
         preview: Write pictures.
         overwrite: Replace outputs that are there.
+        skip_existing: Leave out scans whose outputs are there, made in the same way.
         nonfinite: What to do with NaN and infinite voxels.
         orientation: What to do where sform and qform contradict one another.
     """
 
     chosen: Chosen
-    hiding: Hiding
+    hiding: Hiding | None
+    mask_label: Label = "hidden"
     samples: int = 1
     keep_samples: bool = False
     antithetic: bool = False
     seed: int = 0
     preview: bool = False
     overwrite: bool = False
+    skip_existing: bool = False
     nonfinite: Literal["refuse", "zero"] = "refuse"
     orientation: Literal["refuse", "sform"] = "refuse"
+
+    def hiding_of(self, case: Case) -> Hiding:
+        """Return what to hide of a scan.
+
+        Raises:
+            DataError: `mask-empty`: neither the request nor the scan says.
+        """
+        if self.hiding is not None:
+            return self.hiding
+        if case.mask is None:
+            raise DataError("mask-empty", str(case.image), "has no mask", hint="name it in a column mask of a manifest")
+        return Hiding(case.mask, self.seed, self.mask_label)
+
+    def facts(self, case: Case) -> dict[str, Any]:
+        """Return what a sidecar says of how the result of a scan is made, but for what is known after it."""
+        chosen = self.chosen
+        return {
+            "command": COMMAND,
+            "model": {"weights_sha256": chosen.meta.sha256},
+            "guide_sha256": chosen.guide_sha256,
+            "sampling": dict(chosen.options),
+            "condition": dict(chosen.condition),
+            "seed": self.seed,
+            "options": {name: getattr(self, name) for name in ("samples", "antithetic", "nonfinite", "orientation")},
+            "mask": self.hiding_of(case).told,
+            "input": {"sha256": sha256_of_file(case.image)},
+        }
 
 
 @dataclass(frozen=True)
@@ -75,6 +106,7 @@ def inpaint_scans(
     *,
     done: Callable[[Done], None] = lambda _: None,
     failed: Callable[[CmrgzError], None] = lambda _: None,
+    skipped: Callable[[Names], None] = lambda _: None,
     report: Report | None = None,
 ) -> list[Done]:
     """Inpaint scans with one model, which is loaded once; what can be refused is refused before.
@@ -86,6 +118,7 @@ def inpaint_scans(
             single scan `NAME_inpainted.nii.gz` in the working directory.
         done: Told each result when its files are whole.
         failed: Told why a scan of several was refused; the others go on.
+        skipped: Told each result that is there already, with `skip_existing`.
         report: Told the items done of each scan.
 
     Returns:
@@ -96,15 +129,20 @@ def inpaint_scans(
             line that says so.
     """
     refused = _Refused(len(found), failed)
-    jobs = [(case, names) for case in found if (names := _named(request, case, output, len(found), refused))]
-    inputs = [path for case in found for path in (case.image, *case.label_files)]
-    inputs += [request.hiding.what] if isinstance(request.hiding.what, Path) else []
-    check([path for _, names in jobs for path in names.every], inputs, request.overwrite)
+    where = zip(found, places(found, output), strict=True)
+    jobs = [(case, names) for case, place in where if (names := _named(request, case, place, refused))]
+    left = left_to_do(jobs, request.facts, request.overwrite) if request.skip_existing else Left(jobs, [], [])
+    written = [path for _, names in left.jobs for path in names.every]
+    inputs = [path for case in found for path in _inputs(request, case)]
+    check(written, inputs, request.overwrite, output or Path(FOLDER), left.files)
+    for _, names in left.skipped:
+        skipped(names)
     model: Model | None = None
     results = []
-    for case, names in jobs:
+    for job in left.jobs:
+        case, names = job
         try:
-            task = _Task.read(request, case, names)
+            task = _Task.read(replace(request, overwrite=request.overwrite or job in left.replaced), case, names)
         except CmrgzError as error:
             refused.add(error, case)
             continue
@@ -115,7 +153,7 @@ def inpaint_scans(
             refused.add(error, case)
             continue
         done(results[-1])
-    if not results:
+    if not results and not left.skipped:
         raise refused.all()
     return results
 
@@ -142,26 +180,20 @@ class _Refused:
         return type(self.first)(self.first.code, "cmrgz inpaint", f"all {self.total} scans were refused")
 
 
-def _named(request: Request, case: Case, output: Path | None, total: int, refused: _Refused) -> Names | None:
+def _named(request: Request, case: Case, place: Path, refused: _Refused) -> Names | None:
     """Return what to write for a scan whose header is good, else None."""
     try:
-        header = read_header(case.image, orientation=request.orientation)
+        frames = count_frames(case.image, orientation=request.orientation, axes=case.axes)
     except DataError as error:
         refused.add(error, case)
         return None
-    moving = frames(header.shape, header.geometry, case.axes) > 1
-    return Names(_image(case, output, total), request.samples, request.keep_samples, request.preview, moving)
+    return Names(place, request.samples, request.keep_samples, request.preview, frames > 1)
 
 
-def _image(case: Case, output: Path | None, total: int) -> Path:
-    name = strip(case.image.name) + END
-    if output is None:
-        return Path(name) if total == 1 else Path(FOLDER, name)
-    if not output.name.lower().endswith(NIFTI) or output.is_dir():
-        return output / name
-    if total > 1:
-        raise UsageError("usage", "option --output", f"is one file for {total} scans", hint="name a folder")
-    return output
+def _inputs(request: Request, case: Case) -> list[Path]:
+    """Return the files of a scan that must not be written."""
+    mask = request.hiding.what if request.hiding is not None else case.mask
+    return [case.image, *case.label_maps, *([mask] if isinstance(mask, Path) else [])]
 
 
 @dataclass(frozen=True)
@@ -180,8 +212,9 @@ class _Task:
         start = time.monotonic()
         scan = load(case.image, nonfinite=request.nonfinite, orientation=request.orientation, axes=case.axes)
         warn_of_label_map(scan, case)
-        known = request.hiding.known(scan, case)
-        mask = request.hiding.describe(known)
+        hiding = request.hiding_of(case)
+        known = hiding.known(scan, case)
+        mask = hiding.describe(known)
         facts = {"mask": mask, "input": {"sha256": sha256_of_file(case.image)}}
         what = f"{100 * mask['hidden_fraction']:.1f} % of the voxels are hidden"
         LOG.info(format_line("info", "hidden", str(case.image), what, mask["polarity"]))
@@ -222,7 +255,7 @@ class _Task:
         names = ("samples", "keep_samples", "antithetic", "preview", "overwrite", "nonfinite", "orientation")
         options = {name: getattr(request, name) for name in names} | {"batch_size": request.chosen.batch_size}
         seconds = time.monotonic() - self.start
-        facts = sidecar.describe("cmrgz inpaint", request.chosen, request.seed, drawn, options, seconds)
+        facts = sidecar.describe(COMMAND, request.chosen, request.seed, drawn, options, seconds)
         what = "one sample" if request.samples == 1 else f"the mean of {request.samples} samples"
         what += " in opposite pairs" if request.antithetic and request.samples > 1 else ""
         outputs = {role: {"sha256": sha256_of_file(path)} for role, path in self.names.roles.items()}

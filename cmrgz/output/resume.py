@@ -1,0 +1,99 @@
+"""A batch that goes on: which results are there, whole, and made as they would be made now."""
+
+import json
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cmrgz.data.importers import Case
+from cmrgz.errors import UsageError
+from cmrgz.output.files import Names
+
+DESCRIPTION = slice(148, 228)
+"""Where NIfTI-1 has its `descrip`."""
+START = 1 << 12
+MARK = (b"cmrgz ", b" synthetic ")
+
+Job = tuple[Case, Names]
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is left of a batch.
+
+    Attributes:
+        jobs: Scans whose results are not there, or are to be made again.
+        skipped: Those whose results are there.
+        replaced: Jobs that were stopped half-way: files of theirs that are there are replaced.
+    """
+
+    jobs: list[Job]
+    skipped: list[Job]
+    replaced: list[Job]
+
+    @property
+    def files(self) -> set[Path]:
+        """Files that are replaced if they are there."""
+        return {path for _, names in self.replaced for path in names.every}
+
+
+def left_to_do(jobs: Sequence[Job], facts: Callable[[Case], Mapping[str, Any]], overwrite: bool) -> Left:
+    """Sort the jobs of a batch into those that are done and those that are not.
+
+    Args:
+        jobs: The scans and what is written for each.
+        facts: What the sidecar of a scan would say of how its result was made, in part.
+        overwrite: Make results again that were made in another way.
+
+    Raises:
+        UsageError: `config-mismatch`: a result is there that was made in another way.
+    """
+    left = Left([], [], [])
+    for job in jobs:
+        case, names = job
+        if not all(path.exists() for path in names.every):
+            left.jobs.append(job)
+            if not names.sidecar.exists() and _is_ours(names.image):  # the sidecar is written last
+                left.replaced.append(job)
+        elif other := _differing(names.sidecar, facts(case)):
+            if not overwrite:
+                hint = "choose another --output, or pass --overwrite to make it again"
+                what = f"tells of a result that was made with another {', '.join(other)}"
+                raise UsageError("config-mismatch", str(names.sidecar), what, hint=hint)
+            left.jobs.append(job)
+        else:
+            left.skipped.append(job)
+    return left
+
+
+def _differing(sidecar: Path, facts: Mapping[str, Any]) -> list[str]:
+    """Return the names of facts that a sidecar tells otherwise."""
+    try:
+        told = json.loads(sidecar.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return ["sidecar"]
+    wanted = json.loads(json.dumps(dict(facts)))
+    return [name for name, value in wanted.items() if not _tells(told, name, value)]
+
+
+def _tells(told: Any, name: str, value: Any) -> bool:
+    """Return whether an object holds this value under a name, or all items of an object of it."""
+    held = told.get(name) if isinstance(told, dict) else None
+    if isinstance(value, dict) and name != "sampling":
+        return all(_tells(held, key, inner) for key, inner in value.items())
+    return bool(held == value)
+
+
+def _is_ours(image: Path) -> bool:
+    """Return whether a file is an image that cmrgz drew, by the mark in its header."""
+    try:
+        with image.open("rb") as file:
+            start = file.read(START)
+        packed = start.startswith(b"\x1f\x8b")
+        header = zlib.decompressobj(wbits=31).decompress(start, START) if packed else start
+    except (OSError, zlib.error):
+        return False
+    text = header[DESCRIPTION]
+    return text.startswith(MARK[0]) and MARK[1] in text
