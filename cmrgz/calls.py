@@ -132,7 +132,7 @@ class Caller:
 
     def _halve(self) -> None:
         if self.size == 1:
-            hint = "use --device cpu" if self.device.type != "cpu" else "free some memory"
+            hint = "free some memory, or use --device cpu" if self.device.type != "cpu" else "free some memory"
             raise ResourceError("too-large", "model", f"one item does not fit the memory of {self.device}", "", hint)
         self.size //= 2
         if self.device.type == "cuda":

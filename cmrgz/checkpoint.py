@@ -89,7 +89,7 @@ def save(
         ResourceError: As `durable.write_directory`.
     """
     if Path(path).exists() and not overwrite:
-        raise UsageError("exists", str(path), "is already there", hint="choose another name or pass --overwrite")
+        raise UsageError("exists", str(path), "is already there", hint="choose another name, or pass --overwrite")
     contents = _contents(module, meta, tokenizer, dtype)
     write_directory(path, contents)
     return read_meta(contents[META], str(path))

@@ -11,11 +11,41 @@ CmrgzError
     Stopped         75   stopped on request, state saved
 """
 
+import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from difflib import get_close_matches
 
 MAX_LINE = 240
+_ABSENT: ContextVar[frozenset[str]] = ContextVar("absent", default=frozenset())
+
+
+@contextmanager
+def without_options(names: Iterable[str]) -> Iterator[None]:
+    """Name no option of these in a hint: those that the running command has not, though another has.
+
+    A part of a hint that does is left out; parts are set off by `, or `. What follows `cmrgz` is another command.
+    """
+    token = _ABSENT.set(frozenset(names))
+    try:
+        yield
+    finally:
+        _ABSENT.reset(token)
+
+
+def _offered(hint: str) -> str:
+    """Return the parts of a hint that the running command can follow."""
+    absent = _ABSENT.get()
+    if not absent or "--" not in hint:
+        return hint
+    parts = [part for part in hint.split(", or ") if "cmrgz " in part or absent.isdisjoint(_named(part))]
+    return ", or ".join(parts)
+
+
+def _named(text: str) -> list[str]:
+    return re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)
 
 
 def _escape(text: str) -> str:
@@ -54,6 +84,7 @@ class CmrgzError(Exception):
     exit_code = 70
 
     def __init__(self, code: str, where: str, what: str, facts: str = "", hint: str = "") -> None:
+        hint = _offered(hint)
         super().__init__(code, where, what, facts, hint)
         self.code, self.where, self.what, self.facts, self.hint = code, where, what, facts, hint
 
@@ -118,6 +149,7 @@ class CmrgzWarning(UserWarning):
     """Something unusual that was accepted; has the fields of CmrgzError."""
 
     def __init__(self, code: str, where: str, what: str, facts: str = "", hint: str = "") -> None:
+        hint = _offered(hint)
         super().__init__(code, where, what, facts, hint)
         self.code, self.where = code, where
         self.line = format_line("warning", code, where, what, facts, hint)

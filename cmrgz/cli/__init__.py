@@ -5,11 +5,13 @@ stdout holds results only; errors, warnings and progress go to stderr, one line 
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
 from cmrgz.cli import faults
-from cmrgz.cli.commands import app, hoisted
+from cmrgz.cli.commands import absent_options, app, hoisted
+from cmrgz.errors import without_options
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -19,14 +21,14 @@ def main(args: Sequence[str] | None = None) -> int:
         args: What follows `cmrgz`; by default that of this process.
     """
     arguments = hoisted(sys.argv[1:] if args is None else args)
-    with faults.warned(debug=faults.wants_traceback(arguments)):
-        code = faults.guarded(lambda: _run(arguments), arguments)
+    command = typer.main.get_command(app)
+    with faults.warned(debug=faults.wants_traceback(arguments)), without_options(absent_options(command, arguments)):
+        code = faults.guarded(lambda: _run(command, arguments), arguments)
     return faults.guarded(lambda: faults.flush(code), arguments)
 
 
-def _run(arguments: list[str]) -> int:
+def _run(command: Any, arguments: list[str]) -> int:
     """Parse and run; `Command.main` is not used, because it answers some faults by itself."""
-    command = typer.main.get_command(app)
     try:
         with command.make_context("cmrgz", list(arguments)) as context:  # it empties its list
             command.invoke(context)

@@ -58,6 +58,23 @@ app.command("metrics")(metrics.command)
 app.command("env")(env.command)
 
 
+def absent_options(root: Any, arguments: Sequence[str]) -> set[str]:
+    """Return the options that other commands have and the one that `arguments` name has not."""
+    command, words = root, [word for word in arguments if word not in GLOBAL]
+    while inner := getattr(command, "commands", None):
+        word = words.pop(0) if words and words[0] in inner else getattr(command, "default", "")
+        if word not in inner:
+            break
+        command = inner[word]
+    return _options(root) - {name for p in (*root.params, *command.params) for name in (*p.opts, *p.secondary_opts)}
+
+
+def _options(command: Any) -> set[str]:
+    """Return the options of a command and of those in it."""
+    own = {name for p in command.params for name in (*p.opts, *p.secondary_opts)}
+    return own.union(*map(_options, getattr(command, "commands", {}).values()))
+
+
 def hoisted(args: Sequence[str]) -> list[str]:
     """Return the arguments with the shared options first, so that they may stand anywhere before `--`."""
     end = args.index("--") if "--" in args else len(args)

@@ -24,6 +24,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 class Evaluate(typer.core.TyperGroup):
     """A group whose command `run` need not be named."""
 
+    default = RUN
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put `run` before arguments that name no command, and let `--sweep` stand with or without a file."""
         if not args or args[0] not in self.commands:

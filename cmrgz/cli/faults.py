@@ -102,9 +102,7 @@ def _known(error: BaseException) -> CmrgzError | None:
     if isinstance(error, _CLICK):
         return _usage(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the name of torch's
-        return ResourceError(
-            "too-large", "cmrgz", "memory is used up", hint="lower --batch-size or the size of the scan"
-        )
+        return ResourceError("too-large", "cmrgz", "memory is used up", hint="use smaller scans, or lower --batch-size")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return ResourceError("disk-full", "stdout", f"cannot be written: {error.strerror}", hint="free some space")
     return None

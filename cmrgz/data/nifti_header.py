@@ -262,5 +262,5 @@ def _check_forms(sform: Affine, qform: Affine, shape: tuple[int, ...], where: st
     voxels, mm = geometry.distance(sform, qform, shape)
     if not voxels <= geometry.APART:
         facts = f"sform {geometry.orientation(sform)}, qform {geometry.orientation(qform)}, {mm:.3g} mm apart"
-        hint = "pass --orientation sform if the sform is right"
+        hint = "mend the header, or pass --orientation sform if the sform is right"
         raise DataError("orientation-conflict", where, "sform and qform contradict one another", facts, hint)

@@ -61,7 +61,8 @@ def _handle_nonfinite(flat: NDArray[Any], header: Header, nonfinite: str, notes:
     number = next(i for i, b in enumerate(bad) if b.any())
     first = np.unravel_index(number * BLOCK + int(bad[number].argmax()), header.shape, order="F")
     facts = f"{count} of {flat.size} voxels, the first at {tuple(map(int, first))}"
-    raise DataError("nonfinite", notes.where, "voxels are NaN or infinite", facts, "pass --nonfinite zero")
+    hint = "mend the file, or pass --nonfinite zero"
+    raise DataError("nonfinite", notes.where, "voxels are NaN or infinite", facts, hint)
 
 
 def _note_range(low: Any, high: Any, shape: tuple[int, ...], notes: Notes) -> None:

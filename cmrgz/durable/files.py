@@ -143,4 +143,4 @@ def _publish(temporary: Path, path: Path, overwrite: bool) -> None:
 
 
 def _exists(path: Path) -> UsageError:
-    return UsageError("exists", os.fspath(path), "is already there", "", "choose another name or pass --overwrite")
+    return UsageError("exists", os.fspath(path), "is already there", "", "choose another name, or pass --overwrite")
