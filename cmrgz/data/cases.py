@@ -9,15 +9,13 @@ import json
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cmrgz.data.axes import parse as parse_axes
-from cmrgz.data.dicom import dicom_files, sha256_of_series
-from cmrgz.data.importers import SOURCES, SURPRISING, Case, Found, is_scan, is_series, read, read_list
-from cmrgz.data.importers.label_order import LabelOrder
+from cmrgz.data.dicom import sha256_of_series
+from cmrgz.data.find import check_unique, find, find_all, look, look_all, prescribed, told
+from cmrgz.data.importers import Case, Found
 from cmrgz.durable import atomic_write
 from cmrgz.errors import DataError, UsageError, warn
 
@@ -34,6 +32,7 @@ __all__ = [
     "read_split",
     "split",
     "split_hash",
+    "told",
     "write_split",
 ]
 
@@ -41,126 +40,6 @@ SPLITS = ("train", "val", "test")
 FORMAT = 1
 
 Split = dict[str, list[Case]]
-
-
-# ---------------------------------------------------------------------- find
-def find(
-    path: str | os.PathLike[str],
-    *,
-    subject_column: str = "subject",
-    axes: str | None = None,
-    labels: str | None = None,
-) -> list[Case]:
-    """Return the scans of a data set; see `look`."""
-    return look(path, subject_column=subject_column, axes=axes, labels=labels).cases
-
-
-def look(
-    path: str | os.PathLike[str],
-    *,
-    subject_column: str = "subject",
-    axes: str | None = None,
-    labels: str | None = None,
-) -> Found:
-    """Return the scans of a data set, its layout, and what was left out and why.
-
-    Args:
-        path: A scan, a manifest (CSV or JSON lines), a directory in one of the known layouts, or a pattern.
-        subject_column: The column of a manifest that names the patient.
-        axes: What each axis of the files is, see `cmrgz.data.axes`; None to decide it from each header.
-        labels: Which values of label maps mean what, such as `lv=1,myo=2,rv=3`; None for what the layout says.
-
-    Raises:
-        UsageError: `range`: `axes` or `labels` say nothing.
-        DataError: `not-found`, `empty-dataset`, `duplicate` (a scan listed twice), `leak` (a patient in two splits),
-            `wrong-extension`, or what a manifest is refused for.
-    """
-    path = Path(path)
-    if path.is_dir() and path.name.lower().endswith((".nii", ".nii.gz")):
-        raise DataError("not-a-file", str(path), "is a folder with the name of a scan")
-    found = read(path, subject_column)
-    if found is None:
-        raise _unreadable(path)
-    found = _checked(str(path), found)
-    return replace(found, cases=told(found.cases, axes, labels))
-
-
-def look_all(
-    sources: Sequence[str | os.PathLike[str]],
-    *,
-    subject_column: str = "subject",
-    axes: str | None = None,
-    labels: str | None = None,
-) -> list[Found]:
-    """Return the data sets of several sources, in order; scans that are named one by one are one data set.
-
-    Raises:
-        UsageError, DataError: As `look`.
-    """
-    paths = [Path(source) for source in sources]
-    scans = [path for path in paths if (path.is_file() and is_scan(path)) or is_series(path)]
-    listed: Found | None = None
-    if len(scans) > 1:
-        where = f"{scans[0]} and others"
-        _check_unique(where, [str(path.resolve()) for path in scans], "scan")
-        listed = _checked(where, read_list(scans))
-        listed = replace(listed, cases=told(listed.cases, axes, labels))
-        paths = [path for path in paths if path is scans[0] or path not in scans]
-    return [
-        listed if listed and path is scans[0] else look(path, subject_column=subject_column, axes=axes, labels=labels)
-        for path in paths
-    ]
-
-
-def find_all(
-    sources: Sequence[str | os.PathLike[str]], *, axes: str | None = None, labels: str | None = None
-) -> list[list[Case]]:
-    """Return the scans of the data sets of several sources; see `look_all`."""
-    return [found.cases for found in look_all(sources, axes=axes, labels=labels)]
-
-
-def told(cases: Sequence[Case], axes: str | None = None, labels: str | None = None) -> list[Case]:
-    """Return cases with the axes and the order of labels that a user tells; see `find`.
-
-    Raises:
-        UsageError: `range`.
-    """
-    axes = parse_axes(axes) if axes else None
-    order = LabelOrder.parse(labels) if labels else None
-    return [replace(case, axes=axes or case.axes, order=order or case.order) for case in cases]
-
-
-def _checked(where: str, found: Found) -> Found:
-    if not found.cases:
-        facts = f"read as: {found.layout}"
-        if found.left_out:
-            facts += f"; {len(found.left_out)} left out: {next(iter(found.left_out.values()))}"
-        raise DataError("empty-dataset", where, "holds no scan (.nii, .nii.gz, DICOM)", facts)
-    _check_unique(where, [str(case.image.resolve()) for case in found.cases], "scan")
-    _prescribed(where, found.cases)
-    missed = [path for path, why in found.left_out.items() if why.endswith(SURPRISING)]
-    if missed:
-        facts = f"{len(missed)} in all" if len(missed) > 1 else ""
-        warn("left-out", str(missed[0]), found.left_out[missed[0]], facts, "cmrgz data check lists all")
-    return found
-
-
-def _unreadable(path: Path) -> DataError:
-    known = "; ".join(SOURCES)
-    if not path.exists():
-        return DataError("not-found", str(path), "is not there", f"in {path.parent}" if path.parent.is_dir() else "")
-    if path.is_file() and dicom_files([path]):
-        return DataError("wrong-extension", str(path), "is one DICOM file", hint="name the folder of its series")
-    if path.is_file():
-        return DataError("wrong-extension", str(path), "is neither a scan nor a manifest", hint=f"known: {known}")
-    return DataError("not-a-file", str(path), "is neither a file nor a directory", hint=f"known: {known}")
-
-
-def _check_unique(where: str, keys: Iterable[str], what: str) -> None:
-    count = Counter(keys)
-    twice = sum(n > 1 for n in count.values())
-    if twice:
-        raise DataError("duplicate", where, f"lists a {what} more than once", f"{twice} of {len(count)}")
 
 
 # ---------------------------------------------------------------------- split
@@ -182,26 +61,17 @@ def split(cases: Sequence[Case], fractions: Sequence[float] = (0.7, 0.1, 0.2), s
     _check_fractions(fractions)
     if not cases:
         raise DataError("empty-dataset", "split", "there is no scan to split")
-    prescribed = _prescribed("split", cases)
-    rest = sorted({c.subject for c in cases} - set(prescribed), key=lambda s: _order(seed, s))
+    fixed = prescribed("split", cases)
+    rest = sorted({c.subject for c in cases} - set(fixed), key=lambda s: _order(seed, s))
     bounds = _bounds(len(rest), fractions)
     drawn = {s: name for name, (a, b) in zip(SPLITS, bounds, strict=True) for s in rest[a:b]}
-    of = drawn | prescribed
+    of = drawn | fixed
     return {name: [c for c in cases if of[c.subject] == name] for name in SPLITS}
 
 
 def _check_fractions(fractions: Sequence[float]) -> None:
     if len(fractions) != len(SPLITS) or min(fractions) < 0 or not math.isclose(sum(fractions), 1, abs_tol=1e-6):
         raise UsageError("range", "fractions", "must be three shares that sum to 1", f"got {tuple(fractions)}")
-
-
-def _prescribed(where: str, cases: Sequence[Case]) -> dict[str, str]:
-    """Return subject -> split of those whose data set prescribes one."""
-    of: dict[str, str] = {}
-    leaks = {c.subject for c in cases if c.split and of.setdefault(c.subject, c.split) != c.split}
-    if leaks:
-        raise DataError("leak", where, "puts a patient into two splits", f"{len(leaks)} of {len(of)} patients")
-    return of
 
 
 def _order(seed: int, subject: str) -> bytes:
@@ -316,7 +186,7 @@ def _is_entry(entry: Any) -> bool:
 
 def _check_entries(where: str, entries: Mapping[str, Sequence[Mapping[str, str]]]) -> None:
     for part in entries.values():
-        _check_unique(where, (e["id"] for e in part), "scan")
+        check_unique(where, (e["id"] for e in part), "scan")
     for key, what in (("id", "scan"), ("subject", "patient")):
         count = Counter(value for part in entries.values() for value in {e[key] for e in part})
         leaks = sum(n > 1 for n in count.values())

@@ -252,6 +252,14 @@ def test_a_link_to_itself_holds_no_scan(tmp_path: Path) -> None:
         find(tmp_path)
 
 
+def test_two_data_sets_in_one_folder(tmp_path: Path) -> None:
+    acdc(tmp_path / "a")
+    emidec(tmp_path / "e")
+    found = look(tmp_path)
+    assert (found.layout, len(found.cases)) == ("ACDC, EMIDEC", 6)
+    assert found.cases == find(tmp_path / "a") + find(tmp_path / "e")
+
+
 def test_two_folders_in_one_pattern(tmp_path: Path) -> None:
     bids(tmp_path / "set")
     assert [c.subject for c in find(f"{tmp_path}/set/sub-*")] == ["sub-01", "sub-01", "sub-02"]

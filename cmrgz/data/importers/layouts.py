@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cmrgz.data.importers import acdc, bids, emidec, folders, mnms, nnunet, ukbb
 from cmrgz.data.importers.case import Found
+from cmrgz.data.importers.names import UNKNOWN
 
 
 def _nowhere(folder: Path) -> list[Path]:
@@ -53,9 +54,17 @@ def layout_of(files: Iterable[Path]) -> Layout:
 
 
 def read(root: Path, files: Iterable[Path]) -> Found:
-    """Return the cases of a folder with these NIfTI files, in the layout that their names show."""
+    """Return the cases of a folder with these NIfTI files, in the layouts that their names show."""
     files = list(files)
     layout = layout_of(files)
     found = layout.read(root, files)
     cases = [replace(case, told_by=case.told_by or f"the names of {layout.name}") for case in found.cases]
-    return replace(found, cases=cases, layout=layout.name)
+    found = replace(found, cases=cases, layout=layout.name)
+    rest = [path for path, why in found.left_out.items() if why == UNKNOWN]
+    return _joined(found, read(root, rest)) if layout_of(rest) is not LAYOUTS[-1] else found
+
+
+def _joined(first: Found, second: Found) -> Found:
+    """Return what was found in two layouts, the second among what the first did not know."""
+    known = {path: why for path, why in first.left_out.items() if why != UNKNOWN}
+    return Found(first.cases + second.cases, known | second.left_out, f"{first.layout}, {second.layout}")
