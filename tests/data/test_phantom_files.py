@@ -1,5 +1,6 @@
 """A phantom folder is a data set by itself; an interrupted one holds whole files only."""
 
+import importlib
 import json
 import multiprocessing
 import os
@@ -7,16 +8,18 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pytest
 
 from cmrgz.data.cases import find
-from cmrgz.data.phantom import Phantom, label_truth
+from cmrgz.data.phantom import Phantom, label_truth, processes
 from cmrgz.data.phantom.files import cache_directory, cached_subjects, middle, write_dataset
 from cmrgz.data.phantom.processes import available, in_processes
 from cmrgz.data.scan import load
@@ -143,6 +146,72 @@ def test_an_error_of_a_process_is_told_as_ever_and_nothing_is_left_running(tmp_p
 def test_a_process_that_is_killed_is_told() -> None:
     with pytest.raises(ResourceError, match="worker-lost"):
         in_processes(signal.raise_signal, [signal.SIGKILL, signal.SIGKILL], 2)
+
+
+def interrupted_at(moment: int, act: Callable[[], object]) -> bool:
+    """Call `act` with a Ctrl-C at the bytecode of this number, also of what it calls; False where it has fewer."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> object:
+        nonlocal count
+        frame.f_trace_opcodes = True
+        count += event == "opcode"
+        if event == "opcode" and count == moment:
+            signal.raise_signal(signal.SIGINT)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        act()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(before)
+    return count >= moment
+
+
+def test_a_ctrl_c_at_any_moment_leaves_a_process_able_to_talk_and_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of its work nothing breaks it off, half way through a message, and it keeps no lock that others wait for."""
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: None)
+    before, moment = signal.getsignal(signal.SIGINT), 1
+    try:
+        processes._begin(multiprocessing.get_context("spawn").RawValue("b", 0))
+        while interrupted_at(moment, partial(processes._call, abs, -1)):
+            signal.raise_signal(signal.SIGINT)
+            assert processes._call(abs, -1) == 1
+            moment += 1
+        assert moment > 10
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_processes_that_swallow_an_interrupt_are_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "deaf.py").write_text(DEAF)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(processes, "GRACE", 0.5)
+    work = importlib.import_module("deaf").work
+    with pytest.raises(ValueError, match="told"):
+        in_processes(work, ["told", str(tmp_path / "begun")], 2)
+    assert not multiprocessing.active_children()
+
+
+DEAF = """
+import time
+from pathlib import Path
+
+def work(what):
+    if what == "told":
+        while not list(Path(__file__).parent.glob("begun")):
+            time.sleep(0.01)
+        raise ValueError(what)
+    while True:
+        try:
+            Path(what).touch()
+            time.sleep(600)
+        except KeyboardInterrupt:
+            pass
+"""
 
 
 def test_there_is_a_processor() -> None:

@@ -7,12 +7,13 @@ than one must guard its main module by `if __name__ == "__main__"`.
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.process import BaseProcess
+from types import FrameType
 from typing import Any, TypeVar
 
 from cmrgz.errors import ResourceError
@@ -22,8 +23,18 @@ R = TypeVar("R")
 
 Progress = Callable[[int], None]
 
-_asked: dict[str, Any] = {}
-"""What a process keeps: the event that tells it to begin nothing more."""
+GRACE = 10.0
+"""Seconds that processes have to break off; then they are ended. Foreign code may swallow an interrupt."""
+
+
+class _Work:
+    """What a process keeps: whether it is at work, which alone is broken off, and what asks it to begin no more.
+
+    The question takes no lock: an interrupt that came between a lock and its release would keep it for ever.
+    """
+
+    asked: Any = None
+    going = False
 
 
 def available() -> int:
@@ -56,22 +67,21 @@ def in_processes(
     if workers <= 1:
         return [_and_tell(function(argument), tell, done) for done, argument in enumerate(arguments, 1)]
     context, others = get_context("spawn"), active_children()
-    stop = context.Event()
-    with ProcessPoolExecutor(workers, context, _begin, (stop,)) as pool:
+    asked = context.RawValue("b", 0)
+    with ProcessPoolExecutor(workers, context, _begin, (asked,)) as pool:
         try:
             with _held_back():
                 futures = [pool.submit(_call, function, argument) for argument in arguments]
             for done, future in enumerate(as_completed(futures), 1):
                 _and_tell(future.result(), tell, done)
-        except BaseException as error:
-            stop.set()
-            _break_off([process for process in active_children() if process not in others])
-            if isinstance(error, BrokenProcessPool):
-                hint = "fewer processes need less memory"
-                raise ResourceError("worker-lost", "processes", "one was ended from outside", "", hint) from None
+        except BrokenProcessPool:  # the pool ends the others itself
+            hint = "fewer processes need less memory"
+            raise ResourceError("worker-lost", "processes", "one was ended from outside", "", hint) from None
+        except BaseException:
+            asked.value = 1
+            with _broken_off([process for process in active_children() if process not in others]):
+                pool.shutdown(wait=True, cancel_futures=True)
             raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
     return [future.result() for future in futures]
 
 
@@ -93,21 +103,36 @@ def _held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _break_off(processes: Iterable[BaseProcess]) -> None:
-    """Tell processes what Ctrl-C tells them, which may have come before they were set up."""
+@contextmanager
+def _broken_off(processes: Sequence[BaseProcess]) -> Iterator[None]:
+    """Tell processes what Ctrl-C tells them, which may have come before they were set up, and see that they end."""
     if hasattr(signal, "pthread_sigmask"):
         for process in processes:
-            if process.pid is not None and process.is_alive():
-                os.kill(process.pid, signal.SIGINT)
+            with suppress(ProcessLookupError):
+                os.kill(process.pid or 0, signal.SIGINT)
+    late = threading.Timer(GRACE, lambda: [process.terminate() for process in processes])
+    late.start()
+    try:
+        yield
+    finally:
+        late.cancel()
 
 
-def _begin(stop: Any) -> None:
+def _begin(asked: Any) -> None:
     """Set up a process: Ctrl-C, which all processes of a terminal get, ends its work; it ends with its parent."""
-    _asked["stop"] = stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _Work.asked = asked
+    signal.signal(signal.SIGINT, _interrupt)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Break off what is in hand, once; between two pieces of work a process talks with its parent, undisturbed."""
+    del number, frame
+    if _Work.going:
+        _Work.going = False
+        raise KeyboardInterrupt
 
 
 def _end_with_parent() -> None:
@@ -119,10 +144,10 @@ def _end_with_parent() -> None:
 
 def _call(function: Callable[[T], R], argument: T) -> R:
     """Do one piece of work in a process."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _Work.going = True
     try:
-        if _asked["stop"].is_set():  # asked after the signal counts, so that none is missed
+        if _Work.asked.value:  # asked after the signal counts, so that none is missed
             raise KeyboardInterrupt
         return function(argument)
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _Work.going = False
