@@ -18,6 +18,7 @@ from cmrgz.errors import CmrgzError, PluginError, UsageError, did_you_mean
 from cmrgz.plugin import PROTOCOL, ModelSpec, TokenizerSpec
 from cmrgz.plugin import Entry as Entry
 from cmrgz.plugin import S as S
+from cmrgz.signals import unmuffled
 
 if TYPE_CHECKING:
     from cmrgz.model import Model, Tokenizer
@@ -136,15 +137,16 @@ def resolve(target: str) -> Any:
 
     Raises:
         PluginError: `plugin-protocol` for another form, `plugin-broken` where the import fails.
+        KeyboardInterrupt: Ctrl-C came meanwhile, whatever the import made of it.
     """
     if not _TARGET.fullmatch(target):
         raise PluginError("plugin-protocol", target, "expected package.module:function")
     module, _, attribute = target.partition(":")
-    try:
-        with redirect_stdout(sys.stderr):
+    with unmuffled(), redirect_stdout(sys.stderr):
+        try:
             return getattr(importlib.import_module(module), attribute)
-    except BaseException as error:  # a plugin may raise anything, SystemExit too; it must not end the program
-        raise PluginError("plugin-broken", target, f"cannot be imported: {_last_line(error)}") from error
+        except BaseException as error:  # a plugin may raise anything, SystemExit too; it must not end the program
+            raise PluginError("plugin-broken", target, f"cannot be imported: {_last_line(error)}") from error
 
 
 def model_schema(spec: ModelSpec) -> dict[str, options.Option]:

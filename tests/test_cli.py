@@ -2,6 +2,7 @@ import json
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -265,3 +266,95 @@ def test_closed_and_full_stdout() -> None:
         script = f'set -o pipefail; "{sys.executable}" -m cmrgz env {target}'
         run = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=300)
         assert run.returncode == code and len(run.stderr.splitlines()) == lines, run.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams(closed: str) -> None:
+    """They are as good as the null device; no file that is opened later takes their place."""
+    script = f'"{sys.executable}" -m cmrgz env {closed} && ! "{sys.executable}" -m cmrgz nope {closed}'
+    run = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0 and bool(run.stdout) == (">&- " not in f"{closed} ".replace("2>", ""))
+    assert run.stderr.count("\n") == ("2>&-" not in closed), run.stderr
+
+
+@pytest.mark.parametrize(
+    ("first", "code", "told"),
+    [
+        ("SIGINT", 130, ""),
+        ("SIGTERM", 143, "cmrgz: error[stopped]: cmrgz probe: ended by SIGTERM; what is written is whole\n"),
+        ("SIGHUP", 129, "cmrgz: error[stopped]: cmrgz probe: ended by SIGHUP; what is written is whole\n"),
+    ],
+)
+@pytest.mark.parametrize("then", [KeyboardInterrupt, ImportError])
+def test_a_signal_breaks_off_a_command(
+    command: Callable[[Callable[..., None]], None],
+    capsys: pytest.CaptureFixture[str],
+    first: str,
+    code: int,
+    told: str,
+    then: type[BaseException],
+) -> None:
+    """Also where what is interrupted makes another error of it."""
+
+    def interrupted() -> None:
+        try:
+            signal.raise_signal(getattr(signal, first))
+        except KeyboardInterrupt:
+            if then is KeyboardInterrupt:
+                raise
+            raise then from None
+
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    command(interrupted)
+    assert main(["probe"]) == code
+    assert capsys.readouterr() == ("", told)
+    assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+
+
+ENDED = """
+import os, signal, sys
+from cmrgz.cli import commands, main
+
+def probe() -> None:
+    {what}
+
+commands.app.command({name!r})(probe)
+raise SystemExit(main([{name!r}]))
+"""
+
+
+def ended(what: str, name: str = "probe", **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that is one statement."""
+    script = [sys.executable, "-c", ENDED.format(what=what, name=name)]
+    return subprocess.run(script, capture_output=True, text=True, timeout=300, env=os.environ | env)
+
+
+def test_a_command_that_goes_on_says_so_when_it_is_ended() -> None:
+    run = ended("signal.raise_signal(signal.SIGTERM)", "train")
+    assert run.returncode == 75 and run.stderr.endswith("ended by SIGTERM; the same command goes on\n"), run.stderr
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    """As under `nohup`."""
+    script = "signal.signal(signal.SIGHUP, signal.SIG_IGN)\nfrom cmrgz.cli import"
+    script = ENDED.replace("from cmrgz.cli import", script).format(
+        what="signal.raise_signal(signal.SIGHUP)", name="probe"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_an_exit_that_python_does_not_see_is_told() -> None:
+    run = ended("os._exit(0)")
+    assert run.returncode == 5, "it must not look like success"
+    assert run.stderr == "cmrgz: error[plugin-broken]: __main__: ended the program by os._exit(0)\n"
+    run = ended("os.fork() or os._exit(9)")
+    assert (run.returncode, run.stderr) == (0, ""), "a fork ends as it likes"
+
+
+def test_a_path_is_printed_as_it_is_and_other_text_escaped(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"\xff")
+    command = [sys.executable, "-m", "cmrgz", "plugins", "new", "my-model", "-o", folder]
+    assert subprocess.run(command, capture_output=True, timeout=300).stdout == os.fsencode(folder) + b"\n"
+    run = ended("print(chr(233), chr(0xdcff))", PYTHONIOENCODING="ascii")
+    assert (run.returncode, run.stdout) == (0, "\\xe9 \\udcff\n"), run.stderr

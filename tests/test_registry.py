@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -97,6 +98,17 @@ def test_a_broken_plugin_is_listed_with_its_cause_and_the_others_work(
     assert registry.models()["ar-test"].spec is not None
     with pytest.raises(PluginError, match="cmrgz-bad"):
         registry.get_model("ar-bad")
+
+
+@pytest.mark.parametrize("last", ["raise", "raise ImportError('a part is missing')", "pass"])
+def test_ctrl_c_during_an_import_is_no_fault_of_the_plugin(install: Install, last: str) -> None:
+    """Whatever the plugin makes of it."""
+    lines = ["import signal", "SPEC = 1", "try:", "    signal.raise_signal(signal.SIGINT)", "except BaseException:"]
+    install("cmrgz-slow", {"ar-slow": "slow:SPEC"}, {"slow": "\n".join([*lines, f"    {last}"])})
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        registry.get_model("ar-slow")
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def clash(install: Install) -> list[EntryPoint]:

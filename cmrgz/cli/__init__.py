@@ -5,13 +5,9 @@ stdout holds results only; errors, warnings and progress go to stderr, one line 
 
 import sys
 from collections.abc import Sequence
-from typing import Any
 
-import typer
-
-from cmrgz.cli import faults
-from cmrgz.cli.commands import absent_options, app, hoisted
-from cmrgz.errors import without_options
+from cmrgz.cli.process import exits_told, interrupted, open_streams
+from cmrgz.signals import Ending, end_on_signals
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -20,18 +16,21 @@ def main(args: Sequence[str] | None = None) -> int:
     Args:
         args: What follows `cmrgz`; by default that of this process.
     """
-    arguments = hoisted(sys.argv[1:] if args is None else args)
-    command = typer.main.get_command(app)
-    with faults.warned(debug=faults.wants_traceback(arguments)), without_options(absent_options(command, arguments)):
-        code = faults.guarded(lambda: _run(command, arguments), arguments)
-    return faults.guarded(lambda: faults.flush(code), arguments)
+    open_streams()
+    arguments = list(sys.argv[1:] if args is None else args)
+    with exits_told(), end_on_signals() as ending:
+        try:
+            return _run(arguments, ending)
+        except KeyboardInterrupt as error:  # while the command line itself is imported, or ends
+            return interrupted(error, arguments)
 
 
-def _run(command: Any, arguments: list[str]) -> int:
-    """Parse and run; `Command.main` is not used, because it answers some faults by itself."""
-    try:
-        with command.make_context("cmrgz", list(arguments)) as context:  # it empties its list
-            command.invoke(context)
-    except typer.Exit as end:
-        return int(end.exit_code)
-    return 0
+def _run(arguments: list[str], ending: Ending) -> int:
+    from cmrgz.cli import faults
+    from cmrgz.cli.commands import absent_options, hoisted, run
+    from cmrgz.errors import without_options
+
+    arguments = hoisted(arguments)
+    with faults.warned(debug=faults.wants_traceback(arguments)), without_options(absent_options(arguments)):
+        code = faults.guarded(lambda: run(arguments), arguments, ending)
+    return faults.guarded(lambda: faults.flush(code), arguments, ending)

@@ -58,8 +58,20 @@ app.command("metrics")(metrics.command)
 app.command("env")(env.command)
 
 
-def absent_options(root: Any, arguments: Sequence[str]) -> set[str]:
+def run(arguments: Sequence[str]) -> int:
+    """Parse and run; `Command.main` is not used, because it answers some faults by itself."""
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("cmrgz", list(arguments)) as context:  # it empties its list
+            command.invoke(context)
+    except typer.Exit as end:
+        return int(end.exit_code)
+    return 0
+
+
+def absent_options(arguments: Sequence[str]) -> set[str]:
     """Return the options that other commands have and the one that `arguments` name has not."""
+    root: Any = typer.main.get_command(app)
     command, words = root, [word for word in arguments if word not in GLOBAL]
     while inner := getattr(command, "commands", None):
         word = words.pop(0) if words and words[0] in inner else getattr(command, "default", "")

@@ -1,6 +1,7 @@
 """`cmrgz evaluate`: compare models with one another and with what bounds them."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -174,7 +175,7 @@ def _tell(root: Path, as_json: bool) -> None:
         typer.echo(json.dumps({"files": [str(file) for file in files]}, indent=1))
         return
     typer.echo("\n".join(lines(summary)))
-    typer.echo(str(files[0]))
+    typer.echo(os.fsencode(files[0]))  # a name need not be text
     sys.stdout.flush()
 
 

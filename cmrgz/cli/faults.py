@@ -17,26 +17,37 @@ from typing import Any
 import typer
 
 from cmrgz import __version__
+from cmrgz.cli.process import discard_stdout, interrupted, say
 from cmrgz.errors import CmrgzError, CmrgzWarning, ResourceError, UsageError, did_you_mean, format_line
+from cmrgz.signals import Ending
 
-INTERRUPTED, CLOSED_PIPE = 130, 141
+CLOSED_PIPE = 141
 _CLICK: Any = typer.BadParameter.__mro__[2]  # ClickException, which Typer has under a private name
 
 
-def guarded(run: Callable[[], int], arguments: Sequence[str]) -> int:
-    """Return the exit code of `run`; what it raises is told in one line, or with --debug as a traceback."""
+def guarded(run: Callable[[], int], arguments: Sequence[str], ending: Ending) -> int:
+    """Return the exit code of `run`; what it raises is told in one line, or with --debug as a traceback.
+
+    Args:
+        run: What to do.
+        arguments: The command line.
+        ending: Whether an interrupt was raised: what foreign code made of it is no bug.
+    """
     try:
         return run()
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        return interrupted(error, arguments)
     except BrokenPipeError:
-        _discard_stdout()
+        discard_stdout()
         return CLOSED_PIPE
     except BaseException as error:
         if wants_traceback(arguments):
             traceback.print_exc()
-        known = _known(error) or _crash(error, arguments)
-        _say(known.line)
+        known = _known(error)
+        if known is None and ending.raised is not None:
+            return interrupted(ending.raised, arguments)
+        known = known or _crash(error, arguments)
+        say(known.line)
         return known.exit_code
 
 
@@ -45,7 +56,7 @@ def flush(code: int) -> int:
     try:
         sys.stdout.flush()
     except OSError:
-        _discard_stdout()
+        discard_stdout()
         raise
     return code
 
@@ -57,11 +68,11 @@ def warned(debug: bool) -> Iterator[None]:
 
     def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *rest: object) -> None:
         if not isinstance(message, CmrgzWarning):
-            _say(f"{filename}:{lineno}: {category.__name__}: {message}")
+            say(f"{filename}:{lineno}: {category.__name__}: {message}")
             return
         counts[message.code] += 1
         if counts[message.code] == 1:
-            _say(message.line)
+            say(message.line)
 
     with warnings.catch_warnings():
         warnings.simplefilter("default" if debug else "ignore")
@@ -72,27 +83,12 @@ def warned(debug: bool) -> Iterator[None]:
         finally:
             for code, count in counts.items():
                 if count > 1:
-                    _say(format_line("warning", code, "cmrgz", f"{count} times in this run"))
+                    say(format_line("warning", code, "cmrgz", f"{count} times in this run"))
 
 
 def wants_traceback(arguments: Sequence[str]) -> bool:
     """Whether --debug or CMRGZ_DEBUG=1 is given."""
     return "--debug" in arguments or os.environ.get("CMRGZ_DEBUG", "") not in ("", "0")
-
-
-def _say(line: str) -> None:
-    """Print to stderr; nowhere to print to is no reason to fail."""
-    try:
-        print(line, file=sys.stderr, flush=True)
-    except (OSError, ValueError):
-        return
-
-
-def _discard_stdout() -> None:
-    """Send what is left in the buffer of stdout nowhere, so that the interpreter's exit does not fail on it."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
 
 
 def _known(error: BaseException) -> CmrgzError | None:

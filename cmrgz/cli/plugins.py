@@ -1,6 +1,7 @@
 """`cmrgz plugins`: what is installed, whether it loads, whether it keeps its promises, and a new one."""
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -96,4 +97,4 @@ def new(
     """Write a package with a small model that passes every check: a start for your own."""
     from cmrgz.testing.template import write
 
-    typer.echo(str(write(name, output or Path(name))))
+    typer.echo(os.fsencode(write(name, output or Path(name))))

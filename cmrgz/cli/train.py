@@ -1,5 +1,6 @@
 """`cmrgz train`: train a tokenizer or a model."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -60,4 +61,4 @@ def command(
         axes=axes,
         processes=available(),
     )
-    typer.echo(str(train(plan, quiet=False)))
+    typer.echo(os.fsencode(train(plan, quiet=False)))  # a name need not be text

@@ -110,12 +110,17 @@ def _broken_off(processes: Sequence[BaseProcess]) -> Iterator[None]:
         for process in processes:
             with suppress(ProcessLookupError):
                 os.kill(process.pid or 0, signal.SIGINT)
-    late = threading.Timer(GRACE, lambda: [process.terminate() for process in processes])
+    late = threading.Timer(GRACE, _end, [processes])
     late.start()
     try:
         yield
     finally:
         late.cancel()
+
+
+def _end(processes: Iterable[BaseProcess]) -> None:
+    for process in processes:
+        process.terminate()
 
 
 def _begin(asked: Any) -> None:
