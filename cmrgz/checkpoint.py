@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from cmrgz import options as schemas
 from cmrgz import registry, weights
-from cmrgz.durable import write_directory
+from cmrgz.durable import exists, is_file, is_folder, write_directory
 from cmrgz.errors import CheckpointError, PluginError, UsageError, did_you_mean
 from cmrgz.meta import DTYPES, META, WEIGHTS, Link, Meta, read_meta, rename, write_meta
 from cmrgz.model import Model, Tokenizer
@@ -88,7 +88,7 @@ def save(
         CheckpointError: `nonfinite`.
         ResourceError: As `durable.write_directory`.
     """
-    if Path(path).exists() and not overwrite:
+    if exists(path) and not overwrite:
         raise UsageError("exists", str(path), "is already there", hint="choose another name, or pass --overwrite")
     contents = _contents(module, meta, tokenizer, dtype)
     write_directory(path, contents)
@@ -158,7 +158,7 @@ def bundled(spec: ModelSpec | TokenizerSpec) -> Path | None:
         return None
     package, _, folder = spec.checkpoint.partition(":")
     path = Path(str(files(package) / folder))
-    if not (path / META).is_file():
+    if not is_file(path / META):
         raise PluginError("plugin-broken", spec.name, f"has no weights at {spec.checkpoint}", hint="install it again")
     return path
 
@@ -171,9 +171,9 @@ def _folder(target: str | Path, entries: Mapping[str, registry.Entry[Any]], noun
             hint = f"train one: cmrgz train {target}" if noun == "model" else "name a checkpoint folder"
             raise CheckpointError("no-checkpoint", str(target), f"this {noun} comes without weights", hint=hint)
         return folder
-    if path.is_dir():
+    if is_folder(path):
         return path
-    if path.is_file():
+    if is_file(path):
         weights.refuse_file(path)
     what = f"neither a registered {noun} nor a checkpoint folder"
     raise UsageError("unknown-plugin", str(target), what, hint=did_you_mean(str(target), entries) if entries else "")
@@ -215,9 +215,9 @@ def _sha256(data: bytes | bytearray) -> str:
 
 
 def _read_meta(folder: Path) -> Meta:
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise CheckpointError("no-checkpoint", str(folder), "expected a checkpoint folder")
-    if not (folder / META).is_file():
+    if not is_file(folder / META):
         raise CheckpointError("no-checkpoint", str(folder), f"has no {META}", hint="name a checkpoint folder")
     return read_meta(bytes(weights.read_bytes(folder / META, 1 << 20)), str(folder / META))
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from cmrgz.durable import read_bytes
 from cmrgz.errors import UsageError
 
 MAX_BYTES, MAX_DEPTH, MAX_ALIASES, MAX_NODES = 1 << 20, 32, 100, 20_000
@@ -58,15 +59,10 @@ def load(path: str | Path) -> Config:
     """Read a config file.
 
     Raises:
-        UsageError: `not-found`, `range` (over 1 MiB), `encoding`, `empty`, `syntax`, `type`, `duplicate-key`,
-            `unsafe-tag`, `alias` or `depth`.
+        UsageError: `not-found`, `not-a-file`, `permission`, `range` (over 1 MiB), `encoding`, `empty`, `syntax`,
+            `type`, `duplicate-key`, `unsafe-tag`, `alias` or `depth`.
     """
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UsageError("not-found", str(path), f"cannot be read: {error.strerror}") from error
-    return parse(data, str(path))
+    return parse(read_bytes(path, UsageError, MAX_BYTES + 1), str(path))
 
 
 def parse(data: bytes, path: str) -> Config:

@@ -188,6 +188,45 @@ def test_only_durable_writes_files(shipped: list[Path]) -> None:
     none((place(path, node) for path in others for node in calls(path) if writes(node)), "use cmrgz.durable")
 
 
+ASKS = {
+    "exists", "is_file", "is_dir", "is_symlink", "is_mount", "iterdir", "stat", "lstat", "resolve", "read_text",
+    "read_bytes", "touch", "rmdir", "readlink", "samefile", "owner",
+}  # fmt: skip
+"""Methods of a path that raise an OSError; without arguments they are those of nothing else."""
+CHANGES = {"mkdir", "unlink", "glob", "rglob", "hardlink_to", "symlink_to", "chmod"}
+"""Methods of a path alone."""
+SYSTEM = {
+    "open", "pread", "stat", "lstat", "listdir", "scandir", "mkdir", "makedirs", "unlink", "remove", "rmdir", "rename",
+    "replace", "link", "symlink", "truncate", "chmod", "utime", "chdir",
+}  # fmt: skip
+"""Functions of `os` that raise an OSError; those of `os.path` do not."""
+ASKED_ELSEWHERE = {
+    "cmrgz/weights.py": "reads checkpoints, on the floor of durable; each fault is a CheckpointError",
+    "cmrgz/cli/process.py": "gives the streams of the process to the null device",
+    "cmrgz/cli/faults.py": "finds a place for a crash file, or does without",
+    "cmrgz/testing/pytest_plugin.py": "runs in pytest",
+}
+
+
+def asks_the_file_system(node: ast.Call) -> bool:
+    module, _, function = called(node).rpartition(".")
+    if module in ("os", "io", "gzip"):
+        return function in SYSTEM
+    if module in ("shutil", "tempfile", "glob") or called(node) == "open":
+        return called(node) != "glob.has_magic"
+    if function == "open":  # of a path, which is given a mode, not of a model
+        modes = [*node.args, *(k.value for k in node.keywords if k.arg == "mode")]
+        return any(isinstance(mode, ast.Constant) for mode in modes)
+    return function in CHANGES or (function in ASKS and not node.args)
+
+
+def test_only_durable_asks_the_file_system(shipped: list[Path]) -> None:
+    """It tells each fault: elsewhere a name of 300 letters or a read-only disk would be taken for a bug of ours."""
+    others = [p for p in shipped if not {"durable", "checks"} & set(p.parts) and name(p) not in ASKED_ELSEWHERE]
+    asked = (place(path, node) for path in others for node in calls(path) if asks_the_file_system(node))
+    none(asked, "use cmrgz.durable")
+
+
 def prints_or_exits(path: Path, node: ast.Call) -> bool:
     banned = {"sys.exit", "os._exit", "exit", "quit", "print"} - ({"print"} if "cli" in path.parts else set())
     return called(node) in banned

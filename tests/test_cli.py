@@ -1,3 +1,4 @@
+import errno
 import json
 import logging
 import os
@@ -143,6 +144,9 @@ def test_every_installed_name_has_a_page(name: str, capsys: pytest.CaptureFixtur
         (errors.Stopped("stopped", "runs/a", "state saved"), 75, "cmrgz: error[stopped]"),
         (MemoryError(), 6, "cmrgz: error[too-large]"),
         (OSError(28, "No space left on device"), 6, "cmrgz: error[disk-full]"),
+        (OSError(errno.EROFS, "Read-only file system", "a/b"), 6, "cmrgz: error[permission]: a/b: "),
+        (OSError(errno.EMFILE, "Too many open files"), 6, "cmrgz: error[io]: cmrgz: "),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), 6, "cmrgz: error[dependency]: torch: "),
         (typer.BadParameter("bad"), 2, "cmrgz: error[usage]"),
         (typer.Exit(8), 8, ""),
         (KeyboardInterrupt(), 130, ""),

@@ -98,8 +98,11 @@ def run(
     of each tokenizer. What is done is not done again: the same command goes on, another model or mask adds to it.
     Not a medical device.
     """
+    from cmrgz.durable import require_writable
     from cmrgz.evaluation import options
 
+    if not dry_run:
+        require_writable(output)
     given = {
         "data": _tuple(data),
         "bank": _tuple(bank),
@@ -232,7 +235,8 @@ def repair(root: Folder) -> None:
 
 
 def _there(root: Path) -> None:
+    from cmrgz.durable import exists
     from cmrgz.evaluation.store import JOURNAL
 
-    if not (root / JOURNAL).exists():
+    if not exists(root / JOURNAL):
         raise DataError("not-found", str(root), "is no run of cmrgz evaluate", hint="its folder holds cells.jsonl")

@@ -43,10 +43,9 @@ def guarded(run: Callable[[], int], arguments: Sequence[str], ending: Ending) ->
     except BaseException as error:
         if wants_traceback(arguments):
             traceback.print_exc()
-        known = _known(error)
-        if known is None and ending.raised is not None:
+        if ending.raised is not None and not isinstance(error, CmrgzError):
             return interrupted(ending.raised, arguments)
-        known = known or _crash(error, arguments)
+        known = _known(error) or _crash(error, arguments)
         say(known.line)
         return known.exit_code
 
@@ -99,9 +98,24 @@ def _known(error: BaseException) -> CmrgzError | None:
         return _usage(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the name of torch's
         return ResourceError("too-large", "cmrgz", "memory is used up", hint="use smaller scans, or lower --batch-size")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return ResourceError("disk-full", "stdout", f"cannot be written: {error.strerror}", hint="free some space")
+    if isinstance(error, OSError) and error.errno is not None:
+        return _of_the_machine(error)
+    if isinstance(error, ImportError) and (error.name or "").partition(".")[0] != "cmrgz":
+        cause = (str(error).splitlines() or [type(error).__name__])[-1]
+        return ResourceError(
+            "dependency", error.name or "cmrgz", f"cannot be imported: {cause}", hint="install it again"
+        )
     return None
+
+
+def _of_the_machine(error: OSError) -> CmrgzError:
+    """Return a fault of the disk, a descriptor or a process that nobody nearer told: no file that we know of."""
+    from cmrgz.durable.system import resource_error
+
+    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return ResourceError("disk-full", "stdout", f"cannot be written: {error.strerror}", hint="free some space")
+    where = "cmrgz" if error.filename is None else os.fsdecode(error.filename)
+    return resource_error(error, where, "used")
 
 
 def _usage(error: Any) -> UsageError:
@@ -130,11 +144,11 @@ def _crash(error: BaseException, arguments: Sequence[str]) -> CmrgzError:
     """
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "cmrgz"
-    path = Path(os.environ.get("CMRGZ_HOME") or tempfile.gettempdir()) / f"crash-{secrets.token_hex(4)}.txt"
-    hint = f"report it with {path}; --debug shows more"
     try:
         from cmrgz.durable import atomic_write
 
+        path = Path(os.environ.get("CMRGZ_HOME") or tempfile.gettempdir()) / f"crash-{secrets.token_hex(4)}.txt"
+        hint = f"report it with {path}; --debug shows more"
         atomic_write(path, _report(error, frames, arguments).encode())
     except (CmrgzError, OSError):
         hint = "run it again with --debug and report what it shows"

@@ -16,7 +16,7 @@ from typing import Any
 from cmrgz.data.dicom import sha256_of_series
 from cmrgz.data.find import check_unique, find, find_all, look, look_all, prescribed, told
 from cmrgz.data.importers import Case, Found
-from cmrgz.durable import atomic_write
+from cmrgz.durable import atomic_write, is_folder, opened, read_bytes
 from cmrgz.errors import DataError, UsageError, warn
 
 __all__ = [
@@ -151,20 +151,15 @@ def _hash_entries(entries: Mapping[str, Sequence[Mapping[str, str]]]) -> str:
 
 
 def _sha256(path: Path) -> str:
-    if path.is_dir():
+    if is_folder(path):
         return sha256_of_series(path)
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise DataError("not-found", str(path), "is not there any more") from None
+    with opened(path, DataError) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _load_entries(path: Path) -> dict[str, list[dict[str, str]]]:
     try:
-        loaded = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError("not-found", str(path), "is not there") from None
+        loaded = json.loads(read_bytes(path, DataError))
     except (ValueError, RecursionError):
         raise DataError("syntax", str(path), "is not JSON") from None
     if not _is_split(loaded):

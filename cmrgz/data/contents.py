@@ -8,6 +8,7 @@ import numpy as np
 
 from cmrgz.data.importers import Case
 from cmrgz.data.nifti import read
+from cmrgz.durable import status
 
 BUILT_IN = "the seed"
 """What names a built-in phantom: other seeds have other contents, so that they need not be read."""
@@ -27,7 +28,7 @@ def contents(case: Case) -> frozenset[str]:
     """
     if case.told_by == BUILT_IN:
         return frozenset()
-    found = case.image.stat() if case.image.exists() else None
+    found = status(case.image)
     return _hashes(str(case.image), (found.st_size, found.st_mtime_ns) if found else None)
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cmrgz.data.dicom_stack import Plane, Stack, stacked
 from cmrgz.data.image import Image
+from cmrgz.durable import inside_of, is_file, is_folder, read_bytes, refused
 from cmrgz.errors import DataError, ResourceError
 
 SUFFIXES = (".dcm", ".ima", ".dicom")
@@ -46,9 +47,8 @@ def _may_be_dicom(path: Path) -> bool:
 
 def _is_dicom(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
-            return file.read(MAGIC + 4)[MAGIC:] == b"DICM"
-    except OSError:
+        return read_bytes(path, DataError, MAGIC + 4)[MAGIC:] == b"DICM"
+    except (DataError, ResourceError):
         return False
 
 
@@ -56,18 +56,20 @@ def files_of(folder: Path) -> list[list[Path]]:
     """Return the DICOM files of a scan: those of a folder, or of each `sax_N` folder in it.
 
     Raises:
-        DataError: `not-found` or `not-a-file`.
+        DataError: `not-found`, `permission` or `not-a-file`.
+        ResourceError: `io`.
     """
-    try:
-        inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
-        slices = sorted(path for path in inside if path.is_dir() and STACK.fullmatch(path.name))
-        own = dicom_files(path for path in inside if path.is_file())
-        parts = [own] if own else [dicom_files(path.iterdir()) for path in sorted(slices, key=_number)]
-    except OSError as error:
-        raise DataError("not-found", str(folder), f"cannot be read: {error.strerror}", "", "check the path") from None
+    inside = inside_of(folder, DataError)
+    slices = [path for path in inside if STACK.fullmatch(path.name) and is_folder(path)]
+    own = dicom_files(filter(is_file, inside))
+    parts = [own] if own else [_files_of_slice(path) for path in sorted(slices, key=_number)]
     if not any(parts):
         raise DataError("not-a-file", str(folder), "is a folder without DICOM files", "", "name a file, or a series")
     return [part for part in parts if part]
+
+
+def _files_of_slice(folder: Path) -> list[Path]:
+    return dicom_files(filter(is_file, inside_of(folder, DataError)))
 
 
 def _number(folder: Path) -> int:
@@ -107,7 +109,7 @@ def sha256_of_series(folder: Path) -> str:
     """
     digest = hashlib.sha256()
     for file in (file for part in files_of(folder) for file in part):
-        digest.update(file.read_bytes())
+        digest.update(read_bytes(file, DataError))
     return digest.hexdigest()
 
 
@@ -147,7 +149,7 @@ def _quiet() -> Iterator[Any]:
 def _plane(file: Path) -> Plane:
     """Read the header of a file."""
     try:
-        with _quiet() as pydicom:
+        with _quiet() as pydicom, refused(file, DataError):
             header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=TAGS)
             return _read_plane(file, header)
     except (DataError, ResourceError):
@@ -194,7 +196,7 @@ def _check_kind(file: Path, header: Any) -> None:
 def _pixels(plane: Plane) -> NDArray[Any]:
     """Return the stored values (rows, columns) of a plane; 16 bits of which not all are used are signed ones."""
     try:
-        with _quiet() as pydicom:
+        with _quiet() as pydicom, refused(plane.file, DataError):
             whole = pydicom.dcmread(plane.file, specific_tags=TAGS)
             if whole.file_meta.TransferSyntaxUID.is_encapsulated and not _decodes(pydicom, whole):
                 hint = "decompress it, for example with gdcmconv --raw"
@@ -203,7 +205,7 @@ def _pixels(plane: Plane) -> NDArray[Any]:
                 )
             pixels = np.asarray(whole.pixel_array)
             spare = pixels.dtype == np.uint16 and int(whole.BitsStored) < 16
-    except DataError:
+    except (DataError, ResourceError):
         raise
     except Exception as error:  # as above
         raise _corrupt(plane.file, error) from None

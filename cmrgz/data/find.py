@@ -10,7 +10,8 @@ from cmrgz.data.axes import parse as parse_axes
 from cmrgz.data.dicom import dicom_files
 from cmrgz.data.importers import SOURCES, SURPRISING, Case, Found, is_scan, is_series, read, read_list
 from cmrgz.data.importers.label_order import LabelOrder
-from cmrgz.errors import DataError, warn
+from cmrgz.durable import is_file, is_folder, why_not
+from cmrgz.errors import CmrgzError, DataError, warn
 
 
 def find(
@@ -45,7 +46,7 @@ def look(
             `wrong-extension`, or what a manifest is refused for.
     """
     path = Path(path)
-    if path.is_dir() and path.name.lower().endswith((".nii", ".nii.gz")):
+    if is_folder(path) and path.name.lower().endswith((".nii", ".nii.gz")):
         raise DataError("not-a-file", str(path), "is a folder with the name of a scan")
     found = read(path, subject_column)
     if found is None:
@@ -67,11 +68,11 @@ def look_all(
         UsageError, DataError: As `look`.
     """
     paths = [Path(source) for source in sources]
-    scans = [path for path in paths if (path.is_file() and is_scan(path)) or is_series(path)]
+    scans = [path for path in paths if (is_file(path) and is_scan(path)) or is_series(path)]
     listed: Found | None = None
     if len(scans) > 1:
         where = f"{scans[0]} and others"
-        check_unique(where, [str(path.resolve()) for path in scans], "scan")
+        check_unique(where, [os.path.realpath(path) for path in scans], "scan")
         listed = _checked(where, read_list(scans))
         listed = replace(listed, cases=told(listed.cases, axes, labels))
         paths = [path for path in paths if path is scans[0] or path not in scans]
@@ -105,7 +106,7 @@ def _checked(where: str, found: Found) -> Found:
         if found.left_out:
             facts += f"; {len(found.left_out)} left out: {next(iter(found.left_out.values()))}"
         raise DataError("empty-dataset", where, "holds no scan (.nii, .nii.gz, DICOM)", facts)
-    check_unique(where, [str(case.image.resolve()) for case in found.cases], "scan")
+    check_unique(where, [os.path.realpath(case.image) for case in found.cases], "scan")
     prescribed(where, found.cases)
     missed = [path for path, why in found.left_out.items() if why.endswith(SURPRISING)]
     if missed:
@@ -114,15 +115,22 @@ def _checked(where: str, found: Found) -> Found:
     return found
 
 
-def _unreadable(path: Path) -> DataError:
+def _unreadable(path: Path) -> CmrgzError:
     known = "; ".join(SOURCES)
-    if not path.exists():
-        return DataError("not-found", str(path), "is not there", f"in {path.parent}" if path.parent.is_dir() else "")
-    if path.is_file() and dicom_files([path]):
+    if (reason := why_not(path, DataError)) is not None:
+        return _located(path, reason)
+    if is_file(path) and dicom_files([path]):
         return DataError("wrong-extension", str(path), "is one DICOM file", hint="name the folder of its series")
-    if path.is_file():
+    if is_file(path):
         return DataError("wrong-extension", str(path), "is neither a scan nor a manifest", hint=f"known: {known}")
     return DataError("not-a-file", str(path), "is neither a file nor a directory", hint=f"known: {known}")
+
+
+def _located(path: Path, reason: CmrgzError) -> CmrgzError:
+    """Say in which folder a name is not there, as of a pattern that matches nothing."""
+    if reason.what != "is not there" or not is_folder(path.parent):
+        return reason
+    return DataError("not-found", str(path), reason.what, f"in {path.parent}")
 
 
 def check_unique(where: str, keys: Iterable[str], what: str) -> None:

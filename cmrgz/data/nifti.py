@@ -19,6 +19,7 @@ from cmrgz.data.nifti_extensions import check_extensions, exactly
 from cmrgz.data.nifti_header import Header, Notes, header_size, parse
 from cmrgz.data.nifti_source import Source, halves, not_nifti, opened, opened_data, patiently
 from cmrgz.data.nifti_values import check_values
+from cmrgz.durable import is_file
 from cmrgz.errors import DataError, ResourceError
 
 PADDING = 1 << 20
@@ -112,7 +113,7 @@ def count_frames(
 
 def _header_file(path: str | os.PathLike[str], where: str) -> Path:
     path = Path(path)
-    is_data = path.suffix.lower() == ".img" and path.is_file()
+    is_data = path.suffix.lower() == ".img" and is_file(path)
     return halves(path, where)[0] if is_data else path
 
 

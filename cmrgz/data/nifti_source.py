@@ -3,7 +3,6 @@
 import errno
 import io
 import os
-import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,24 +12,16 @@ from typing import BinaryIO, TypeVar, cast
 
 from cmrgz.data.gzip_stream import MAGIC, GzipStream
 from cmrgz.data.nifti_header import header_size
+from cmrgz.durable import exists, status
+from cmrgz.durable import opened as opened_file
 from cmrgz.errors import DataError, ResourceError
 
 START = 4096
 """How many bytes are looked at to tell what a file is."""
 TRANSIENT = {errno.EIO, errno.ESTALE}
 PAUSES = (0.1, 0.5)
-REFUSED = {
-    errno.EACCES: ("permission", "may not be read", "ask its owner for access"),
-    errno.EPERM: ("permission", "may not be read", "ask its owner for access"),
-    errno.ENXIO: ("not-a-file", "is not a regular file", "name a file"),
-    errno.ENOENT: ("not-found", "is not there", "check the path"),
-    errno.ENOTDIR: ("not-found", "is not there", "check the path"),
-    errno.ELOOP: ("not-found", "is a link in a circle", "check the path"),
-    errno.ENAMETOOLONG: ("not-found", "has too long a name", "check the path"),
-}
 SUFFIXES = {".nii.gz": "gzip", ".nii": "single", ".hdr": "pair", ".img": "pair"}
 OTHER_HALF = {".hdr": ".img", ".HDR": ".IMG", ".img": ".hdr", ".IMG": ".HDR"}
-FILE_TYPES = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 T = TypeVar("T")
 
 
@@ -69,7 +60,8 @@ def opened(path: Path, where: str) -> Iterator[Source]:
     """
     kind = next((kind for suffix, kind in SUFFIXES.items() if path.name.lower().endswith(suffix)), "")
     with _regular(path, where) as (raw, size):
-        start = os.pread(raw.fileno(), START, 0)
+        start = raw.read(START)
+        raw.seek(0)
         _check_content(start, kind, where)
         stream = GzipStream(raw, where) if kind == "gzip" else raw
         yield Source(where, path, kind, cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, stream))), size, start)
@@ -93,7 +85,7 @@ def halves(path: Path, where: str) -> tuple[Path, Path]:
         DataError: `missing-pair`.
     """
     other = path.with_suffix(OTHER_HALF.get(path.suffix, ".hdr" if path.suffix.lower() == ".img" else ".img"))
-    if not other.exists():
+    if not exists(other):
         raise DataError(
             "missing-pair", where, f"its other half {other.suffix} is not there", "", "put both in one folder"
         )
@@ -109,10 +101,9 @@ def patiently(action: Callable[[], T], where: str) -> T:
     for pause in (*PAUSES, None):
         try:
             return action()
-        except OSError as error:
-            if error.errno not in TRANSIENT or pause is None:
-                what = f"cannot be read: {error.strerror or type(error).__name__}"
-                raise ResourceError("io", where, what, "", "check the disk or the network") from error
+        except ResourceError as error:
+            if getattr(error.__cause__, "errno", None) not in TRANSIENT or pause is None:
+                raise
             time.sleep(pause)
     raise AssertionError("unreachable")
 
@@ -134,22 +125,8 @@ def not_nifti(start: bytes, where: str) -> DataError:
 
 @contextmanager
 def _regular(path: Path, where: str) -> Iterator[tuple[io.FileIO, int]]:
-    try:
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # so that a FIFO does not hang
-    except ValueError:
-        raise DataError("not-found", where, "is not there", "its name holds a NUL", "check the path") from None
-    except OSError as error:
-        if error.errno not in REFUSED:
-            raise
-        code, what, hint = REFUSED[error.errno]
-        raise DataError(code, where, what, "", hint) from None
-    before = os.fstat(fd)
-    if not stat.S_ISREG(before.st_mode):
-        os.close(fd)
-        raise DataError(
-            "not-a-file", where, "is not a regular file", FILE_TYPES.get(stat.S_IFMT(before.st_mode), ""), "name a file"
-        )
-    with io.FileIO(fd) as raw:
+    with opened_file(path, DataError, where) as raw:
+        before = os.fstat(raw.fileno())
         yield raw, before.st_size
         if _changed(path, before):
             raise DataError(
@@ -162,10 +139,8 @@ def _identity(status: os.stat_result) -> tuple[int, int, int, int]:
 
 
 def _changed(path: Path, before: os.stat_result) -> bool:
-    try:
-        return _identity(os.stat(path)) != _identity(before)
-    except FileNotFoundError:
-        return True
+    after = status(path)
+    return after is None or _identity(after) != _identity(before)
 
 
 def _check_content(start: bytes, kind: str, where: str) -> None:

@@ -1,4 +1,4 @@
-"""Durable writing: atomic files, atomic folders and the append journal. The only package that writes results.
+"""Durable writing: atomic files, atomic folders and the append journal. The only package that asks the file system.
 
 A file or folder is old, new or absent, never part, whenever the process dies; a journal loses at most a torn tail that
 was never acknowledged. Temporaries are siblings named `.tmp-*`, locked while their writer lives; `remove_stale` removes
@@ -9,20 +9,61 @@ those of dead runs, at the start of the next.
     arrays.py    pack, unpack: named arrays as bytes
     folders.py   write_directory, remove_stale
     journal.py   Journal, read_journal, salvage
+    reading.py   what is there, and what is in it
+
+An OSError does not leave it: what is to be written fails with a ResourceError, what is read with an error of its class.
 """
 
-from cmrgz.durable.files import Content, atomic_write, sync_directory
-from cmrgz.durable.folders import remove_stale, restore, write_directory
+from cmrgz.durable.files import Content, atomic_write, locked, remove, sync_directory
+from cmrgz.durable.folders import (
+    discard,
+    make_directory,
+    remove_stale,
+    rename,
+    require_name,
+    require_writable,
+    restore,
+    write_directory,
+)
 from cmrgz.durable.journal import Journal, read_journal, salvage
+from cmrgz.durable.reading import (
+    exists,
+    inside_of,
+    is_file,
+    is_folder,
+    matching,
+    opened,
+    read_bytes,
+    refused,
+    status,
+    why_not,
+)
 
 __all__ = [
     "Content",
     "Journal",
     "atomic_write",
+    "discard",
+    "exists",
+    "inside_of",
+    "is_file",
+    "is_folder",
+    "locked",
+    "make_directory",
+    "matching",
+    "opened",
+    "read_bytes",
     "read_journal",
+    "refused",
+    "remove",
     "remove_stale",
+    "rename",
+    "require_name",
+    "require_writable",
     "restore",
     "salvage",
+    "status",
     "sync_directory",
+    "why_not",
     "write_directory",
 ]

@@ -4,8 +4,8 @@ import errno
 import io
 import os
 import secrets
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -21,7 +21,7 @@ Content = bytes | Callable[[BinaryIO], None]
 """What a file is to hold: its bytes, or a function that writes them to an open file."""
 
 TEMPORARY = ".tmp-"
-NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM}
 
 
@@ -46,10 +46,30 @@ def atomic_write(path: str | os.PathLike[str], write: Content, *, overwrite: boo
             fill(fd, write)
             _publish(temporary, path, overwrite)
         finally:
-            with suppress(OSError):  # gone already if all went well
-                os.unlink(temporary)
+            remove(temporary)  # gone already if all went well
             os.close(fd)
         sync_directory(path.parent)
+
+
+def remove(path: str | os.PathLike[str]) -> None:
+    """Remove a file where that can be done."""
+    with suppress(OSError):
+        os.unlink(path)
+
+
+@contextmanager
+def locked(path: str | os.PathLike[str]) -> Iterator[bool]:
+    """Hold the lock of a file, which is made if it is not there; False where another process holds it.
+
+    Raises:
+        ResourceError: `permission`, `disk-full` or `io`.
+    """
+    with reported(path):
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        yield lock(fd)
+    finally:
+        os.close(fd)
 
 
 def sync_directory(path: str | os.PathLike[str]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cmrgz.durable.files import NEW, TEMPORARY, Content, fill, lock, sync_directory, temporary_name
 from cmrgz.durable.system import reported, system
+from cmrgz.errors import UsageError
 
 ASIDE = ".old-"
 """Prefix of a folder that is set aside while its successor takes its name."""
@@ -55,6 +56,74 @@ def restore(path: str | os.PathLike[str]) -> None:
         elif dead:
             system.replace(aside, path)
             sync_directory(path.parent)
+
+
+def make_directory(path: str | os.PathLike[str], mode: int = 0o777, *, parents: bool = True) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        ResourceError: `disk-full`, `permission` or `io`; also where a file has its name.
+    """
+    with reported(path, "made"):
+        Path(path).mkdir(mode, parents=parents, exist_ok=True)
+
+
+def require_writable(path: str | os.PathLike[str]) -> None:
+    """Refuse a folder that can neither be written to nor made, with those above it, before any work.
+
+    Raises:
+        UsageError: `name`: a name is too long for the file system.
+        ResourceError: `permission` or `io`.
+    """
+    require_name(path)
+    above = _there(Path(path))
+    with reported(path, "made"):
+        if not os.path.isdir(above):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def require_name(path: str | os.PathLike[str]) -> None:
+    """Refuse a name that is too long for the file system; its folder need not be there yet.
+
+    Raises:
+        UsageError: `name`.
+    """
+    above = _there(Path(path))
+    for part in (*Path(path).relative_to(above).parts, path):
+        try:
+            os.lstat(above / part)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                size, hint = len(os.fsencode(part)), "choose a shorter one"
+                raise UsageError("name", os.fspath(path), "is too long a name", f"{size} bytes", hint) from None
+
+
+def _there(path: Path) -> Path:
+    """Return what there is of a path."""
+    return next((part for part in (path, *path.parents) if os.path.lexists(part)), Path())
+
+
+def rename(path: Path, name: str) -> None:
+    """Give a file or folder another name in its folder.
+
+    Raises:
+        ResourceError: `permission` or `io`.
+    """
+    with reported(path):
+        system.replace(path, path.with_name(name))
+        sync_directory(path.parent)
+
+
+def discard(path: Path) -> None:
+    """Remove a folder, never a part of it.
+
+    Raises:
+        ResourceError: `permission` or `io`.
+    """
+    with reported(path, "removed"):
+        _discard(path)
 
 
 def remove_stale(directory: str | os.PathLike[str]) -> None:

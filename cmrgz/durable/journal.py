@@ -139,7 +139,7 @@ def read_journal(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         ResourceError: `permission` or `io`.
     """
     data = b""
-    with reported(path), suppress(FileNotFoundError):
+    with reported(path, "read"), suppress(FileNotFoundError):
         data = Path(path).read_bytes()
     return _parse(data, os.fspath(path))[0]
 
@@ -150,7 +150,7 @@ def salvage(path: str | os.PathLike[str]) -> tuple[list[bytes], int]:
     Raises:
         ResourceError: `permission` or `io`.
     """
-    with reported(path):
+    with reported(path, "read"):
         lines = Path(path).read_bytes().split(b"\n")
     lines = [line for line in lines if line.strip(b"\0")]
     good = [line + b"\n" for line in lines if _decode(line) is not None]

@@ -63,9 +63,9 @@ system: Any = Faults(KILL_AT, FAIL_AT) if KILL_AT or FAIL_AT else os
 """write, fsync, ftruncate, replace, link, mkdir, unlink and rmdir, as in `os`."""
 
 
-def resource_error(error: OSError, path: str | os.PathLike[str]) -> ResourceError:
-    """Return the one-line error of a failed write: `disk-full`, `permission` or `io`."""
-    where, what = os.fspath(path), f"cannot be written: {error.strerror or type(error).__name__}"
+def resource_error(error: OSError, path: str | os.PathLike[str], done: str = "written") -> ResourceError:
+    """Return the one-line error of what failed: `disk-full`, `permission` or `io`."""
+    where, what = os.fspath(path), f"cannot be {done}: {error.strerror or type(error).__name__}"
     if error.errno in FULL:
         return ResourceError("disk-full", where, what, _free(where), "free some space and try again")
     if error.errno in DENIED:
@@ -76,15 +76,15 @@ def resource_error(error: OSError, path: str | os.PathLike[str]) -> ResourceErro
 def _free(path: str) -> str:
     try:
         disk = os.statvfs(os.path.dirname(path) or ".")
-    except OSError:
+    except (OSError, AttributeError):  # not POSIX
         return ""
     return f"{disk.f_bavail * disk.f_frsize >> 20} MiB free"
 
 
 @contextmanager
-def reported(path: str | os.PathLike[str]) -> Iterator[None]:
+def reported(path: str | os.PathLike[str], done: str = "written") -> Iterator[None]:
     """Turn an OSError about `path` into a ResourceError."""
     try:
         yield
     except OSError as error:
-        raise resource_error(error, path) from error
+        raise resource_error(error, path, done) from error

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cmrgz.durable import exists
 from cmrgz.evaluation.cells import Unit
 from cmrgz.evaluation.methods import Method
 from cmrgz.evaluation.store import JOURNAL, read_lines
@@ -23,7 +24,7 @@ def estimate(order: Order, root: Path, report: Report | None = None) -> dict[str
         root: Folder of the run, there or not.
         report: Told the methods timed.
     """
-    lines = read_lines(root) if (root / JOURNAL).exists() else []
+    lines = read_lines(root) if exists(root / JOURNAL) else []
     done = {cell for line in lines for cell in line.cells}
     units = list(order.units(done))
     methods = {unit.method.name: unit for unit in units}

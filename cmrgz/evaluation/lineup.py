@@ -1,8 +1,8 @@
 """Who takes part in a sweep: frames, training frames, and the methods that the options name."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cmrgz.data import cases, sides
 from cmrgz.data.cases import Case
+from cmrgz.durable import exists
 from cmrgz.errors import DataError, UsageError
 from cmrgz.evaluation.baselines import FILLS, RETRIEVALS
 from cmrgz.evaluation.frames import Frame, digest, read_frames, units
@@ -83,7 +84,7 @@ def _has_preset(name: str) -> bool:
 def _model(text: str, device: str, batch_size: int | None) -> ModelMethod:
     """Return the model that NAME or NAME:option=value,... names."""
     target, assignments = text, ""
-    if not Path(text).exists() and "=" in text:
+    if not exists(text) and "=" in text:
         first, _, rest = text.partition("=")
         target, _, option = first.rpartition(":")  # what comes before may be `distribution:name`
         assignments = f"{option}={rest}"
@@ -130,7 +131,7 @@ def _found(sweep: SweepOptions, paths: Sequence[str], use: Callable[[Sequence[Ca
     """Return the cases of data sets that may be put to a use."""
     sets = cases.find_all(paths, axes=sweep.axes or None, labels=sweep.labels or None)
     found = [case for part in sets for case in part]
-    if len({case.image.resolve() for case in found}) < len(found):
+    if len({os.path.realpath(case.image) for case in found}) < len(found):
         raise DataError("duplicate", "data", "a scan is named more than once")
     return use(found)
 

@@ -17,7 +17,17 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from cmrgz.durable import Journal, atomic_write, read_journal, remove_stale, salvage
+from cmrgz.durable import (
+    Journal,
+    atomic_write,
+    exists,
+    make_directory,
+    matching,
+    read_bytes,
+    read_journal,
+    remove_stale,
+    salvage,
+)
 from cmrgz.durable.arrays import unpack
 from cmrgz.errors import CheckpointError
 
@@ -54,8 +64,8 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        (root / RESULTS).mkdir(parents=True, exist_ok=True)
-        for folder in (root / RESULTS).iterdir():
+        make_directory(root / RESULTS)
+        for folder in matching(root / RESULTS, "*"):
             remove_stale(folder)
         with _repairable(root):
             self._journal = Journal(root / JOURNAL)
@@ -69,7 +79,7 @@ class Store:
 
     def done(self) -> set[str]:
         """Return the cells that are done: in the journal, and their file is there."""
-        return {cell for line in self.lines if line.cells and self._path(line).exists() for cell in line.cells}
+        return {cell for line in self.lines if line.cells and exists(self._path(line)) for cell in line.cells}
 
     def failures(self) -> dict[str, int]:
         """Return how often each unit failed."""
@@ -87,7 +97,7 @@ class Store:
         """
         line = Line(unit, cells, sha256(data).hexdigest(), facts)
         path = self._path(line)
-        path.parent.mkdir(exist_ok=True)
+        make_directory(path.parent)
         atomic_write(path, data, overwrite=True)
         self._append(line)
 
@@ -143,7 +153,7 @@ def repair(root: Path) -> tuple[int, int]:
     path = root / JOURNAL
     good, bad = salvage(path)
     if bad:
-        atomic_write(path.with_suffix(".jsonl.damaged"), path.read_bytes())
+        atomic_write(path.with_suffix(".jsonl.damaged"), read_bytes(path, CheckpointError))
         atomic_write(path, b"".join(good), overwrite=True)
     return len(good), bad
 
@@ -164,10 +174,9 @@ def result_bytes(root: Path, line: Line) -> bytes:
         CheckpointError: `not-found`, or `hash` where the file is not what was written.
     """
     path = result_path(root, line.unit)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise CheckpointError("not-found", str(path), "results are missing", hint="run the sweep again") from None
+    if not exists(path):
+        raise CheckpointError("not-found", str(path), "results are missing", hint="run the sweep again")
+    data = read_bytes(path, CheckpointError)
     if sha256(data).hexdigest() != line.sha256:
         hint = "delete it and run the sweep again"
         raise CheckpointError("hash", str(path), "results differ from what was written", hint=hint)

@@ -2,8 +2,8 @@
 
 import itertools
 import json
+import math
 import platform
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cmrgz import __version__, registry
-from cmrgz.durable import atomic_write
+from cmrgz.durable import atomic_write, make_directory
 from cmrgz.durable.arrays import pack
 from cmrgz.errors import CheckpointError, CmrgzError, PartialError, ResourceError, Stopped
 from cmrgz.evaluation.cells import Grid, Unit
@@ -23,6 +23,11 @@ from cmrgz.evaluation.methods import Method, ModelMethod, Probe, Real
 from cmrgz.evaluation.options import SweepOptions
 from cmrgz.evaluation.store import Line, Store
 from cmrgz.signals import stop_on_signals
+
+try:
+    import resource
+except ImportError:  # not POSIX
+    resource = None  # type: ignore[assignment]
 
 SETTINGS = "sweep.json"
 ATTEMPTS = 3
@@ -121,7 +126,7 @@ def run(order: Order, root: Path, compute: Compute | None = None, report: Report
         CheckpointError: The journal is damaged; `changed`: the run has other results under one of the names.
         ResourceError: The disk is full or may not be written.
     """
-    root.mkdir(parents=True, exist_ok=True)
+    make_directory(root)
 
     def facts(unit: Unit) -> dict[str, Any]:
         return {"revision": order.judge.revision, **_facts(unit)}
@@ -197,11 +202,14 @@ def attempt(judge: Judge, unit: Unit, leak: bool) -> Computed | CmrgzError:
 
 
 def memory_mb() -> float:
-    """Return the most memory that this process has held, on the GPU if it has used one."""
+    """Return the most memory that this process has held, on the GPU if it has used one; NaN where that is not told."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return float(torch.cuda.max_memory_allocated() / 2**20)
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    except AttributeError:
+        return math.nan
     return most / 2**20 if sys.platform == "darwin" else most / 2**10
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cmrgz import options
+from cmrgz.durable import read_bytes
 from cmrgz.errors import CheckpointError, CmrgzError
 from cmrgz.evaluation.cells import Unit
 from cmrgz.evaluation.extractors import EXTRACTORS
@@ -87,7 +88,7 @@ def read_settings(root: Path, sources: Mapping[str, Sequence[str]]) -> SweepOpti
         CheckpointError: `not-found` or `syntax`.
     """
     try:
-        stored = json.loads((root / SETTINGS).read_bytes())["options"]
+        stored = json.loads(read_bytes(root / SETTINGS, CheckpointError))["options"]
         registered = [name for name in stored["models"] if "@" not in name]
         paths = {name: list(sources.get(name, ())) for name in ("data", "bank")}
         local = [text for text in sources.get("extractors", ()) if "=" in text]
@@ -95,8 +96,6 @@ def read_settings(root: Path, sources: Mapping[str, Sequence[str]]) -> SweepOpti
         models = [*registered, *sources.get("models", ())]
         values = {**stored, **paths, "models": models, "extractors": [*plain, *local]}
         return SweepOptions(**options.parse(values, options.schema(SweepOptions), str(root / SETTINGS)))
-    except FileNotFoundError:
-        raise CheckpointError("not-found", str(root / SETTINGS), "is not there") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise CheckpointError("syntax", str(root / SETTINGS), "does not hold the options of a sweep") from None
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from cmrgz.data.scan import Scan, save
-from cmrgz.durable import atomic_write, remove_stale
+from cmrgz.durable import atomic_write, make_directory, remove, remove_stale, require_name, status
 from cmrgz.errors import ResourceError, UsageError
 
 NIFTI = (".nii.gz", ".nii")
@@ -87,13 +86,14 @@ def check(
         replaced: Outputs that may be there in any case.
 
     Raises:
-        UsageError: `collision`, `overwrite-input` or `exists`.
+        UsageError: `collision`, `overwrite-input`, `exists`, or `name` for one that is too long.
         ResourceError: `io` or `permission`.
     """
     for folder in dict.fromkeys(path.parent for path in outputs):
         _check_folder(_nearest(folder, base))
     seen: set[str] = set()
     for path in outputs:
+        require_name(path)
         twin = os.path.abspath(path).casefold()
         if twin in seen:
             hint = "rename an input, or give each its own --output"
@@ -123,11 +123,8 @@ def _check_there(outputs: Sequence[Path], inputs: Iterable[Path], overwrite: boo
 
 def _identity(path: Path) -> tuple[int, int] | None:
     """Return what tells a file from another however it is named, None where there is none."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
+    found = status(path)
+    return None if found is None else (found.st_dev, found.st_ino)
 
 
 def _check_folder(folder: Path) -> None:
@@ -170,7 +167,7 @@ class Together:
 
     def _claim(self, path: Path) -> None:
         """Note a file that is ours to take back."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         if not os.path.lexists(path):
             self._new.append(path)
 
@@ -185,5 +182,4 @@ class Together:
         foreign = error.where if isinstance(error, UsageError) and error.code == "exists" else None
         for path in self._new:
             if os.fspath(path) != foreign:  # that one another process put there meanwhile
-                with suppress(OSError):
-                    os.unlink(path)
+                remove(path)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cmrgz.data.dicom import sha256_of_series
 from cmrgz.data.nifti_source import halves
+from cmrgz.durable import is_folder, opened
 from cmrgz.errors import DataError
 
 
@@ -16,19 +17,16 @@ def sha256_of_file(path: Path) -> str:
     """Return the sha256 of a file's content; of a .hdr + .img pair or a DICOM series, of one after the other.
 
     Raises:
-        DataError: `not-found`.
+        DataError: `not-found` or `permission`.
     """
-    if path.is_dir():
+    if is_folder(path):
         return sha256_of_series(path)
     digest = hashlib.sha256()
     pair = path.suffix.lower() in (".hdr", ".img")
-    try:
-        for part in halves(path, str(path)) if pair else (path,):
-            with part.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-    except OSError as error:
-        raise DataError("not-found", str(path), f"cannot be read any more: {error.strerror}") from error
+    for part in halves(path, str(path)) if pair else (path,):
+        with opened(part, DataError) as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cmrgz.data.importers import Case
-from cmrgz.errors import UsageError
+from cmrgz.durable import exists, read_bytes
+from cmrgz.errors import CmrgzError, DataError, UsageError
 from cmrgz.output.files import Names
 
 DESCRIPTION = slice(148, 228)
@@ -53,9 +54,9 @@ def left_to_do(jobs: Sequence[Job], facts: Callable[[Case], Mapping[str, Any]], 
     left = Left([], [], [])
     for job in jobs:
         case, names = job
-        if not all(path.exists() for path in names.every):
+        if not all(exists(path) for path in names.every):
             left.jobs.append(job)
-            if not names.sidecar.exists() and _is_ours(names.image):  # the sidecar is written last
+            if not exists(names.sidecar) and _is_ours(names.image):  # the sidecar is written last
                 left.replaced.append(job)
         elif other := _differing(names.sidecar, facts(case)):
             if not overwrite:
@@ -71,8 +72,8 @@ def left_to_do(jobs: Sequence[Job], facts: Callable[[Case], Mapping[str, Any]], 
 def _differing(sidecar: Path, facts: Mapping[str, Any]) -> list[str]:
     """Return the names of facts that a sidecar tells otherwise."""
     try:
-        told = json.loads(sidecar.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        told = json.loads(read_bytes(sidecar, DataError))
+    except (CmrgzError, ValueError, RecursionError):
         return ["sidecar"]
     wanted = json.loads(json.dumps(dict(facts)))
     return [name for name, value in wanted.items() if not _tells(told, name, value)]
@@ -89,11 +90,10 @@ def _tells(told: Any, name: str, value: Any) -> bool:
 def _is_ours(image: Path) -> bool:
     """Return whether a file is an image that cmrgz drew, by the mark in its header."""
     try:
-        with image.open("rb") as file:
-            start = file.read(START)
+        start = read_bytes(image, DataError, START)
         packed = start.startswith(b"\x1f\x8b")
         header = zlib.decompressobj(wbits=31).decompress(start, START) if packed else start
-    except (OSError, zlib.error):
+    except (CmrgzError, zlib.error):
         return False
     text = header[DESCRIPTION]
     return text.startswith(MARK[0]) and MARK[1] in text

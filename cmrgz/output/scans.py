@@ -8,7 +8,8 @@ from pathlib import Path
 from cmrgz.data import cases
 from cmrgz.data.importers import Case
 from cmrgz.data.importers.case import make_case
-from cmrgz.errors import DataError, UsageError
+from cmrgz.durable import is_folder
+from cmrgz.errors import UsageError
 from cmrgz.output.files import NIFTI, strip
 
 FOLDER = "inpainted"
@@ -49,11 +50,7 @@ def find_scans(
 def _found(paths: Sequence[Path]) -> list[Case]:
     pairs = [path for path in paths if path.suffix.lower() in (".hdr", ".img")]
     others = [path for path in paths if path not in pairs]
-    try:
-        found = [case for data in cases.find_all(others) for case in data]
-    except OSError as error:
-        what = f"cannot be looked up: {error.strerror}"
-        raise DataError("not-found", str(error.filename or others[0]), what) from error
+    found = [case for data in cases.find_all(others) for case in data]
     return found + [make_case(path.parent, path, path.stem) for path in pairs]
 
 
@@ -70,7 +67,7 @@ def places(found: Sequence[Case], output: Path | None) -> list[Path]:
         UsageError: `usage` where one file is named for several scans.
     """
     names = [strip(case.image.name) + END for case in found]
-    if output is not None and output.name.lower().endswith(NIFTI) and not output.is_dir():
+    if output is not None and output.name.lower().endswith(NIFTI) and not is_folder(output):
         if len(found) > 1:
             raise UsageError("usage", "option --output", f"is one file for {len(found)} scans", hint="name a folder")
         return [output]

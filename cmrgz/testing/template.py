@@ -3,7 +3,7 @@
 from pathlib import Path
 from string import Template
 
-from cmrgz.durable import write_directory
+from cmrgz.durable import exists, require_name, write_directory
 from cmrgz.errors import UsageError
 from cmrgz.registry import is_name
 
@@ -148,7 +148,8 @@ def write(name: str, folder: Path) -> Path:
     """
     if not is_name(name) or name[0].isdigit():  # its class has the name, too
         raise UsageError("range", "NAME", "must be like my-model: letters, digits, hyphens", f"got '{name}'")
-    if folder.exists():
+    require_name(folder)
+    if exists(folder):
         raise UsageError("exists", str(folder), "is already there", hint="choose another --output")
     package = "cmrgz_" + name.replace("-", "_")
     words = {"name": name, "package": package, "cls": "".join(part.capitalize() for part in name.split("-"))}

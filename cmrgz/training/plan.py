@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from cmrgz import checkpoint, options, registry
+from cmrgz.durable import is_folder
 from cmrgz.errors import CheckpointError, UsageError, did_you_mean, warn
 from cmrgz.meta import Meta
 from cmrgz.model import Model, Tokenizer, Trainable
@@ -147,6 +148,6 @@ def starting_from(plan: Plan, spec: Spec) -> tuple[Plan, Start | None]:
             facts = f"{stored} in {plan.start}, {value} asked for"
             raise UsageError("usage", "option --set", f"'{name}' differs from what training starts from", facts)
     inner = Path(plan.start) / checkpoint.TOKENIZER
-    tokenizer = plan.tokenizer or (str(inner) if inner.is_dir() else None)
+    tokenizer = plan.tokenizer or (str(inner) if is_folder(inner) else None)
     build = build if whole else {**build, **plan.build}
     return dataclasses.replace(plan, build=build, tokenizer=tokenizer), Start(plan.start, module, meta)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
@@ -14,12 +13,11 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from cmrgz import __version__, checkpoint, registry
+from cmrgz import __version__, checkpoint, registry, weights
 from cmrgz.data import cases, sides
 from cmrgz.data.cases import Case
 from cmrgz.data.clips import read_clip
-from cmrgz.durable import atomic_write
-from cmrgz.durable.files import lock
+from cmrgz.durable import atomic_write, is_file, locked, make_directory, read_bytes, require_writable
 from cmrgz.errors import CheckpointError, ResourceError, UsageError, warn
 from cmrgz.meta import Meta
 from cmrgz.model import Tokenizer, Trainable
@@ -48,17 +46,19 @@ def train(plan: Plan, quiet: bool = True) -> Path:
 
     Raises:
         UsageError, DataError, PluginError: Before anything is written.
+        ResourceError: The output folder cannot be written to; told before the work.
         CheckpointError: `config-mismatch` where the folder holds another run.
         DivergedError: The loss is not finite.
         Stopped: After a signal; the same call goes on.
     """
     spec, target = find_spec(plan.name), plan.output / "checkpoint"
+    require_writable(plan.output)
     plan, extent, tokenizer, start = _opened(plan, spec)
     sources, held = _data(plan, extent, quiet)
     key, config = _key(plan, extent, sources, held, tokenizer, start)
-    plan.output.mkdir(parents=True, exist_ok=True)
+    make_directory(plan.output)
     _claim(plan.output, key, config)
-    if (target / "meta.json").is_file():
+    if is_file(target / "meta.json"):
         return target
     with _locked(plan.output), torch.random.fork_rng(devices=[]), stop_on_signals() as stop:
         torch.manual_seed(derive(plan.seed, "init"))
@@ -107,13 +107,10 @@ def _locked(folder: Path) -> Iterator[None]:
     Raises:
         ResourceError: `locked`.
     """
-    fd = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if not lock(fd):
+    with locked(folder / ".lock") as ours:
+        if not ours:
             raise ResourceError("locked", str(folder), "another process is training here", "", "wait for it or stop it")
         yield
-    finally:
-        os.close(fd)
 
 
 def _tokenizer(spec: Spec, plan: Plan) -> Opened | None:
@@ -200,10 +197,10 @@ def _claim(folder: Path, key: str, config: Mapping[str, Any]) -> None:
         CheckpointError: `config-mismatch`, naming what differs.
     """
     path = folder / "config.json"
-    if not path.is_file():
+    if not is_file(path):
         atomic_write(path, json.dumps({"key": key, **config}, indent=1, default=list).encode())
         return
-    stored = json.loads(path.read_bytes())
+    stored = weights.read_json(read_bytes(path, CheckpointError), str(path))
     if stored.get("key") != key:
         now = json.loads(json.dumps(config, default=list))
         differing = [name for name, value in now.items() if stored.get(name) != value]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from cmrgz import weights
-from cmrgz.durable import remove_stale, restore, write_directory
+from cmrgz.durable import discard, matching, read_bytes, remove_stale, rename, restore, write_directory
 from cmrgz.errors import CheckpointError, warn
 from cmrgz.training.options import TrainOptions
 
@@ -101,7 +101,7 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _folders(run: Path) -> list[Path]:
     """Return the stored states, oldest first; by step, never by time."""
-    return sorted(run.glob("state-[0-9]*"))
+    return matching(run, "state-[0-9]*")
 
 
 def save(state: State, run: Path, key: str) -> None:
@@ -117,13 +117,7 @@ def save(state: State, run: Path, key: str) -> None:
     files = {"state.safetensors": data, "state.json": json.dumps(meta).encode()}
     write_directory(run / f"state-{state.step:08d}", files)
     for old in _folders(run)[:-KEEP]:
-        _drop(old)
-
-
-def _drop(folder: Path) -> None:
-    for name in ("state.json", "state.safetensors"):
-        (folder / name).unlink(missing_ok=True)
-    folder.rmdir()
+        discard(old)
 
 
 def resume(state: State, run: Path, key: str) -> bool:
@@ -143,7 +137,7 @@ def resume(state: State, run: Path, key: str) -> bool:
         except CheckpointError as error:
             if error.code == "config-mismatch":
                 raise
-            folder.rename(folder.with_name(f"corrupt-{folder.name}"))
+            rename(folder, f"corrupt-{folder.name}")
             warn("hash", folder.name, "stored state is damaged, taking the one before", error.code)
         else:
             return True
@@ -155,11 +149,8 @@ def resume(state: State, run: Path, key: str) -> bool:
 
 def _read(state: State, folder: Path, key: str) -> None:
     where = folder.name
-    try:
-        meta = weights.read_json((folder / "state.json").read_bytes(), where)
-        data = weights.read_bytes(folder / "state.safetensors")
-    except OSError as error:
-        raise CheckpointError("truncated", where, "cannot be read", str(error.strerror)) from None
+    meta = weights.read_json(read_bytes(folder / "state.json", CheckpointError), where)
+    data = weights.read_bytes(folder / "state.safetensors")
     if meta.get("key") != key:
         hint = "use another --output folder, or the options and data of the first run"
         raise CheckpointError("config-mismatch", where, "belongs to a run with other options, data or code", "", hint)

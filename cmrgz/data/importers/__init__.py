@@ -12,6 +12,7 @@ from cmrgz.data.importers.files import UNREADABLE, is_pattern, is_scan, stem
 from cmrgz.data.importers.layouts import LAYOUTS, Layout
 from cmrgz.data.importers.manifest import is_manifest, read_manifest
 from cmrgz.data.importers.names import UNKNOWN
+from cmrgz.durable import is_file, is_folder, matching
 
 __all__ = [
     "LAYOUTS",
@@ -46,20 +47,21 @@ def read(path: Path, subject_column: str = "subject") -> Found | None:
         if is_manifest(manifest):
             return Found(read_manifest(manifest, subject_column), layout="manifest")
     if is_series(path):
-        return dicom.read(path.parent, path.iterdir())
-    if path.is_file() and is_scan(path):
+        return dicom.read(path.parent, matching(path, "*"))
+    if is_file(path) and is_scan(path):
         return _read_one(path)
-    if path.is_dir():
+    if is_folder(path):
         return _read_folder(path)
     if is_pattern(path):
-        root, found = files.matched(path)
-        return _chosen(root, found) if any(map(is_scan, found)) else dicom.read(root, found)
+        root, matched, left = files.matched(path)
+        found = _chosen(root, matched) if any(map(is_scan, matched)) else dicom.read(root, matched)
+        return replace(found, left_out=left | found.left_out)
     return None
 
 
 def is_series(path: Path) -> bool:
     """Return whether a folder holds DICOM files itself."""
-    return path.is_dir() and bool(dicom_files(file for file in path.iterdir() if file.is_file()))
+    return is_folder(path) and bool(dicom_files(filter(is_file, matching(path, "*"))))
 
 
 def read_list(paths: Sequence[Path]) -> Found:
@@ -68,8 +70,8 @@ def read_list(paths: Sequence[Path]) -> Found:
     Folders that hold DICOM files themselves are scans too.
     """
     root = Path(os.path.commonpath([path.parent.absolute() for path in paths]))
-    folders = [path for path in paths if path.is_dir()]
-    found = dicom.read(root, [file for folder in folders for file in folder.iterdir()])
+    folders = [path for path in paths if is_folder(path)]
+    found = dicom.read(root, [file for folder in folders for file in matching(folder, "*")])
     scans = [path for path in paths if path not in folders]
     if not scans:
         return found

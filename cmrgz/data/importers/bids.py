@@ -10,6 +10,7 @@ from cmrgz.data.importers.files import stem
 from cmrgz.data.importers.folders import pairs
 from cmrgz.data.importers.names import UNKNOWN
 from cmrgz.data.importers.tables import Tables, sex, word
+from cmrgz.durable import is_folder
 
 SUBJECT = re.compile("sub-[A-Za-z0-9]+")
 NEVER = {"derivatives": "lies among derivatives", "sourcedata": "lies among source data", "code": "lies among code"}
@@ -39,7 +40,7 @@ def read(root: Path, files: Iterable[Path]) -> Found:
 def derivatives_of(folder: Path) -> list[Path]:
     """Return the derivatives of the data set that the folder of a scan lies in, if they are there."""
     anchor = _anchor(folder.absolute())
-    return [anchor / "derivatives"] if anchor is not None and (anchor / "derivatives").is_dir() else []
+    return [anchor / "derivatives"] if anchor is not None and is_folder(anchor / "derivatives") else []
 
 
 def _never(root: Path, path: Path) -> str | None:

@@ -8,6 +8,7 @@ from cmrgz.data.importers.case import Found, make_case
 from cmrgz.data.importers.label_order import LabelOrder
 from cmrgz.data.importers.names import LABEL, match, sort_out, tail
 from cmrgz.data.importers.tables import read_keys, sex
+from cmrgz.durable import is_folder
 
 IMAGE = tail(r"(?P<subject>Case_(?P<kind>[NP]?)\d+)/Images/(?P=subject)")
 GROUPS = {"N": "NOR", "P": "MINF"}
@@ -37,7 +38,7 @@ def read(root: Path, files: Iterable[Path]) -> Found:
 def contours_of(folder: Path) -> list[Path]:
     """Return the folder of the contours of a folder of images, if it is there."""
     beside = folder.with_name("Contours")
-    return [beside] if folder.name.lower() == "images" and beside.is_dir() else []
+    return [beside] if folder.name.lower() == "images" and is_folder(beside) else []
 
 
 def _sex(folder: Path, subject: str) -> str | None:

@@ -5,9 +5,13 @@ import os
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
+from cmrgz.durable import exists, is_folder, matching, status
+
 SUFFIXES = (".nii.gz", ".nii")
 LINKED = "is a link to a folder that is read already"
 UNREADABLE = "may not be read"
+
+Identity = tuple[int, int]
 
 
 def below(root: Path) -> tuple[list[Path], dict[Path, str]]:
@@ -18,18 +22,21 @@ def below(root: Path) -> tuple[list[Path], dict[Path, str]]:
     """
     files: list[Path] = []
     left: dict[Path, str] = {}
-    seen: set[tuple[int, int]] = set()
+    seen: set[Identity | None] = set()
     links = [root]
     while links:
         link = links.pop(0)
-        if _identity(link) in seen:
+        at = _identity(link)
+        if at is None:
+            left[link] = UNREADABLE
+        elif at in seen:
             left[link] = LINKED
         else:
             links += _walk(link, files, left, seen)
     return sorted(files), left
 
 
-def _walk(root: Path, files: list[Path], left: dict[Path, str], seen: set[tuple[int, int]]) -> list[Path]:
+def _walk(root: Path, files: list[Path], left: dict[Path, str], seen: set[Identity | None]) -> list[Path]:
     """Add what lies below `root` itself, and return the links to folders."""
     links: list[Path] = []
 
@@ -45,32 +52,36 @@ def _walk(root: Path, files: list[Path], left: dict[Path, str], seen: set[tuple[
     return links
 
 
-def _identity(folder: Path) -> tuple[int, int]:
-    status = os.stat(folder)
-    return status.st_dev, status.st_ino
+def _identity(folder: Path) -> Identity | None:
+    found = status(folder)
+    return (found.st_dev, found.st_ino) if found else None
 
 
 def is_pattern(path: Path) -> bool:
     """Return whether a path is a pattern such as `scans/*.nii.gz`."""
-    return not path.exists() and glob.has_magic(str(path))
+    return not exists(path) and glob.has_magic(str(path))
 
 
-def matched(pattern: Path) -> tuple[Path, list[Path]]:
-    """Return the folder that a pattern starts in, and the files that it matches or that lie below what it matches."""
+def matched(pattern: Path) -> tuple[Path, list[Path], dict[Path, str]]:
+    """Return the folder that a pattern starts in, its files or those below what it matches, and what was left out."""
     fixed: list[str] = []
     for part in pattern.parts:
         if glob.has_magic(part):
             break
         fixed.append(part)
-    found = [Path(name) for name in glob.glob(str(pattern), recursive=True)]
-    files = {file for path in found for file in (below(path)[0] if path.is_dir() else [path])}
-    return Path(*fixed), sorted(files)
+    found: set[Path] = set()
+    left: dict[Path, str] = {}
+    for path in matching("", str(pattern)):
+        inside, refused = below(path) if is_folder(path) else ([path], {})
+        found |= set(inside)
+        left |= refused
+    return Path(*fixed), sorted(found), left
 
 
 def beside(files: Iterable[Path]) -> list[Path]:
     """Return the files in the folders of files, sorted."""
     folders = {file.parent for file in files}
-    return sorted(path for folder in folders for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path for folder in folders for path in matching(folder, "*"))
 
 
 def is_scan(path: Path) -> bool:

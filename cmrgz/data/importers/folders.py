@@ -28,7 +28,7 @@ def read(root: Path, files: Iterable[Path]) -> Found:
 def patients(root: Path, images: list[Path]) -> list[Patient]:
     """Return the patients of scans below a folder, by their names."""
     names = [PurePath(os.path.relpath(path, root)) for path in images]
-    return patients_of(names, root.resolve().name) if images else []
+    return patients_of(names, os.path.basename(os.path.realpath(root))) if images else []
 
 
 def pairs(scans: Iterable[Path]) -> Iterator[tuple[Path, Path]]:

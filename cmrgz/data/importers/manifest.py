@@ -17,7 +17,8 @@ from pathlib import Path, PurePath
 from cmrgz.data.importers.case import Case, make_case
 from cmrgz.data.importers.label_order import ACDC, LabelOrder
 from cmrgz.data.importers.patients import Patient, patients_of
-from cmrgz.errors import DataError, UsageError, did_you_mean
+from cmrgz.durable import is_file, read_bytes, why_not
+from cmrgz.errors import CmrgzError, DataError, UsageError, did_you_mean
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 FILES = ("label", "label_ed", "label_es", "mask")
@@ -33,7 +34,7 @@ Row = tuple[str, dict[str, str]]
 
 def is_manifest(path: Path) -> bool:
     """Return whether the name is that of a manifest."""
-    return path.suffix.lower() in SUFFIXES and path.is_file()
+    return path.suffix.lower() in SUFFIXES and is_file(path)
 
 
 def read_manifest(path: Path, subject_column: str = "subject") -> list[Case]:
@@ -67,10 +68,11 @@ def read_rows(path: Path) -> Iterator[Row]:
     Raises:
         DataError: `too-large`, `encoding`, `syntax` or `type`.
     """
-    if path.stat().st_size > MAX_BYTES:
-        raise DataError("too-large", str(path), "is no manifest", f"{path.stat().st_size} bytes, at most {MAX_BYTES}")
+    data = read_bytes(path, DataError, MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise DataError("too-large", str(path), "is no manifest", f"more than {MAX_BYTES} bytes")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError("encoding", str(path), "is not UTF-8", f"byte {error.start}") from None
     rows = _csv_rows(path, text) if path.suffix.lower() in (".csv", ".tsv") else _json_rows(path, text)
@@ -183,8 +185,16 @@ def _files(case: Case) -> list[Path]:
 
 def _check_files(path: Path, where: list[str], cases: list[Case]) -> None:
     """Refuse a manifest that lists files which are not there; say how many and in which line the first is."""
-    missing = [w for w, c in zip(where, cases, strict=True) if not all(p.exists() for p in _files(c))]
+    reasons = [_reason(case) for case in cases]
+    missing = [(line, reason) for line, reason in zip(where, reasons, strict=True) if reason is not None]
     if missing:
         facts = f"{len(missing)} of {len(cases)} rows"
-        raise DataError("not-found", missing[0], "lists a file that is not there", facts,
+        line, reason = missing[0]
+        raise DataError(reason.code, line, f"lists a file that {reason.what}", facts,
                         "paths are relative to the manifest")  # fmt: skip
+
+
+def _reason(case: Case) -> CmrgzError | None:
+    """Return why a file of a case cannot be read, None where all can."""
+    reasons = (why_not(path, DataError) for path in _files(case))
+    return next(filter(None, reasons), None)

@@ -12,6 +12,8 @@ from cmrgz.data.importers.folders import patients
 from cmrgz.data.importers.label_order import ACDC, LabelOrder
 from cmrgz.data.importers.names import LABEL, Sorted, match, sort_out, tail
 from cmrgz.data.importers.patients import Patient
+from cmrgz.durable import is_file, is_folder, read_bytes
+from cmrgz.errors import DataError
 
 RAW = tail(r"images(?P<part>Tr|Ts)/(?P<name>[^/]+)_0000")
 PLAIN = tail(r"images(?P<part>Tr|Ts)/(?P<name>[^/]+)")
@@ -48,7 +50,7 @@ def read_plain(root: Path, files: Iterable[Path]) -> Found:
 def labels_of(folder: Path) -> list[Path]:
     """Return the folder of the label maps of a folder of scans, if it is there."""
     beside = folder.with_name(folder.name.replace("images", "labels"))
-    return [beside] if beside != folder and beside.is_dir() else []
+    return [beside] if beside != folder and is_folder(beside) else []
 
 
 def _read(root: Path, found: Sorted) -> Found:
@@ -86,10 +88,9 @@ def _order(root: Path) -> LabelOrder:
 
 def _names(path: Path) -> dict[str, int]:
     """Return name -> value of the labels; older files have them the other way round."""
-    if not path.is_file() or path.stat().st_size > LARGEST:
-        return {}
+    data = read_bytes(path, DataError, LARGEST + 1) if is_file(path) else b""
     try:
-        labels = json.loads(path.read_bytes()).get("labels", {})
+        labels = json.loads(data).get("labels", {}) if len(data) <= LARGEST else {}
     except (ValueError, RecursionError, AttributeError):
         return {}
     pairs = labels.items() if isinstance(labels, Mapping) else []

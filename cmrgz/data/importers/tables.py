@@ -5,6 +5,8 @@ from functools import cache
 from pathlib import Path
 
 from cmrgz.data.importers.manifest import read_rows
+from cmrgz.durable import is_file, matching, read_bytes
+from cmrgz.errors import DataError
 
 LEVELS = 4
 """How many folders up from a scan a table may lie."""
@@ -34,14 +36,14 @@ class Tables:
 
 def _above(folder: Path, pattern: str) -> Path | None:
     for level in [folder, *folder.parents][: LEVELS + 1]:
-        if found := sorted(path for path in level.glob(pattern) if path.is_file()):
+        if found := [path for path in matching(level, pattern) if is_file(path)]:
             return found[0]
     return None
 
 
 def read_keys(path: Path) -> Row:
     """Return the lines `Key: value` of a text file, keys in lower case; nothing where there is no file."""
-    text = path.read_bytes()[:LARGEST].decode("latin-1") if path.is_file() else ""
+    text = read_bytes(path, DataError, LARGEST).decode("latin-1") if is_file(path) else ""
     return {key.strip().lower(): value.strip() for key, value in re.findall(r"^([^:\n]+):(.*)$", text, re.MULTILINE)}
 
 

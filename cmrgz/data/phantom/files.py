@@ -20,8 +20,7 @@ from cmrgz.data.phantom.processes import Progress, in_processes
 from cmrgz.data.phantom.render import Array, Labels, Phantom, label_truth
 from cmrgz.data.phantom.subject import sample_subject
 from cmrgz.data.scan import Scan, save
-from cmrgz.durable import atomic_write
-from cmrgz.durable.system import reported
+from cmrgz.durable import atomic_write, exists, make_directory, require_writable
 from cmrgz.errors import ResourceError, UsageError
 
 Source = Phantom | Callable[[], Phantom]
@@ -91,10 +90,9 @@ def write_subject(
 
 def _render(folder: Path, phantom: Phantom, phases: int, slices: int | None, overwrite: bool) -> tuple[Labels, Array]:
     """Write both files of a subject, the label map last: where it is, the subject is whole."""
-    if not overwrite and folder.exists():  # told before the rendering, not after it
+    if not overwrite and exists(folder):  # told before the rendering, not after it
         raise UsageError("exists", str(folder), "is there already", hint="add --overwrite")
-    with reported(folder):
-        folder.mkdir(0o700, parents=True, exist_ok=True)
+    make_directory(folder, 0o700)
     heights = middle(phantom.heights(), slices)
     images, labels = phantom.cine(phases, heights)
     sp = phantom.spacing
@@ -149,11 +147,12 @@ def write_dataset(
         workers: Processes that render; the files are the same. More than one import the program's main module anew.
 
     Raises:
-        UsageError: `exists`: a manifest or a subject's folder is there already; or `range`.
+        UsageError: `exists`: a manifest or a subject's folder is there already; `name` or `range`.
         ResourceError: The folder cannot be written.
     """
-    if not overwrite and (out / MANIFEST).exists():
+    if not overwrite and exists(out / MANIFEST):
         raise UsageError("exists", str(out / MANIFEST), "is there already", hint="add --overwrite")
+    require_writable(out)
     records = in_processes(_Rendering(out, phases, slices, overwrite), phantoms, workers, progress)
     atomic_write(out / TRUTH, json.dumps(records, indent=1, allow_nan=False).encode(), overwrite=overwrite)
     atomic_write(out / MANIFEST, _manifest(records), overwrite=overwrite)
@@ -210,7 +209,7 @@ def cached_subjects(
         raise UsageError("range", "subjects", f"must be 1 or more, got {n}")
     root = cache_directory() / "phantom" / f"v{RENDERING}-{size}px-{spacing:g}mm-{phases}ph"
     seeds = range(seed, seed + n)
-    missing = [k for k in seeds if not (root / name_of(k) / LABELS).exists()]
+    missing = [k for k in seeds if not exists(root / name_of(k) / LABELS)]
     tell = progress or (lambda done: None)
     for done in range(1, n - len(missing) + 1):
         tell(done)

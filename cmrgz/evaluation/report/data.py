@@ -9,6 +9,7 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from cmrgz.durable import read_bytes
 from cmrgz.errors import CheckpointError
 from cmrgz.evaluation.summary.model import Estimate, SetRow, Summary
 from cmrgz.evaluation.summary.rows import NAN
@@ -28,9 +29,7 @@ def read(path: Path) -> Summary:
     """
     hint = "make it again with: cmrgz evaluate report RUN"
     try:
-        return from_json(path.read_bytes())
-    except OSError:
-        raise CheckpointError("not-found", str(path), "cannot be read", hint=hint) from None
+        return from_json(read_bytes(path, CheckpointError))
     except (ValueError, TypeError, KeyError, AttributeError):
         raise CheckpointError("syntax", str(path), "is no summary of a run", hint=hint) from None
 

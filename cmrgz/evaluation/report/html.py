@@ -58,7 +58,7 @@ def page(document: Document) -> str:
     return _PAGE.format(
         policy=POLICY,
         title=escape(document.title),
-        style=files(__package__).joinpath("style.css").read_text(),
+        style=files(__package__).joinpath("style.css").read_text("utf-8"),
         lead=escape(document.lead),
         head="\n".join(map(block, document.head)),
         contents=contents,

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from cmrgz.durable import exists, read_bytes
+from cmrgz.errors import CheckpointError
 from cmrgz.evaluation.statistics.subjects import caveats
 from cmrgz.evaluation.summary.anatomy import biomarker_rows
 from cmrgz.evaluation.summary.derived import with_hallucination
@@ -54,7 +56,10 @@ def _single(table: Table) -> tuple[str, ...]:
 
 def _settings(root: Path) -> dict[str, object]:
     path = root / SETTINGS
-    return dict(json.loads(path.read_bytes())) if path.exists() else {}
+    try:
+        return dict(json.loads(read_bytes(path, CheckpointError))) if exists(path) else {}
+    except (ValueError, TypeError, RecursionError):
+        raise CheckpointError("syntax", str(path), "does not hold the options of a sweep") from None
 
 
 def _method(table: Table, name: str) -> MethodRow:
