@@ -480,6 +480,22 @@ def test_a_set_of_files_is_whole_or_absent(
     assert listing(tmp_path) == {"a.nii.gz"}
 
 
+def test_sigterm_leaves_no_part_of_a_set_of_files(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_scan(tmp_path / "a.nii.gz", (24, 24))
+    real = outputs.Together.raw
+
+    def ended(self: outputs.Together, path: Path, data: bytes) -> None:
+        real(self, path, data)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(outputs.Together, "raw", ended)
+    code, out, err = run("inpaint", source, "--mask", "0", "-q", "--samples", "2")
+    assert (code, out) == (143, "") and err.splitlines()[-1].startswith(
+        "cmrgz: error[stopped]: cmrgz inpaint: ended by"
+    )
+    assert listing(tmp_path) == {"a.nii.gz"}
+
+
 def operations(run: Run, monkeypatch: pytest.MonkeyPatch, source: Path) -> int:
     """Return how many durable operations the outputs of a scan take."""
     counter = Faults()

@@ -6,7 +6,6 @@ stdout holds results only; errors, warnings and progress go to stderr, one line 
 import sys
 from collections.abc import Sequence
 
-from cmrgz.cli.process import exits_told, interrupted, open_streams
 from cmrgz.signals import Ending, end_on_signals
 
 
@@ -16,21 +15,26 @@ def main(args: Sequence[str] | None = None) -> int:
     Args:
         args: What follows `cmrgz`; by default that of this process.
     """
-    open_streams()
     arguments = list(sys.argv[1:] if args is None else args)
-    with exits_told(), end_on_signals() as ending:
+    with end_on_signals() as ending:
         try:
             return _run(arguments, ending)
         except KeyboardInterrupt as error:  # while the command line itself is imported, or ends
+            from cmrgz.cli.process import interrupted
+
             return interrupted(error, arguments)
 
 
 def _run(arguments: list[str], ending: Ending) -> int:
+    from cmrgz.cli.process import exits_told, open_streams
+
+    open_streams()
     from cmrgz.cli import faults
     from cmrgz.cli.commands import absent_options, hoisted, run
     from cmrgz.errors import without_options
 
     arguments = hoisted(arguments)
-    with faults.warned(debug=faults.wants_traceback(arguments)), without_options(absent_options(arguments)):
+    debug = faults.wants_traceback(arguments)
+    with exits_told(), faults.warned(debug), without_options(absent_options(arguments)):
         code = faults.guarded(lambda: run(arguments), arguments, ending)
     return faults.guarded(lambda: faults.flush(code), arguments, ending)

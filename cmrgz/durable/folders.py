@@ -77,7 +77,7 @@ def require_writable(path: str | os.PathLike[str]) -> None:
     """
     require_name(path)
     above = _there(Path(path))
-    with reported(path, "made"):
+    with reported(path, "written to"):
         if not os.path.isdir(above):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         if not os.access(above, os.W_OK | os.X_OK):
