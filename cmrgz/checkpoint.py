@@ -18,11 +18,10 @@ from cmrgz import options as schemas
 from cmrgz import registry, weights
 from cmrgz.durable import exists, is_file, is_folder, write_directory
 from cmrgz.errors import CheckpointError, PluginError, UsageError, did_you_mean
-from cmrgz.meta import DTYPES, META, WEIGHTS, Link, Meta, read_meta, rename, write_meta
+from cmrgz.meta import DTYPES, META, TOKENIZER, WEIGHTS, Link, Meta, read_folder, read_meta, rename, write_meta
 from cmrgz.model import Model, Tokenizer
 from cmrgz.plugin import PROTOCOL, Extent, ModelSpec, TokenizerSpec
 
-TOKENIZER = "tokenizer"
 Device = str | torch.device
 M = TypeVar("M", Model, Tokenizer)
 
@@ -105,7 +104,7 @@ def load(path: str | Path, device: Device = "cpu") -> tuple[Model | Tokenizer, M
         PluginError: The plugin that it names is broken.
     """
     folder = Path(path)
-    meta = _read_meta(folder)
+    meta = read_folder(folder)
     if meta.kind == "tokenizer":
         return _loaded_tokenizer(folder, meta).to(device), meta
     return _loaded_model(folder, meta).to(device), meta
@@ -133,7 +132,7 @@ def peek_model(target: str | Path) -> Meta:
         PluginError: The plugin that it names is broken.
     """
     folder = _folder(target, registry.models(), "model")
-    meta = _read_meta(folder)
+    meta = read_folder(folder)
     if meta.kind != "model":
         raise CheckpointError("config-mismatch", str(target), f"expected a model, got the tokenizer '{meta.name}'")
     _spec(registry.models(), meta, folder)
@@ -197,7 +196,7 @@ def _bundled_link(tokenizer: Tokenizer, meta: Meta) -> Link | None:
     folder = bundled(entry.require()) if entry else None
     if folder is None or entry is None:
         return None
-    installed = _read_meta(folder)
+    installed = read_folder(folder)
     data = weights.dump(_own_state(tokenizer, None), DTYPES[installed.dtype])
     if (_sha256(data), meta.options) != (installed.sha256, installed.options):
         return None
@@ -214,14 +213,6 @@ def _sha256(data: bytes | bytearray) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _read_meta(folder: Path) -> Meta:
-    if not is_folder(folder):
-        raise CheckpointError("no-checkpoint", str(folder), "expected a checkpoint folder")
-    if not is_file(folder / META):
-        raise CheckpointError("no-checkpoint", str(folder), f"has no {META}", hint="name a checkpoint folder")
-    return read_meta(bytes(weights.read_bytes(folder / META, 1 << 20)), str(folder / META))
-
-
 def _loaded_tokenizer(folder: Path, meta: Meta) -> Tokenizer:
     spec = _spec(registry.tokenizers(), meta, folder)
     return _filled(folder, meta, None, lambda: registry.build_tokenizer(spec, meta.options))
@@ -229,6 +220,8 @@ def _loaded_tokenizer(folder: Path, meta: Meta) -> Tokenizer:
 
 def _loaded_model(folder: Path, meta: Meta) -> Model:
     spec = _spec(registry.models(), meta, folder)
+    if spec.tokenizer is not None and meta.tokenizer is None:
+        raise CheckpointError("header", str(folder / META), f"names no tokenizer, and '{meta.name}' needs one")
     tokenizer = _linked_tokenizer(folder, meta.tokenizer)
     model = _filled(folder, meta, tokenizer, lambda: registry.build_model(spec, tokenizer, meta.options))
     model.extent = meta.extent
@@ -260,7 +253,7 @@ def _linked_tokenizer(folder: Path, link: Link | None) -> Tokenizer | None:
             what = f"needs the tokenizer '{link.name}' with its weights"
             raise CheckpointError("unknown-plugin", str(folder), what, hint=f"pip install {link.requirement}")
         inner = home
-    meta = _read_meta(inner)
+    meta = read_folder(inner)
     if meta.kind != "tokenizer" or meta.sha256 != link.sha256:
         what = f"was trained with another tokenizer '{link.name}'"
         facts = f"sha256 {link.sha256[:12]}, here {meta.sha256[:12]}"

@@ -1,20 +1,23 @@
 """`meta.json`: what a checkpoint says of itself, and how older ones are read."""
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from packaging.version import InvalidVersion, Version
 
-from cmrgz import weights
+from cmrgz import records, weights
+from cmrgz.durable import is_file, is_folder
 from cmrgz.errors import CheckpointError
 from cmrgz.plugin import AXES, PROTOCOL, Extent
 
-META, WEIGHTS = "meta.json", "weights.safetensors"
+META, WEIGHTS, TOKENIZER = "meta.json", "weights.safetensors", "tokenizer"
 FORMAT = 2
 """Of `meta.json`."""
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -130,7 +133,7 @@ def read_meta(data: bytes, where: str) -> Meta:
     Raises:
         CheckpointError: `header` or `version`.
     """
-    raw = weights.read_json(data, where)
+    raw = records.parse(data, where)
     stated = weights.check_format(raw.get("format"), where, FORMAT)
     for migration in _due(stated, where):
         raw = _migrated(migration, raw, where)
@@ -138,6 +141,34 @@ def read_meta(data: bytes, where: str) -> Meta:
     if len(fields["axes"]) != len(fields["item"]):
         raise CheckpointError("header", where, "'axes' and 'item' differ in length", f"{raw['axes']}, {raw['item']}")
     return Meta(**fields | {"format": stated, "tokenizer": _link(raw["tokenizer"], where)})
+
+
+def read_folder(folder: Path) -> Meta:
+    """Return the meta of a checkpoint folder.
+
+    Raises:
+        CheckpointError: `no-checkpoint`; as `read_meta`.
+    """
+    if not is_folder(folder):
+        raise CheckpointError("no-checkpoint", str(folder), "expected a checkpoint folder")
+    if not is_file(folder / META):
+        raise CheckpointError("no-checkpoint", str(folder), f"has no {META}", hint="name a checkpoint folder")
+    return read_meta(bytes(weights.read_bytes(folder / META, 1 << 20)), str(folder / META))
+
+
+def check_folder(folder: Path) -> Meta:
+    """Return the meta of a checkpoint folder whose files are those that it describes; nothing is built.
+
+    Raises:
+        CheckpointError: `hash`: the weights are others; as `read_folder`.
+    """
+    meta = read_folder(folder)
+    inner = meta.tokenizer is not None and not meta.tokenizer.bundled and check_folder(folder / TOKENIZER)
+    if hashlib.sha256(weights.read_bytes(folder / WEIGHTS)).hexdigest() != meta.sha256:
+        raise CheckpointError("hash", str(folder / WEIGHTS), f"is not the file that {META} describes")
+    if meta.tokenizer and inner and inner.sha256 != meta.tokenizer.sha256:
+        raise CheckpointError("hash", str(folder / TOKENIZER), f"is not the tokenizer that {META} describes")
+    return meta
 
 
 def write_meta(meta: Meta, *, tokenizer: Link | None, dtype: str, sha256: str) -> bytes:
@@ -177,61 +208,47 @@ def _migrated(migration: Migration, raw: dict[str, Any], where: str) -> dict[str
         raise CheckpointError("header", where, f"'{migration.name}' cannot be applied: {error!r}") from error
 
 
-def _text(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= 200
-
-
 def _version(value: Any) -> bool:
     try:
-        return _text(value) and bool(Version(value))
+        return records.text(value) and bool(Version(value))
     except InvalidVersion:
         return False
 
 
-def _sha256(value: Any) -> bool:
-    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+def _axes(value: Any) -> bool:
+    return isinstance(value, list) and value in [list(axes) for axes in AXES]
 
 
-def _natural(value: Any) -> bool:
-    return type(value) is int and 0 < value < 1 << 31
+def _training(value: Any) -> bool:
+    """Of how it was trained only what is read again has to be of its type."""
+    return isinstance(value, dict) and records.optional(records.listed(records.text))(value.get("trained_on"))
 
 
-def _is(*types: type) -> Callable[[Any], bool]:
-    return lambda value: type(value) in types
-
-
-Checks = dict[str, Callable[[Any], bool]]
-
-_OWNER: Checks = {
-    "name": _text,
+_OWNER: records.Checks = {
+    "name": records.text,
     "distribution": lambda value: isinstance(value, str) and _DISTRIBUTION.fullmatch(value) is not None,
     "version": _version,
-    "sha256": _sha256,
+    "sha256": records.sha256,
 }
-_META: Checks = _OWNER | {
-    "kind": lambda value: value in ("model", "tokenizer"),
-    "protocol": _natural,
-    "options": _is(dict),
-    "axes": lambda value: isinstance(value, list) and "".join(map(str, value)) in AXES,
-    "item": lambda value: isinstance(value, list) and 0 < len(value) <= 4 and all(map(_natural, value)),
+_META: records.Checks = {**_OWNER} | {
+    "kind": records.one_of("model", "tokenizer"),
+    "protocol": records.natural,
+    "options": records.kind(dict),
+    "axes": _axes,
+    "item": lambda value: isinstance(value, list) and 0 < len(value) <= 4 and all(map(records.natural, value)),
     "spacing": lambda value: type(value) in (int, float) and 0 < value < 1000,
-    "tokenizer": _is(dict, type(None)),
-    "training": _is(dict),
-    "dtype": lambda value: isinstance(value, str) and value in DTYPES,
-    "format": lambda value: True,
+    "tokenizer": records.kind(dict, type(None)),
+    "training": _training,
+    "dtype": records.one_of(*DTYPES),
+    "format": records.anything,
 }
-_LINK: Checks = _OWNER | {"bundled": _is(bool)}
+_LINK: records.Checks = {**_OWNER} | {"bundled": records.kind(bool)}
 
 
-def _checked(raw: dict[str, Any], checks: Checks, where: str) -> dict[str, Any]:
+def _checked(raw: dict[str, Any], checks: records.Checks, where: str) -> dict[str, Any]:
     """Return `raw`, lists made tuples, if it has exactly the fields of `checks` and each passes."""
-    if raw.keys() != checks.keys():
-        odd = sorted(raw.keys() ^ checks.keys())
-        raise CheckpointError("header", where, f"fields missing or unknown: {', '.join(odd[:3])}")
-    for name, check in checks.items():
-        if not check(raw[name]):
-            raise CheckpointError("header", where, f"'{name}' cannot be {str(raw[name])[:40]!r}")
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()}
+    record = records.check(raw, checks, where, whole=True)
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
 
 
 def _link(raw: dict[str, Any] | None, where: str) -> Link | None:

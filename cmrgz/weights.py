@@ -5,14 +5,10 @@ offsets, products, bytes left over), then compared with the tensors that the mod
 made: views of the bytes that were read, so that what was hashed is what is used.
 """
 
-import json
 import math
-import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,9 +16,12 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from cmrgz import durable, records
 from cmrgz.errors import CheckpointError
 
 FORMAT = 1
+OURS = {"not-found": "no-checkpoint", "permission": "no-checkpoint", "not-a-file": "path"}
+"""What faults of files are called here."""
 """Of the file of tensors; `meta.json` counts its own."""
 MAX_HEADER = 4 << 20
 """Bytes of header: some 30,000 tensors."""
@@ -89,27 +88,10 @@ def read_bytes(path: Path, limit: int | None = None) -> bytearray:
         CheckpointError: `no-checkpoint`, `path` (no regular file), `too-large` or `truncated`.
     """
     try:
-        with open(path, "rb", opener=_unblocked) as file:
-            return _whole(file, path, limit)
-    except OSError as error:
-        raise CheckpointError("no-checkpoint", str(path), f"cannot be read: {error.strerror}") from error
-
-
-def _unblocked(path: str, flags: int) -> int:
-    """Open without waiting for a pipe's other end."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _whole(file: BufferedReader, path: Path, limit: int | None) -> bytearray:
-    state = os.fstat(file.fileno())
-    if not stat.S_ISREG(state.st_mode):
-        raise CheckpointError("path", str(path), "expected a regular file")
-    if limit is not None and state.st_size > limit:
-        raise CheckpointError("too-large", str(path), f"expected at most {limit} bytes, got {state.st_size}")
-    data = bytearray(state.st_size)
-    if file.readinto(data) != state.st_size or file.read(1):
-        raise CheckpointError("truncated", str(path), "changed while it was read", hint="try again")
-    return data
+        return durable.read_whole(path, CheckpointError, limit)
+    except CheckpointError as error:
+        code = OURS.get(error.code, error.code)
+        raise CheckpointError(code, error.where, error.what, error.facts, error.hint) from error
 
 
 def refuse_file(path: Path) -> NoReturn:
@@ -118,8 +100,7 @@ def refuse_file(path: Path) -> NoReturn:
     Raises:
         CheckpointError: `unsafe-pickle`, `wrong-extension` or `path`.
     """
-    with open(path, "rb") as file:
-        head = file.read(16)
+    head = durable.read_bytes(path, CheckpointError, 16)
     tensors = head[8:9] == b"{"
     if path.suffix.lower() in _PICKLED or not tensors and head[:1] == b"\x80":
         if tensors:
@@ -140,7 +121,7 @@ def inspect(data: bytes | bytearray, where: str) -> Layout:
     size = int.from_bytes(data[:8], "little")
     if not 2 <= size <= min(MAX_HEADER, len(data) - 8):
         raise CheckpointError("header", where, f"a header of {size} bytes cannot be", f"{len(data)} bytes in all")
-    header = read_json(bytes(data[8 : 8 + size]), where)
+    header = records.parse(bytes(data[8 : 8 + size]), where)
     _check_metadata(header.pop("__metadata__", {}), where)
     slots = {name: _slot(name, entry, where) for name, entry in header.items()}
     _check_offsets(slots, len(data) - 8 - size, where)
@@ -172,30 +153,6 @@ def tensors(data: bytearray, layout: Layout, where: str) -> dict[str, Tensor]:
     for name, tensor in made.items():
         _require_finite(tensor, name, where)
     return made
-
-
-def read_json(data: bytes, where: str) -> dict[str, Any]:
-    """Return the JSON object that `data` holds.
-
-    Raises:
-        CheckpointError: `header` where it is not UTF-8, not JSON, no object, too deep, or has a name twice.
-    """
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(result := dict(pairs)) != len(pairs):
-            raise ValueError("a name stands there twice")
-        return result
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no JSON")
-
-    try:
-        value = json.loads(data.decode(), object_pairs_hook=unique, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError("header", where, f"no valid JSON: {str(error)[:80] or 'nested too deep'}") from error
-    if not isinstance(value, dict):
-        raise CheckpointError("header", where, f"expected a JSON object, got {type(value).__name__}")
-    return value
 
 
 def check_format(stated: object, where: str, newest: int = FORMAT) -> int:

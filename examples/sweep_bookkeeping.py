@@ -26,7 +26,7 @@ from cmrgz.evaluation.lineup import Lineup
 from cmrgz.evaluation.methods import Draws, Kind, Method
 from cmrgz.evaluation.options import SweepOptions
 from cmrgz.evaluation.store import Store, result_path
-from cmrgz.evaluation.sweep import Order, attempt, run
+from cmrgz.evaluation.sweep import Order, attempt, run, unit_facts
 
 
 class Grey(Method):
@@ -60,7 +60,7 @@ def write_journal(root: Path, grid: Grid) -> int:
             path = result_path(root, unit.id)
             path.parent.mkdir(exist_ok=True)
             path.touch()
-            facts = {"method": unit.method.name, "mask": unit.mask, "seed": unit.seed}
+            facts = {"revision": "revision", **unit_facts(unit)}
             record = {"unit": unit.id, "cells": list(unit.cells), "sha256": "0" * 64, "facts": facts}
             store._journal.append(record, sync=False)
             count += 1

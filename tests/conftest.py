@@ -1,14 +1,19 @@
 """Synthetic plugins, found as installed ones are, and the collection of bad inputs where it is at hand."""
 
+import json
+import random
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cmrgz import registry
+from cmrgz.errors import CmrgzError
 
 Install = Callable[..., list[EntryPoint]]
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,6 +71,87 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
     checkpoint.save(folder, model, facts, tokenizer=(tokenizer, meta))
     return folder
+
+
+DEEP = b"[" * 1000 + b"]" * 1000
+ODD = [
+    b"null", b"true", b"-1", b"0", b"5", b"0.5", b"1e999", b"NaN", b"1" + b"0" * 400, b'""', b'"x"', b'"../../x"',
+    b'"\\ud800"', b'"' + b"a" * 9999 + b'"', b"[]", b"{}", b"[[]]", b'["x", 1]', b'{"a": null}', DEEP, b"\xff",
+]  # fmt: skip
+"""Values that a field has not, as they stand in a file."""
+HOLE = "a hole"
+
+
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield every (owner, key) of a JSON value."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield value, key
+        yield from places(inner)
+
+
+def changed(text: bytes, rng: random.Random) -> bytes:
+    """Return JSON of which a value is another, is missing or is too many."""
+    value = json.loads(text)
+    owner, key = rng.choice(list(places(value)))
+    act = rng.choice(["put", "put", "put", "drop", "add", "swap"])
+    if act == "drop":
+        del owner[key]
+    elif act == "swap":
+        other, there = rng.choice(list(places(value)))
+        owner[key] = json.loads(json.dumps(other[there]))
+    else:
+        owner[key if act == "put" or isinstance(owner, list) else "odd"] = HOLE
+    return json.dumps(value).encode().replace(json.dumps(HOLE).encode(), rng.choice(ODD))
+
+
+def broken(data: bytes, rng: random.Random) -> bytes:
+    """Return data that was cut, flipped, blanked, or is none of it."""
+    at, length = rng.randrange(len(data)), rng.choice([1, 2, 8, 500])
+    middle = rng.choice([b"", bytes(length), rng.randbytes(length), data[at : at + length] * 2])
+    return rng.choice([data[:at], data[:at] + middle + data[at + length :], *ODD, b"", b"[]", b'"x"'])
+
+
+def in_line(line: bytes, rng: random.Random) -> bytes:
+    """Return a line of JSON, or of a journal, whose record is another; its checksum is right."""
+    if not line.startswith(b'{"crc":"'):
+        return changed(line, rng) + b"\n"
+    body = changed(b"{" + line.rstrip(b"\n")[len(b'{"crc":"00000000",') :], rng)
+    return b'{"crc":"%08x",%s\n' % (zlib.crc32(body), body[1:])
+
+
+def damaged(data: bytes, rng: random.Random) -> bytes:
+    """Return what a file of JSON, of lines of JSON or a journal might be found as."""
+    if rng.random() < 0.3 or not data.startswith(b"{"):
+        return broken(data, rng)
+    lines = data.splitlines(keepends=True)
+    if lines[0].strip() == b"{":
+        return changed(data, rng)
+    at = rng.randrange(len(lines))
+    return b"".join([*lines[:at], in_line(lines[at], rng), *lines[at + 1 :]])
+
+
+def damage_often(path: Path, use: Callable[[], object], number: int, codes: tuple[int, ...] = (4,)) -> None:
+    """Damage a file again and again, and use it: all is well or there is one line with one of the codes."""
+    whole, rng, refused = path.read_bytes(), random.Random(0), 0
+    for _ in range(number):
+        path.write_bytes(damaged(whole, rng))
+        try:
+            use()
+        except CmrgzError as error:
+            assert error.exit_code in codes, error.line
+            assert "\n" not in error.line
+            refused += 1
+        except Exception as error:
+            raise AssertionError(f"{path.name}: {path.read_bytes()[:2000]!r}") from error
+    assert refused > number / 4
+    path.write_bytes(whole)
+
+
+@pytest.fixture(scope="session")
+def fuzz() -> Callable[..., None]:
+    """Return `fuzz(path, use, number, codes)`, see `damage_often`."""
+    return damage_often
 
 
 @pytest.fixture

@@ -201,7 +201,6 @@ SYSTEM = {
 }  # fmt: skip
 """Functions of `os` that raise an OSError; those of `os.path` do not."""
 ASKED_ELSEWHERE = {
-    "cmrgz/weights.py": "reads checkpoints, on the floor of durable; each fault is a CheckpointError",
     "cmrgz/cli/process.py": "gives the streams of the process to the null device",
     "cmrgz/cli/faults.py": "finds a place for a crash file, or does without",
     "cmrgz/testing/pytest_plugin.py": "runs in pytest",

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from cmrgz import registry
-from cmrgz.errors import UsageError, did_you_mean
+from cmrgz import records, registry
+from cmrgz.durable import read_bytes
+from cmrgz.errors import CheckpointError, CmrgzError, UsageError, did_you_mean
 from cmrgz.options import Option
 from cmrgz.plugin import ModelSpec, TokenizerSpec
 
@@ -62,10 +64,11 @@ def _weights_of(spec: ModelSpec) -> str | None:
         return None
     package, _, folder = spec.checkpoint.partition(":")
     try:
-        meta = json.loads((files(package) / folder / "meta.json").read_text("utf-8"))
+        data = read_bytes(Path(str(files(package) / folder), "meta.json"), CheckpointError)
+        meta = records.parse(data, folder)
         axes, item = "".join(meta.get("axes", "yx")), meta["item"]
         return " ".join([ITEMS[axes], *filter(None, ["x".join(map(str, item[:-2]))])])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, ImportError):  # a damaged folder
+    except (CmrgzError, ValueError, LookupError, TypeError, AttributeError, ImportError):  # a damaged folder
         return None
 
 

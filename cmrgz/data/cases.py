@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cmrgz import records
 from cmrgz.data.dicom import sha256_of_series
 from cmrgz.data.find import check_unique, find, find_all, look, look_all, prescribed, told
 from cmrgz.data.importers import Case, Found
-from cmrgz.durable import atomic_write, is_folder, opened, read_bytes
+from cmrgz.durable import atomic_write, is_folder, opened, read_record
 from cmrgz.errors import DataError, UsageError, warn
 
 __all__ = [
@@ -158,21 +159,15 @@ def _sha256(path: Path) -> str:
 
 
 def _load_entries(path: Path) -> dict[str, list[dict[str, str]]]:
-    try:
-        loaded = json.loads(read_bytes(path, DataError))
-    except (ValueError, RecursionError):
-        raise DataError("syntax", str(path), "is not JSON") from None
-    if not _is_split(loaded):
-        raise DataError("syntax", str(path), "is not a split file", f"format {FORMAT}")
-    entries: dict[str, list[dict[str, str]]] = loaded["splits"]
+    checks = {"format": records.one_of(FORMAT), "splits": _is_split}
+    entries: dict[str, list[dict[str, str]]] = read_record(path, checks, refuse=DataError, code="syntax")["splits"]
     return entries
 
 
-def _is_split(loaded: Any) -> bool:
-    if not isinstance(loaded, dict) or loaded.get("format") != FORMAT or not isinstance(loaded.get("splits"), dict):
-        return False
-    parts = loaded["splits"]
-    return set(parts) <= set(SPLITS) and all(isinstance(p, list) and all(map(_is_entry, p)) for p in parts.values())
+def _is_split(parts: Any) -> bool:
+    return (
+        isinstance(parts, dict) and parts.keys() <= set(SPLITS) and all(map(records.listed(_is_entry), parts.values()))
+    )
 
 
 def _is_entry(entry: Any) -> bool:

@@ -8,7 +8,7 @@ those of dead runs, at the start of the next.
     files.py     atomic_write
     arrays.py    pack, unpack: named arrays as bytes
     folders.py   write_directory, remove_stale
-    journal.py   Journal, read_journal, salvage
+    journal.py   Journal, read_journal, salvage, encode
     reading.py   what is there, and what is in it
 
 An OSError does not leave it: what is to be written fails with a ResourceError, what is read with an error of its class.
@@ -25,7 +25,7 @@ from cmrgz.durable.folders import (
     restore,
     write_directory,
 )
-from cmrgz.durable.journal import Journal, read_journal, salvage
+from cmrgz.durable.journal import Journal, encode, read_journal, salvage
 from cmrgz.durable.reading import (
     exists,
     inside_of,
@@ -34,6 +34,8 @@ from cmrgz.durable.reading import (
     matching,
     opened,
     read_bytes,
+    read_record,
+    read_whole,
     refused,
     status,
     why_not,
@@ -44,6 +46,7 @@ __all__ = [
     "Journal",
     "atomic_write",
     "discard",
+    "encode",
     "exists",
     "inside_of",
     "is_file",
@@ -54,6 +57,8 @@ __all__ = [
     "opened",
     "read_bytes",
     "read_journal",
+    "read_record",
+    "read_whole",
     "refused",
     "remove",
     "remove_stale",

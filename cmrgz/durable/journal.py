@@ -10,11 +10,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from cmrgz import records
 from cmrgz.durable.files import sync_directory, write_all
 from cmrgz.durable.system import reported, system
 from cmrgz.errors import CheckpointError, ResourceError
 
 FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+ANY: records.Checks = {}
+CORRUPT = "log-corrupt"
 START = b'{"crc":"'
 TORN_FIRST = re.compile(rb'\{"crc":"[0-9a-f]{0,8}("[^\n]*)?')
 """What a first record may look like that was cut off by a death, after NULs at its end are dropped."""
@@ -28,14 +31,16 @@ class Journal:
 
     Args:
         path: The log; its directory must be there.
+        checks: The fields that each record must have.
 
     Raises:
-        CheckpointError: `log-corrupt`: a line before the last good one is bad; where is `path:line`.
+        CheckpointError: `log-corrupt`: a line before the last good one is bad, or a whole one is no such record; where
+            is `path:line`.
         ResourceError: `permission`, `disk-full` or `io`.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], checks: records.Checks = ANY) -> None:
+        self.path, self._checks = Path(path), checks
         with reported(path):
             new = not self.path.exists()
             self._fd = os.open(self.path, FLAGS, 0o600)
@@ -60,7 +65,7 @@ class Journal:
             ResourceError: `disk-full`, `permission` or `io`; the record is not in the log.
         """
         self._check_open()
-        line = _encode(record)
+        line = encode(record)
         with reported(self.path):
             try:
                 write_all(self._fd, line)
@@ -82,7 +87,7 @@ class Journal:
 
     def read(self) -> list[dict[str, Any]]:
         """Return all records, oldest first."""
-        return read_journal(self.path)
+        return read_journal(self.path, self._checks)
 
     def close(self) -> None:
         """Close the log; it takes no more records."""
@@ -105,7 +110,7 @@ class Journal:
     def _cut_tail(self) -> int:
         """Cut a torn tail and return the length of the good part."""
         data = self.path.read_bytes()
-        _, end = _parse(data, str(self.path))
+        _, end = _parse(data, str(self.path), self._checks)
         if end < len(data):
             system.ftruncate(self._fd, end)
             system.fsync(self._fd)
@@ -128,23 +133,25 @@ class Journal:
                 raise
 
 
-def read_journal(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+def read_journal(path: str | os.PathLike[str], checks: records.Checks = ANY) -> list[dict[str, Any]]:
     """Return the records of a log that another process may be writing; the file is not changed.
 
     Args:
         path: The log; one that is not there has no records.
+        checks: The fields that each record must have.
 
     Raises:
-        CheckpointError: `log-corrupt`: a line before the last good one is bad; where is `path:line`.
+        CheckpointError: `log-corrupt`: a line before the last good one is bad, or a whole one is no such record; where
+            is `path:line`.
         ResourceError: `permission` or `io`.
     """
     data = b""
     with reported(path, "read"), suppress(FileNotFoundError):
         data = Path(path).read_bytes()
-    return _parse(data, os.fspath(path))[0]
+    return _parse(data, os.fspath(path), checks)[0]
 
 
-def salvage(path: str | os.PathLike[str]) -> tuple[list[bytes], int]:
+def salvage(path: str | os.PathLike[str], checks: records.Checks = ANY) -> tuple[list[bytes], int]:
     """Return the good lines of a log, each with its end, and how many are bad; the file is not changed.
 
     Raises:
@@ -153,26 +160,38 @@ def salvage(path: str | os.PathLike[str]) -> tuple[list[bytes], int]:
     with reported(path, "read"):
         lines = Path(path).read_bytes().split(b"\n")
     lines = [line for line in lines if line.strip(b"\0")]
-    good = [line + b"\n" for line in lines if _decode(line) is not None]
+    good = [line + b"\n" for line in lines if _good(line, checks)]
     return good, len(lines) - len(good)
 
 
-def _encode(record: Mapping[str, Any]) -> bytes:
+def encode(record: Mapping[str, Any]) -> bytes:
+    """Return a record as a line with its checksum."""
     body = json.dumps(record, separators=(",", ":"), sort_keys=True).encode()
     return b'%s%08x"%s%s\n' % (START, zlib.crc32(body), b"," if record else b"", body[1:])
 
 
-def _decode(line: bytes) -> dict[str, Any] | None:
-    """Return the record of a line without its checksum, None if the line is bad."""
+def _body(line: bytes) -> bytes | None:
+    """Return the JSON of a line without its checksum, None if it does not match that."""
     rest = line[len(START) + 9 :].removeprefix(b",")
     body = b"{" + rest
-    if line != b'%s%08x"%s%s' % (START, zlib.crc32(body), b"," if body != b"{}" else b"", rest):
-        return None
+    whole = line == b'%s%08x"%s%s' % (START, zlib.crc32(body), b"," if body != b"{}" else b"", rest)
+    return body if whole else None
+
+
+def _record(body: bytes, where: str, checks: records.Checks) -> dict[str, Any]:
+    """Return the record that the JSON of a line is."""
+    record = records.parse(body, where, code=CORRUPT, lenient=True)
+    return records.check(record, checks, where, code=CORRUPT)
+
+
+def _good(line: bytes, checks: records.Checks) -> bool:
+    if (body := _body(line)) is None:
+        return False
     try:
-        record = json.loads(body)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) else None
+        _record(body, "", checks)
+    except CheckpointError:
+        return False
+    return True
 
 
 def _torn_first(data: bytes) -> bool:
@@ -180,23 +199,23 @@ def _torn_first(data: bytes) -> bool:
     return START.startswith(data) or TORN_FIRST.fullmatch(data) is not None
 
 
-def _parse(data: bytes, where: str) -> tuple[list[dict[str, Any]], int]:
+def _parse(data: bytes, where: str, checks: records.Checks) -> tuple[list[dict[str, Any]], int]:
     """Return the records and the length of the good part."""
-    records: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     end, bad = 0, 0
     for number, line in enumerate(data.split(b"\n")[:-1], 1):
-        record = _decode(line)
-        if record is None:
+        body = _body(line)
+        if body is None:
             bad = bad or number
         elif bad:
             raise _corrupt(where, bad)
         else:
-            records.append(record)
+            found.append(_record(body, f"{where}:{number}", checks))
             end += len(line) + 1
-    if not records and not _torn_first(data.rstrip(b"\0")):
+    if not found and not _torn_first(data.rstrip(b"\0")):
         raise _corrupt(where, 1)  # rather than cut a file to nothing that may never have been a log
-    return records, end
+    return found, end
 
 
 def _corrupt(where: str, line: int) -> CheckpointError:
-    return CheckpointError("log-corrupt", f"{where}:{line}", "does not match its checksum", "", "repair the log")
+    return CheckpointError(CORRUPT, f"{where}:{line}", "does not match its checksum", "", "repair the log")

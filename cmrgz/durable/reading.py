@@ -11,11 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
+from cmrgz import records
 from cmrgz.durable.system import resource_error
-from cmrgz.errors import CmrgzError
+from cmrgz.errors import CheckpointError, CmrgzError
 
 StrPath = str | os.PathLike[str]
+MOST = 64 << 20
+"""Bytes of the largest record that is read."""
 
 DENIED, ABSENT = ("permission", "may not be read", "ask its owner for access"), ("not-found", "is not there")
 REFUSED = {
@@ -116,6 +120,51 @@ def opened(path: StrPath, refusal: type[CmrgzError], where: str = "") -> Iterato
             raise refusal("not-a-file", where or os.fspath(path), "is not a regular file", kind, "name a file")
         with FileIO(fd) as file:
             yield file
+
+
+def read_whole(path: StrPath, refusal: type[CmrgzError], limit: int | None = None) -> bytearray:
+    """Return the bytes of a regular file, read once: what is hashed is what is parsed.
+
+    Raises:
+        CmrgzError: As `refused`; of the class `refusal`: `too-large` for more than `limit` bytes, `truncated` for a
+            file that changes meanwhile.
+    """
+    with opened(path, refusal) as file:
+        size = os.fstat(file.fileno()).st_size
+        if limit is not None and size > limit:
+            raise refusal("too-large", os.fspath(path), f"expected at most {limit} bytes, got {size}")
+        data = bytearray(size)
+        view = memoryview(data)
+        while view and (done := file.readinto(view)):
+            view = view[done:]
+        if view or file.read(1):
+            raise refusal("truncated", os.fspath(path), "changed while it was read", hint="try again")
+    return data
+
+
+def read_record(
+    path: StrPath,
+    checks: records.Checks,
+    *,
+    refuse: type[CmrgzError] = CheckpointError,
+    code: str = "header",
+    limit: int = MOST,
+) -> dict[str, Any]:
+    """Return the JSON object that a file holds.
+
+    Args:
+        path: The file.
+        checks: The fields that it must have; it may have others.
+        refuse: Error of what the file is.
+        code: Of a file that holds something else.
+        limit: Most bytes to accept.
+
+    Raises:
+        CmrgzError: Of the class `refuse`: as `read_whole`, `records.parse` and `records.check`.
+    """
+    where = os.fspath(path)
+    found = records.parse(bytes(read_whole(path, refuse, limit)), where, refuse=refuse, code=code)
+    return records.check(found, checks, where, refuse=refuse, code=code)
 
 
 def read_bytes(path: StrPath, refusal: type[CmrgzError], most: int = -1) -> bytes:

@@ -28,7 +28,8 @@ def estimate(order: Order, root: Path, report: Report | None = None) -> dict[str
     done = {cell for line in lines for cell in line.cells}
     units = list(order.units(done))
     methods = {unit.method.name: unit for unit in units}
-    seconds = {line.facts["method"]: line.facts["unit_seconds"] / len(line.cells) for line in lines if line.cells}
+    timed = [line for line in lines if line.cells and "unit_seconds" in line.facts]
+    seconds = {line.facts["method"]: line.facts["unit_seconds"] / len(line.cells) for line in timed}
     rows = []
     for number, (name, unit) in enumerate(methods.items(), 1):
         cells = sum(len(u.cells) for u in units if u.method.name == name)

@@ -8,15 +8,18 @@ hand and nothing else.
 """
 
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+from zipfile import BadZipFile
 
 from numpy.typing import NDArray
 
+from cmrgz import records
 from cmrgz.durable import (
     Journal,
     atomic_write,
@@ -30,8 +33,45 @@ from cmrgz.durable import (
 )
 from cmrgz.durable.arrays import unpack
 from cmrgz.errors import CheckpointError
+from cmrgz.evaluation.methods import Kind
 
 JOURNAL, RESULTS = "cells.jsonl", "results"
+FACTS = {
+    "format": records.natural,
+    "revision": records.kind(str),
+    "method": records.kind(str),
+    "kind": records.one_of(*get_args(Kind)),
+    "family": records.kind(str),
+    "tokenizer": records.kind(str),
+    "seen": records.optional(records.whole),
+    "fingerprint": records.kind(str),
+    "mask": records.kind(str),
+    "seed": records.whole,
+    "samples": records.natural,
+}
+"""What is told of every unit."""
+COSTS = ("seconds", "calls", "unit_seconds", "memory_mb", "leak_tested")
+"""What is told of a unit that is done."""
+
+
+def _address(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{32}", value) is not None
+
+
+def _facts(value: Any) -> bool:
+    if not isinstance(value, dict) or not value.keys() >= FACTS.keys():
+        return False
+    costs = (records.number(value[name]) for name in COSTS if name in value)
+    return all(passes(value[name]) for name, passes in FACTS.items()) and all(costs)
+
+
+CHECKS: records.Checks = {
+    "unit": _address,
+    "cells": records.listed(_address),
+    "sha256": lambda value: value == "" or records.sha256(value),
+    "facts": _facts,
+}
+"""What a line of the journal is."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +108,7 @@ class Store:
         for folder in matching(root / RESULTS, "*"):
             remove_stale(folder)
         with _repairable(root):
-            self._journal = Journal(root / JOURNAL)
+            self._journal = Journal(root / JOURNAL, CHECKS)
         self.lines = read_lines(root)
 
     def __enter__(self) -> "Store":
@@ -126,8 +166,8 @@ def read_lines(root: Path) -> list[Line]:
         CheckpointError: `log-corrupt`; where is `path:line`.
     """
     with _repairable(root):
-        records = read_journal(root / JOURNAL)
-    return [Line(r["unit"], tuple(r["cells"]), r["sha256"], r["facts"]) for r in records]
+        found = read_journal(root / JOURNAL, CHECKS)
+    return [Line(r["unit"], tuple(r["cells"]), r["sha256"], r["facts"]) for r in found]
 
 
 @contextmanager
@@ -151,7 +191,7 @@ def repair(root: Path) -> tuple[int, int]:
         ResourceError: The folder cannot be written.
     """
     path = root / JOURNAL
-    good, bad = salvage(path)
+    good, bad = salvage(path, CHECKS)
     if bad:
         atomic_write(path.with_suffix(".jsonl.damaged"), read_bytes(path, CheckpointError))
         atomic_write(path, b"".join(good), overwrite=True)
@@ -163,8 +203,19 @@ def read_results(root: Path, line: Line, names: Collection[str] | None = None) -
 
     Raises:
         KeyError: There is no array of a name.
+        CheckpointError: `syntax`: it holds no arrays.
     """
-    return unpack(result_bytes(root, line), names)
+    data = result_bytes(root, line)
+    try:
+        return unpack(data, names)
+    except (ValueError, OSError, EOFError, BadZipFile):
+        raise not_ours(root, line) from None
+
+
+def not_ours(root: Path, line: Line) -> CheckpointError:
+    """Return the error of a file of results that has other arrays than a sweep writes."""
+    hint = "delete it and run the sweep again"
+    return CheckpointError("syntax", str(result_path(root, line.unit)), "does not hold results", hint=hint)
 
 
 def result_bytes(root: Path, line: Line) -> bytes:

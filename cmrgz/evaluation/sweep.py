@@ -12,8 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cmrgz import __version__, registry
-from cmrgz.durable import atomic_write, make_directory
+from cmrgz import __version__, records, registry
+from cmrgz.durable import atomic_write, make_directory, read_record
 from cmrgz.durable.arrays import pack
 from cmrgz.errors import CheckpointError, CmrgzError, PartialError, ResourceError, Stopped
 from cmrgz.evaluation.cells import Grid, Unit
@@ -32,6 +32,19 @@ except ImportError:  # not POSIX
 SETTINGS = "sweep.json"
 ATTEMPTS = 3
 """A unit that failed this often is left alone."""
+LISTS = ("models", "extractors", "patterns", "ratios", "seeds")
+
+
+def _options(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(name), list) for name in LISTS)
+
+
+def _method(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("options", {}), dict)
+
+
+CHECKS: records.Checks = {"options": _options, "methods": records.listed(_method)}
+"""What `sweep.json` must have of what is read again; the rest is shown as it is."""
 PATHS = ("data", "bank", "models", "extractors")
 """Options that may hold paths."""
 SHOWN = 4
@@ -129,7 +142,7 @@ def run(order: Order, root: Path, compute: Compute | None = None, report: Report
     make_directory(root)
 
     def facts(unit: Unit) -> dict[str, Any]:
-        return {"revision": order.judge.revision, **_facts(unit)}
+        return {"revision": order.judge.revision, **unit_facts(unit)}
 
     with Store(root) as store, stop_on_signals() as stop:
         atomic_write(root / SETTINGS, json.dumps(settings(order), indent=1).encode(), overwrite=True)
@@ -213,7 +226,7 @@ def memory_mb() -> float:
     return most / 2**20 if sys.platform == "darwin" else most / 2**10
 
 
-def _facts(unit: Unit) -> dict[str, Any]:
+def unit_facts(unit: Unit) -> dict[str, Any]:
     """Return what the journal says of a unit beside its cells."""
     method = unit.method
     return {
@@ -235,6 +248,15 @@ def plugins(lineup: Lineup) -> list[dict[str, Any]]:
     metas = [method.chosen.meta for method in lineup.methods if isinstance(method, ModelMethod)]
     used = {meta.qualified for meta in metas} | {meta.tokenizer.qualified for meta in metas if meta.tokenizer}
     return registry.describe_plugins(used)
+
+
+def read_settings(root: Path) -> dict[str, Any]:
+    """Return what `sweep.json` of a run says, as `settings` gave it.
+
+    Raises:
+        CheckpointError: `not-found`, or `header` where the file is damaged.
+    """
+    return read_record(root / SETTINGS, CHECKS)
 
 
 def settings(order: Order) -> dict[str, Any]:

@@ -12,13 +12,18 @@ from numpy.typing import NDArray
 
 from cmrgz.data.masks import parse
 from cmrgz.durable.arrays import array_names
-from cmrgz.errors import CheckpointError
+from cmrgz.errors import CheckpointError, UsageError
 from cmrgz.evaluation.judge import FORMAT
 from cmrgz.evaluation.metrics import FRAME_METRICS, RATIOS
-from cmrgz.evaluation.store import Line, read_lines, read_results, result_bytes, results
+from cmrgz.evaluation.store import JOURNAL, Line, not_ours, read_lines, read_results, result_bytes, results
 
 PLACES = ("frame", "subject", "scan", "role", "t", "z", "spacing", "step")
 CHECKS = ("hidden", "known_sha1", "low", "high", "exact")
+TYPES = dict.fromkeys((*PLACES, *CHECKS), "iuf") | dict.fromkeys(
+    ("frame", "subject", "scan", "role", "known_sha1"), "U"
+)
+TYPES["exact"] = "b"
+"""Kinds of numpy's types that the columns of a file of results may have."""
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -99,8 +104,8 @@ class Table:
         """Read a run that may still be going on.
 
         Raises:
-            CheckpointError: `log-corrupt`, `hash` or `not-found`; `nondeterministic`: a cell was done twice, and
-                differently; `empty`: no cell is done.
+            CheckpointError: `log-corrupt`, `hash`, `syntax` or `not-found`; `nondeterministic`: a cell was done twice,
+                and differently; `empty`: no cell is done.
         """
         every = read_lines(root)
         kept = _once(root, every)
@@ -113,6 +118,8 @@ class Table:
         where: list[NDArray[np.int64]] = []
         total, before = sum(len(line.cells) for line in kept), 0
         for unit, (line, arrays) in enumerate(results(root, kept)):
+            if not _fits(line, arrays):
+                raise not_ours(root, line)
             n = len(line.cells)
             for name in ("method", "mask", "seed"):
                 columns[name].append(np.repeat(line.facts[name], n))
@@ -124,7 +131,7 @@ class Table:
             before += n
         joined = {name: np.concatenate(parts) for name, parts in columns.items()}
         done, failed = tuple(kept), _failures(every)
-        return cls(root, _methods(kept), _masks(kept), joined, metrics, done, failed, np.concatenate(where))
+        return cls(root, _methods(kept), _masks(root, kept), joined, metrics, done, failed, np.concatenate(where))
 
     def rows(self, method: str, mask: str | None = None) -> NDArray[np.int64]:
         """Return the rows of a method, all its masks unless one is named."""
@@ -194,6 +201,16 @@ class Table:
         return [*own, *(name for name, ratio in RATIOS.items() if {ratio.over, ratio.under} <= set(own))]
 
 
+def _fits(line: Line, arrays: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether a file of results has a row for each cell of its line."""
+    if not arrays.keys() >= {*PLACES, *CHECKS, "names", "metrics"}:
+        return False
+    shape = (len(line.cells),)
+    plain = all(arrays[name].shape == shape and arrays[name].dtype.kind in TYPES[name] for name in TYPES)
+    metrics, names = arrays["metrics"], arrays["names"]
+    return plain and names.dtype.kind == "U" and metrics.dtype.kind == "f" and metrics.shape == shape + names.shape
+
+
 def _once(root: Path, lines: list[Line]) -> list[Line]:
     """Return the units that are done, each once; those of an older version are left out, a sweep does them again.
 
@@ -220,9 +237,12 @@ def _methods(lines: list[Line]) -> dict[str, MethodInfo]:
     return found
 
 
-def _masks(lines: list[Line]) -> dict[str, MaskInfo]:
+def _masks(root: Path, lines: list[Line]) -> dict[str, MaskInfo]:
     specs = {line.facts["mask"] for line in lines if line.facts["kind"] != "real"}
-    infos = [MaskInfo.of(spec) for spec in specs]
+    try:
+        infos = [MaskInfo.of(spec) for spec in specs]
+    except UsageError as error:
+        raise CheckpointError("log-corrupt", str(root / JOURNAL), f"names no mask: {error.what}") from None
     return {info.spec: info for info in sorted(infos, key=lambda info: (info.pattern, info.ratio))}
 
 

@@ -1,7 +1,6 @@
 """Verify: some cells of a run are computed again, from the data and the weights, and compared with what is stored."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from cmrgz import options
-from cmrgz.durable import read_bytes
-from cmrgz.errors import CheckpointError, CmrgzError
+from cmrgz.errors import CheckpointError, CmrgzError, UsageError
 from cmrgz.evaluation.cells import Unit
 from cmrgz.evaluation.extractors import EXTRACTORS
-from cmrgz.evaluation.options import SweepOptions
+from cmrgz.evaluation.options import SweepOptions, check
 from cmrgz.evaluation.prepare import prepare
 from cmrgz.evaluation.store import Line, read_lines, read_results
-from cmrgz.evaluation.sweep import SETTINGS, Order, attempt
+from cmrgz.evaluation.sweep import SETTINGS, Order, attempt, read_settings
 
 Report = Callable[[int, int], None]
 
@@ -65,7 +63,7 @@ def verify(
             data, weights or code are others; or its journal or files are damaged.
         DataError: A scan is missing.
     """
-    order = prepare(read_settings(root, sources), device)
+    order = prepare(read_options(root, sources), device)
     places = {cell: (line, row) for line in read_lines(root) for row, cell in enumerate(line.cells)}
     units = [unit for unit in order.units(set()) if any(cell in places for cell in unit.cells)]
     chosen = _chosen(units, places, count, seed)
@@ -81,23 +79,25 @@ def verify(
     return found
 
 
-def read_settings(root: Path, sources: Mapping[str, Sequence[str]]) -> SweepOptions:
+def read_options(root: Path, sources: Mapping[str, Sequence[str]]) -> SweepOptions:
     """Return the options that a run was last started with, with the paths that it does not store.
 
     Raises:
-        CheckpointError: `not-found` or `syntax`.
+        CheckpointError: `not-found`, or `header`: the file does not hold the options of a sweep.
     """
+    stored = read_settings(root)["options"]
+    registered = [name for name in stored["models"] if "@" not in str(name)]
+    paths = {name: list(sources.get(name, ())) for name in ("data", "bank")}
+    local = [text for text in sources.get("extractors", ()) if "=" in text]
+    plain = [name for name in stored["extractors"] if str(name) in EXTRACTORS]
+    models = [*registered, *sources.get("models", ())]
+    values = {**stored, **paths, "models": models, "extractors": [*plain, *local]}
     try:
-        stored = json.loads(read_bytes(root / SETTINGS, CheckpointError))["options"]
-        registered = [name for name in stored["models"] if "@" not in name]
-        paths = {name: list(sources.get(name, ())) for name in ("data", "bank")}
-        local = [text for text in sources.get("extractors", ()) if "=" in text]
-        plain = [name for name in stored["extractors"] if name in EXTRACTORS]
-        models = [*registered, *sources.get("models", ())]
-        values = {**stored, **paths, "models": models, "extractors": [*plain, *local]}
-        return SweepOptions(**options.parse(values, options.schema(SweepOptions), str(root / SETTINGS)))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise CheckpointError("syntax", str(root / SETTINGS), "does not hold the options of a sweep") from None
+        result = SweepOptions(**options.parse(values, options.schema(SweepOptions), str(root / SETTINGS)))
+        check(result)
+    except UsageError as error:
+        raise CheckpointError("header", str(root / SETTINGS), error.what, error.facts, error.hint) from None
+    return result
 
 
 def _chosen(units: list[Unit], places: dict[str, Any], count: int, seed: int) -> list[tuple[Unit, int]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cmrgz import records
 from cmrgz.data.importers import Case
 from cmrgz.durable import exists, read_bytes
 from cmrgz.errors import CmrgzError, DataError, UsageError
@@ -72,8 +73,8 @@ def left_to_do(jobs: Sequence[Job], facts: Callable[[Case], Mapping[str, Any]], 
 def _differing(sidecar: Path, facts: Mapping[str, Any]) -> list[str]:
     """Return the names of facts that a sidecar tells otherwise."""
     try:
-        told = json.loads(read_bytes(sidecar, DataError))
-    except (CmrgzError, ValueError, RecursionError):
+        told = records.parse(read_bytes(sidecar, DataError), str(sidecar), refuse=DataError, lenient=True)
+    except CmrgzError:
         return ["sidecar"]
     wanted = json.loads(json.dumps(dict(facts)))
     return [name for name, value in wanted.items() if not _tells(told, name, value)]

@@ -11,7 +11,7 @@ import torch
 from cmrgz import checkpoint, options, registry
 from cmrgz.durable import is_folder
 from cmrgz.errors import CheckpointError, UsageError, did_you_mean, warn
-from cmrgz.meta import Meta
+from cmrgz.meta import TOKENIZER, Meta
 from cmrgz.model import Model, Tokenizer, Trainable
 from cmrgz.plugin import Extent, ModelSpec, TokenizerSpec
 from cmrgz.training.options import TrainOptions
@@ -147,7 +147,7 @@ def starting_from(plan: Plan, spec: Spec) -> tuple[Plan, Start | None]:
         if whole and value != (tuple(stored) if isinstance(stored, list) else stored):
             facts = f"{stored} in {plan.start}, {value} asked for"
             raise UsageError("usage", "option --set", f"'{name}' differs from what training starts from", facts)
-    inner = Path(plan.start) / checkpoint.TOKENIZER
+    inner = Path(plan.start) / TOKENIZER
     tokenizer = plan.tokenizer or (str(inner) if is_folder(inner) else None)
     build = build if whole else {**build, **plan.build}
     return dataclasses.replace(plan, build=build, tokenizer=tokenizer), Start(plan.start, module, meta)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from cmrgz import __version__, checkpoint, registry, weights
+from cmrgz import __version__, checkpoint, records, registry
 from cmrgz.data import cases, sides
 from cmrgz.data.cases import Case
 from cmrgz.data.clips import read_clip
@@ -200,7 +200,7 @@ def _claim(folder: Path, key: str, config: Mapping[str, Any]) -> None:
     if not is_file(path):
         atomic_write(path, json.dumps({"key": key, **config}, indent=1, default=list).encode())
         return
-    stored = weights.read_json(read_bytes(path, CheckpointError), str(path))
+    stored = records.parse(read_bytes(path, CheckpointError), str(path))
     if stored.get("key") != key:
         now = json.loads(json.dumps(config, default=list))
         differing = [name for name, value in now.items() if stored.get(name) != value]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from cmrgz import weights
+from cmrgz import records, weights
 from cmrgz.durable import discard, matching, read_bytes, remove_stale, rename, restore, write_directory
 from cmrgz.errors import CheckpointError, warn
 from cmrgz.training.options import TrainOptions
@@ -149,7 +149,7 @@ def resume(state: State, run: Path, key: str) -> bool:
 
 def _read(state: State, folder: Path, key: str) -> None:
     where = folder.name
-    meta = weights.read_json(read_bytes(folder / "state.json", CheckpointError), where)
+    meta = records.parse(read_bytes(folder / "state.json", CheckpointError), where)
     data = weights.read_bytes(folder / "state.safetensors")
     if meta.get("key") != key:
         hint = "use another --output folder, or the options and data of the first run"

@@ -7,17 +7,17 @@ relative to the manifest.
 """
 
 import csv
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path, PurePath
 
+from cmrgz import records
 from cmrgz.data.importers.case import Case, make_case
 from cmrgz.data.importers.label_order import ACDC, LabelOrder
 from cmrgz.data.importers.patients import Patient, patients_of
-from cmrgz.durable import is_file, read_bytes, why_not
+from cmrgz.durable import is_file, read_whole, why_not
 from cmrgz.errors import CmrgzError, DataError, UsageError, did_you_mean
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
@@ -68,9 +68,7 @@ def read_rows(path: Path) -> Iterator[Row]:
     Raises:
         DataError: `too-large`, `encoding`, `syntax` or `type`.
     """
-    data = read_bytes(path, DataError, MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise DataError("too-large", str(path), "is no manifest", f"more than {MAX_BYTES} bytes")
+    data = read_whole(path, DataError, MAX_BYTES)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -99,12 +97,7 @@ def _json_rows(path: Path, text: str) -> Iterator[Row]:
         if not line.strip():
             continue
         where = f"{path}:{number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            raise DataError("syntax", where, "is not JSON", hint="one object a line") from None
-        if not isinstance(row, dict):
-            raise DataError("type", where, f"expected an object, got {type(row).__name__}")
+        row = records.parse(line.encode(), where, refuse=DataError, code="syntax", other="type")
         yield where, {k: "" if v is None else str(v) for k, v in row.items()}
 
 

@@ -9,7 +9,8 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from cmrgz.durable import read_bytes
+from cmrgz import records
+from cmrgz.durable import read_whole
 from cmrgz.errors import CheckpointError
 from cmrgz.evaluation.summary.model import Estimate, SetRow, Summary
 from cmrgz.evaluation.summary.rows import NAN
@@ -27,21 +28,21 @@ def read(path: Path) -> Summary:
     Raises:
         CheckpointError: `not-found`, or `syntax`: the file is no summary.
     """
-    hint = "make it again with: cmrgz evaluate report RUN"
     try:
-        return from_json(read_bytes(path, CheckpointError))
+        return from_json(bytes(read_whole(path, CheckpointError)), str(path))
     except (ValueError, TypeError, KeyError, AttributeError):
+        hint = "make it again with: cmrgz evaluate report RUN"
         raise CheckpointError("syntax", str(path), "is no summary of a run", hint=hint) from None
 
 
-def from_json(data: bytes) -> Summary:
+def from_json(data: bytes, where: str = "summary") -> Summary:
     """Return a summary from its JSON.
 
     Raises:
-        ValueError: It is no JSON.
+        CheckpointError: `syntax`: it is no JSON.
         TypeError: It is no summary.
     """
-    values = json.loads(data)
+    values = records.parse(data, where, code="syntax")
     hints = get_type_hints(Summary)
     return Summary(**{name: _typed(value, hints[name]) for name, value in values.items()})
 

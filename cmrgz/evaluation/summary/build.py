@@ -1,10 +1,8 @@
 """Build the summary of a run."""
 
-import json
 from pathlib import Path
 
-from cmrgz.durable import exists, read_bytes
-from cmrgz.errors import CheckpointError
+from cmrgz.durable import exists
 from cmrgz.evaluation.statistics.subjects import caveats
 from cmrgz.evaluation.summary.anatomy import biomarker_rows
 from cmrgz.evaluation.summary.derived import with_hallucination
@@ -15,7 +13,7 @@ from cmrgz.evaluation.summary.memory import memory_rows, probe_rows
 from cmrgz.evaluation.summary.model import MaskRow, MethodRow, Summary
 from cmrgz.evaluation.summary.motion import motion_rows
 from cmrgz.evaluation.summary.sets import all_reals, set_rows
-from cmrgz.evaluation.sweep import SETTINGS
+from cmrgz.evaluation.sweep import SETTINGS, read_settings
 from cmrgz.evaluation.table import Table
 
 
@@ -55,11 +53,7 @@ def _single(table: Table) -> tuple[str, ...]:
 
 
 def _settings(root: Path) -> dict[str, object]:
-    path = root / SETTINGS
-    try:
-        return dict(json.loads(read_bytes(path, CheckpointError))) if exists(path) else {}
-    except (ValueError, TypeError, RecursionError):
-        raise CheckpointError("syntax", str(path), "does not hold the options of a sweep") from None
+    return dict(read_settings(root)) if exists(root / SETTINGS) else {}
 
 
 def _method(table: Table, name: str) -> MethodRow:
