@@ -1,9 +1,13 @@
 """Synthetic plugins, found as installed ones are, and the collection of bad inputs where it is at hand."""
 
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
+import time
+import traceback
 import zlib
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint, distributions
@@ -13,6 +17,7 @@ from typing import Any
 import pytest
 
 from cmrgz import registry
+from cmrgz.durable import files, folders, journal, system
 from cmrgz.errors import CmrgzError
 
 Install = Callable[..., list[EntryPoint]]
@@ -71,6 +76,56 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
     checkpoint.save(folder, model, facts, tokenizer=(tokenizer, meta))
     return folder
+
+
+class Deaths:
+    """Runs work in a child that dies: before durable operation `n`, half way in its write, or after some seconds."""
+
+    def operations(self, work: Callable[[], object]) -> int:
+        """Return how many durable operations work takes."""
+        reader, writer = os.pipe()
+        assert self._ended(lambda faults: (work(), os.write(writer, str(faults.count).encode()))) == 0
+        os.close(writer)
+        with open(reader) as told:
+            return int(told.read())
+
+    def at(self, work: Callable[[], object], point: str) -> bool:
+        """Run work that dies at `n` or `n:half`; return whether it died."""
+        status = self._ended(lambda faults: work(), point)
+        assert status in (0, -signal.SIGKILL)
+        return status != 0
+
+    def after(self, work: Callable[[], object], seconds: float) -> bool:
+        """Run work that is killed after some seconds; return whether it died."""
+        child = self._start(lambda faults: work())
+        time.sleep(seconds)
+        os.kill(child, signal.SIGKILL)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert status in (0, -signal.SIGKILL)
+        return status != 0
+
+    def _ended(self, work: Callable[[Any], object], point: str = "") -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(self._start(work, point), 0)[1])
+
+    def _start(self, work: Callable[[Any], object], point: str = "") -> int:
+        child = os.fork()
+        if child:
+            return child
+        faults = system.Faults(kill=point)
+        for module in (files, folders, journal):
+            module.system = faults
+        try:
+            work(faults)
+        except BaseException:
+            traceback.print_exc(file=sys.__stderr__)
+            os._exit(1)
+        os._exit(0)
+
+
+@pytest.fixture(scope="session")
+def deaths() -> Deaths:
+    """Return what lets work die at any moment."""
+    return Deaths()
 
 
 DEEP = b"[" * 1000 + b"]" * 1000

@@ -169,7 +169,7 @@ def test_every_write_tells_a_read_only_disk(readonly: Path) -> None:
     for write in (
         lambda: durable.make_directory(readonly / "new"),
         lambda: durable.require_writable(readonly / "new" / "inner"),
-        lambda: durable.locked(readonly / ".lock").__enter__(),
+        lambda: durable.locked(readonly, "training").__enter__(),
         lambda: durable.rename(readonly / "run", "other"),
         lambda: durable.discard(readonly / "run"),
         lambda: durable.atomic_write(readonly / "new", b""),

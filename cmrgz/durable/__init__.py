@@ -7,14 +7,15 @@ those of dead runs, at the start of the next.
     system.py    the operations that change the disk, and the hook that kills or fails them in tests
     files.py     atomic_write
     arrays.py    pack, unpack: named arrays as bytes
-    folders.py   write_directory, remove_stale
+    folders.py   write_directory, make_directory, rename, discard, remove_stale
     journal.py   Journal, read_journal, salvage, encode
+    locks.py     locked
     reading.py   what is there, and what is in it
 
 An OSError does not leave it: what is to be written fails with a ResourceError, what is read with an error of its class.
 """
 
-from cmrgz.durable.files import Content, atomic_write, locked, remove, sync_directory
+from cmrgz.durable.files import Content, atomic_write, remove, sync_directory
 from cmrgz.durable.folders import (
     discard,
     make_directory,
@@ -26,6 +27,7 @@ from cmrgz.durable.folders import (
     write_directory,
 )
 from cmrgz.durable.journal import Journal, encode, read_journal, salvage
+from cmrgz.durable.locks import locked
 from cmrgz.durable.reading import (
     exists,
     inside_of,

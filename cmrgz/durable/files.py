@@ -4,18 +4,14 @@ import errno
 import io
 import os
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from cmrgz.durable.locks import lock
 from cmrgz.durable.system import reported, system
 from cmrgz.errors import UsageError
-
-try:
-    import fcntl
-except ImportError:  # not POSIX: no locks, so that no temporary is ever taken for that of a dead run
-    fcntl = None  # type: ignore[assignment]
 
 Content = bytes | Callable[[BinaryIO], None]
 """What a file is to hold: its bytes, or a function that writes them to an open file."""
@@ -57,21 +53,6 @@ def remove(path: str | os.PathLike[str]) -> None:
         os.unlink(path)
 
 
-@contextmanager
-def locked(path: str | os.PathLike[str]) -> Iterator[bool]:
-    """Hold the lock of a file, which is made if it is not there; False where another process holds it.
-
-    Raises:
-        ResourceError: `permission`, `disk-full` or `io`.
-    """
-    with reported(path):
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        yield lock(fd)
-    finally:
-        os.close(fd)
-
-
 def sync_directory(path: str | os.PathLike[str]) -> None:
     """Make the names in a directory durable, where the file system can."""
     fd = os.open(path, os.O_RDONLY)
@@ -110,15 +91,6 @@ def fill(fd: int, content: Content) -> None:
 def temporary_name(directory: Path) -> Path:
     """Return a name for a temporary in `directory` that nobody can guess."""
     return directory / f"{TEMPORARY}{secrets.token_hex(8)}"
-
-
-def lock(fd: int) -> bool:
-    """Lock a file for the life of its descriptor; False if another holds it or the file system has no locks."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (OSError, AttributeError):
-        return False
-    return True
 
 
 class _File(io.FileIO):

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cmrgz.durable.files import NEW, TEMPORARY, Content, fill, lock, sync_directory, temporary_name
+from cmrgz.durable.files import NEW, TEMPORARY, Content, fill, sync_directory, temporary_name
+from cmrgz.durable.locks import lock
 from cmrgz.durable.system import reported, system
 from cmrgz.errors import UsageError
 

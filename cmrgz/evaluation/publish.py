@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from cmrgz.durable import remove_stale
 from cmrgz.evaluation.report import write
 from cmrgz.evaluation.summary.build import summarise
 from cmrgz.evaluation.summary.estimates import HIDDEN
@@ -19,6 +20,7 @@ def publish(root: Path) -> tuple[Summary, list[Path]]:
         CheckpointError: The journal or a file of the run is damaged; no cell is done.
         ResourceError: The folder cannot be written.
     """
+    remove_stale(root)
     table = Table.read(root)
     summary = summarise(table)
     pictures = {

@@ -1,5 +1,6 @@
 """Where a sweep lies: a journal with one line a unit, and one file of arrays a unit.
 
+    RUN/.lock              held by the one process that writes
     RUN/cells.jsonl        which cells are done, in which file, with its hash; checksummed lines, append only
     RUN/results/ab/ab..npz the numbers of the cells of one unit
 
@@ -10,7 +11,7 @@ hand and nothing else.
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +25,8 @@ from cmrgz.durable import (
     Journal,
     atomic_write,
     exists,
+    is_folder,
+    locked,
     make_directory,
     matching,
     read_bytes,
@@ -35,7 +38,7 @@ from cmrgz.durable.arrays import unpack
 from cmrgz.errors import CheckpointError
 from cmrgz.evaluation.methods import Kind
 
-JOURNAL, RESULTS = "cells.jsonl", "results"
+JOURNAL, RESULTS, DOING = "cells.jsonl", "results", "evaluating"
 FACTS = {
     "format": records.natural,
     "revision": records.kind(str),
@@ -99,23 +102,26 @@ class Store:
 
     Raises:
         CheckpointError: `log-corrupt`: a line of the journal is damaged.
-        ResourceError: The folder cannot be written.
+        ResourceError: `locked`: another process has it open; the folder cannot be written.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         make_directory(root / RESULTS)
-        for folder in matching(root / RESULTS, "*"):
-            remove_stale(folder)
-        with _repairable(root):
-            self._journal = Journal(root / JOURNAL, CHECKS)
-        self.lines = read_lines(root)
+        with ExitStack() as stack:
+            stack.enter_context(locked(root, DOING))
+            for folder in (root, *filter(is_folder, matching(root / RESULTS, "*"))):
+                remove_stale(folder)
+            with _repairable(root):
+                self._journal = stack.enter_context(Journal(root / JOURNAL, CHECKS))
+            self.lines = read_lines(root)
+            self._open = stack.pop_all()
 
     def __enter__(self) -> "Store":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._journal.close()
+        self._open.close()
 
     def done(self) -> set[str]:
         """Return the cells that are done: in the journal, and their file is there."""
@@ -188,13 +194,14 @@ def repair(root: Path) -> tuple[int, int]:
 
     Raises:
         UsageError: `exists`: a damaged journal was set aside before.
-        ResourceError: The folder cannot be written.
+        ResourceError: `locked`: the run is going on; the folder cannot be written.
     """
     path = root / JOURNAL
-    good, bad = salvage(path, CHECKS)
-    if bad:
-        atomic_write(path.with_suffix(".jsonl.damaged"), read_bytes(path, CheckpointError))
-        atomic_write(path, b"".join(good), overwrite=True)
+    with locked(root, DOING):
+        good, bad = salvage(path, CHECKS)
+        if bad:
+            atomic_write(path.with_suffix(".jsonl.damaged"), read_bytes(path, CheckpointError))
+            atomic_write(path, b"".join(good), overwrite=True)
     return len(good), bad
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cmrgz import __version__, records, registry
-from cmrgz.durable import atomic_write, make_directory, read_record
+from cmrgz.durable import atomic_write, read_record
 from cmrgz.durable.arrays import pack
 from cmrgz.errors import CheckpointError, CmrgzError, PartialError, ResourceError, Stopped
 from cmrgz.evaluation.cells import Grid, Unit
@@ -137,9 +137,8 @@ def run(order: Order, root: Path, compute: Compute | None = None, report: Report
         PartialError: Some units failed; the others are done.
         Stopped: On request; what is done is stored.
         CheckpointError: The journal is damaged; `changed`: the run has other results under one of the names.
-        ResourceError: The disk is full or may not be written.
+        ResourceError: `locked`: another process computes here; the disk is full or may not be written.
     """
-    make_directory(root)
 
     def facts(unit: Unit) -> dict[str, Any]:
         return {"revision": order.judge.revision, **unit_facts(unit)}

@@ -2,8 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from itertools import chain
 from math import prod
@@ -18,7 +17,7 @@ from cmrgz.data import cases, sides
 from cmrgz.data.cases import Case
 from cmrgz.data.clips import read_clip
 from cmrgz.durable import atomic_write, is_file, locked, make_directory, read_bytes, require_writable
-from cmrgz.errors import CheckpointError, ResourceError, UsageError, warn
+from cmrgz.errors import CheckpointError, UsageError, warn
 from cmrgz.meta import Meta
 from cmrgz.model import Tokenizer, Trainable
 from cmrgz.plugin import Extent, ModelSpec, TokenizerSpec
@@ -60,7 +59,7 @@ def train(plan: Plan, quiet: bool = True) -> Path:
     _claim(plan.output, key, config)
     if is_file(target / "meta.json"):
         return target
-    with _locked(plan.output), torch.random.fork_rng(devices=[]), stop_on_signals() as stop:
+    with locked(plan.output, "training"), torch.random.fork_rng(devices=[]), stop_on_signals() as stop:
         torch.manual_seed(derive(plan.seed, "init"))
         module = _build(spec, extent, tokenizer, plan).to(plan.device)
         frames = Frames(sources, extent, plan.shares, quiet, plan.train.augment)
@@ -98,19 +97,6 @@ def _begin(module: Trainable, extent: Extent, frames: Frames, start: Start | Non
     # Of neighbours, since `fit` is not told how far apart frames are.
     items = frames.of_shape(plan.seed, FIT_STEP, number, frames.surroundings, strides=False)
     module.fit(items.x.to(plan.device), rng=Streams(plan.seed, [("fit",)]))
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the run's folder: two processes must not train in it.
-
-    Raises:
-        ResourceError: `locked`.
-    """
-    with locked(folder / ".lock") as ours:
-        if not ours:
-            raise ResourceError("locked", str(folder), "another process is training here", "", "wait for it or stop it")
-        yield
 
 
 def _tokenizer(spec: Spec, plan: Plan) -> Opened | None:
