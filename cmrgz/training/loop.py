@@ -10,11 +10,12 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from cmrgz.durable import Journal, read_journal
+from cmrgz.durable import Journal, encode
 from cmrgz.errors import CheckpointError, DivergedError, Stopped
 from cmrgz.model import Trainable
 from cmrgz.rng import Streams, derive
 from cmrgz.signals import StopFlag
+from cmrgz.training.folder import LOG, STEP, read_log
 from cmrgz.training.frames import Batch, Frames
 from cmrgz.training.options import TrainOptions
 from cmrgz.training.state import State, save, trainable
@@ -76,9 +77,9 @@ def run(
         Stopped: `stopped`, after a signal; the state is stored and the same call goes on.
     """
     bad = 0
-    logged = {record["step"]: record for record in read_journal(folder / "log.jsonl")}
+    logged = read_log(folder, state.step)
     bar = tqdm(total=options.steps, initial=state.step, desc="training", unit="step", disable=quiet)
-    with bar, Journal(folder / "log.jsonl") as log:
+    with bar, Journal(folder / LOG, STEP) as log:
         steps = range(state.step, options.steps)
         for batch in frames.batches(seed, steps, options.batch_size, options.workers):
             module.train()
@@ -92,7 +93,8 @@ def run(
             record = {"step": state.step, "loss": loss if finite else None, "grad_norm": norm if finite else None}
             last = state.step == options.steps
             if last or state.step % options.validate_every == 0:
-                record |= validate(state)
+                state.figures = json.loads(json.dumps(validate(state), sort_keys=True))  # as a state gives them back
+                record |= state.figures
             if state.step == options.early:
                 keep_early(state)
             _log(log, record, logged.get(state.step), last)
@@ -113,6 +115,6 @@ def _log(log: Journal, record: dict[str, Any], before: dict[str, Any] | None, sy
     """
     if before is None:
         log.append(record, sync=sync)
-    elif json.loads(json.dumps(record)) != before:
+    elif encode(record) != encode(before):  # as text, where NaN is NaN
         hint = "start in another folder"
-        raise CheckpointError("nondeterminism", "log.jsonl", f"step {record['step']} came out differently", "", hint)
+        raise CheckpointError("nondeterminism", LOG, f"step {record['step']} came out differently", "", hint)

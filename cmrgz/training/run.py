@@ -3,7 +3,6 @@
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from itertools import chain
 from math import prod
 from pathlib import Path
@@ -12,18 +11,19 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from cmrgz import __version__, checkpoint, records, registry
+from cmrgz import __version__, checkpoint, registry
 from cmrgz.data import cases, sides
 from cmrgz.data.cases import Case
 from cmrgz.data.clips import read_clip
-from cmrgz.durable import atomic_write, is_file, locked, make_directory, read_bytes, require_writable
-from cmrgz.errors import CheckpointError, UsageError, warn
+from cmrgz.durable import locked, make_directory, remove_stale, require_writable
+from cmrgz.errors import UsageError, warn
 from cmrgz.meta import Meta
 from cmrgz.model import Tokenizer, Trainable
 from cmrgz.plugin import Extent, ModelSpec, TokenizerSpec
 from cmrgz.rng import Streams, derive
 from cmrgz.signals import stop_on_signals
 from cmrgz.training.extents import extent_of, settled
+from cmrgz.training.folder import CHECKPOINT, claim, finished, key_of
 from cmrgz.training.frames import Batch, Frames, held_out
 from cmrgz.training.loop import run
 from cmrgz.training.plan import Plan, Spec, Start, find_spec, starting_from
@@ -45,37 +45,42 @@ def train(plan: Plan, quiet: bool = True) -> Path:
 
     Raises:
         UsageError, DataError, PluginError: Before anything is written.
-        ResourceError: The output folder cannot be written to; told before the work.
-        CheckpointError: `config-mismatch` where the folder holds another run.
+        CheckpointError: `config-mismatch` where the folder holds another run; a file of it is damaged.
+        ResourceError: `locked`: another process trains here; the folder cannot be written, told before the work.
         DivergedError: The loss is not finite.
         Stopped: After a signal; the same call goes on.
     """
-    spec, target = find_spec(plan.name), plan.output / "checkpoint"
+    spec, target = find_spec(plan.name), plan.output / CHECKPOINT
     require_writable(plan.output)
     plan, extent, tokenizer, start = _opened(plan, spec)
     sources, held = _data(plan, extent, quiet)
-    key, config = _key(plan, extent, sources, held, tokenizer, start)
+    config = _config(plan, extent, sources, held, tokenizer, start)
+    key = key_of(config)
     make_directory(plan.output)
-    _claim(plan.output, key, config)
-    if is_file(target / "meta.json"):
-        return target
-    with locked(plan.output, "training"), torch.random.fork_rng(devices=[]), stop_on_signals() as stop:
-        torch.manual_seed(derive(plan.seed, "init"))
-        module = _build(spec, extent, tokenizer, plan).to(plan.device)
-        frames = Frames(sources, extent, plan.shares, quiet, plan.train.augment)
-        state = State.start(module, plan.train)
-        if not resume(state, plan.output, key):
-            _begin(module, extent, frames, start, plan)
+    with locked(plan.output, "training"):
+        remove_stale(plan.output)
+        claim(plan.output, config)
+        if finished(plan.output, _meta(spec, extent, plan, config), key, plan.train.steps):
+            return target
+        with torch.random.fork_rng(devices=[]), stop_on_signals() as stop:
+            torch.manual_seed(derive(plan.seed, "init"))
+            module = _build(spec, extent, tokenizer, plan).to(plan.device)
+            frames = Frames(sources, extent, plan.shares, quiet, plan.train.augment)
             state = State.start(module, plan.train)
-        validation = _Validation(module, held, extent, plan)
+            if not resume(state, plan.output, key):
+                _begin(module, extent, frames, start, plan)
+                state = State.start(module, plan.train)
+            validate = _Validation(module, held, extent, plan)
 
-        def export(state: State, folder: Path = plan.output / "early") -> None:
-            with state.averaged():
-                _export(spec, extent, module, tokenizer, plan, config, validation.last, folder)
+            def export(state: State, folder: Path = plan.output / "early") -> None:
+                told = {**config, **state.figures, "plugins": _plugins(spec, tokenizer)}
+                with state.averaged():
+                    meta = _meta(spec, extent, plan, told)
+                    checkpoint.save(folder, module, meta, tokenizer=tokenizer, dtype=plan.dtype, overwrite=True)  # type: ignore[arg-type]
 
-        run(state, module, frames, plan.train, plan.output, key, plan.seed, stop, validation, export, quiet)
-        export(state, target)
-        return target
+            run(state, module, frames, plan.train, plan.output, key, plan.seed, stop, validate, export, quiet)
+            export(state, target)
+            return target
 
 
 def _opened(plan: Plan, spec: Spec) -> tuple[Plan, Extent, Opened | None, Start | None]:
@@ -132,15 +137,15 @@ def _data(plan: Plan, extent: Extent, quiet: bool) -> tuple[list[list[Case]], li
     return [part["train"] for part in splits], [case for part in splits for case in part["val"]]
 
 
-def _key(
+def _config(
     plan: Plan,
     extent: Extent,
     sources: list[list[Case]],
     held: list[Case],
     tokenizer: Opened | None,
     start: Start | None,
-) -> tuple[str, dict[str, Any]]:
-    """Return the hash of all that the result depends on, and the resolved config in JSON's types."""
+) -> dict[str, Any]:
+    """Return all that the result depends on, in JSON's types."""
     parts = {f"train-{i}": part for i, part in enumerate(sources)} | {"validation": held}
     config = {
         "name": plan.name,
@@ -157,7 +162,8 @@ def _key(
         "version": __version__,
         "torch": torch.__version__,
     }
-    return sha256(json.dumps(config, sort_keys=True, default=list).encode()).hexdigest(), config
+    plain: dict[str, Any] = json.loads(json.dumps(config, default=list))
+    return plain
 
 
 def _trained_on(sources: list[list[Case]], *before: Meta | None) -> list[str] | None:
@@ -174,24 +180,6 @@ def _trained_on(sources: list[list[Case]], *before: Meta | None) -> list[str] | 
             return None
         found.update(told)
     return sorted(found)
-
-
-def _claim(folder: Path, key: str, config: Mapping[str, Any]) -> None:
-    """Write the run's config, or check that the folder holds this very run.
-
-    Raises:
-        CheckpointError: `config-mismatch`, naming what differs.
-    """
-    path = folder / "config.json"
-    if not is_file(path):
-        atomic_write(path, json.dumps({"key": key, **config}, indent=1, default=list).encode())
-        return
-    stored = records.parse(read_bytes(path, CheckpointError), str(path))
-    if stored.get("key") != key:
-        now = json.loads(json.dumps(config, default=list))
-        differing = [name for name, value in now.items() if stored.get(name) != value]
-        hint = "use another --output folder"
-        raise CheckpointError("config-mismatch", str(folder), "holds another run", f"differs: {differing}", hint)
 
 
 def _build(spec: Spec, extent: Extent, tokenizer: Opened | None, plan: Plan) -> Trainable:
@@ -219,7 +207,6 @@ class _Validation:
         self.module, self.plan = module, plan
         clips = (read_clip(case, spacing=extent.spacing) for case in held)
         self.batches = [held_out(clip, extent, plan.train.validation_items) for clip in clips]
-        self.last: dict[str, Any] = {}
 
     @torch.no_grad()
     def __call__(self, state: State) -> dict[str, Any]:
@@ -228,10 +215,8 @@ class _Validation:
         with state.averaged():
             rows = [self._row(batch) for batch in self.batches]
         names = rows[0] if rows else {}
-        self.last = {"validation": {name: sum(row[name] for row in rows) / len(rows) for name in names}}
-        self.last["patients"] = rows
         _warn_below_closed_form(rows)
-        return self.last
+        return {"validation": {name: sum(row[name] for row in rows) / len(rows) for name in names}, "patients": rows}
 
     def _row(self, batch: Batch) -> dict[str, float]:
         x = batch.x.to(self.plan.device)
@@ -249,17 +234,6 @@ def _warn_below_closed_form(rows: Sequence[Mapping[str, float]]) -> None:
             warn("below-closed-form", f"held-out patient {number}", "the trained decoder is worse", facts)
 
 
-def _export(
-    spec: Spec,
-    extent: Extent,
-    module: Trainable,
-    tokenizer: Opened | None,
-    plan: Plan,
-    config: Mapping[str, Any],
-    figures: Mapping[str, Any],
-    target: Path,
-) -> None:
-    """Write the averaged weights as a checkpoint, over one that a run that died has left."""
-    training = json.loads(json.dumps({**config, **figures, "plugins": _plugins(spec, tokenizer)}, default=list))
-    meta = checkpoint.describe(spec, plan.build, extent=extent, training=training)
-    checkpoint.save(target, module, meta, tokenizer=tokenizer, dtype=plan.dtype, overwrite=True)  # type: ignore[arg-type]
+def _meta(spec: Spec, extent: Extent, plan: Plan, training: Mapping[str, Any]) -> Meta:
+    """Return what the checkpoint says of itself."""
+    return checkpoint.describe(spec, plan.build, extent=extent, training=training)

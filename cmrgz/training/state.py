@@ -1,21 +1,25 @@
 """What a training run is at a step: weights, their average and the optimiser, and how it is stored without pickle."""
 
-import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
 from cmrgz import records, weights
-from cmrgz.durable import discard, matching, read_bytes, remove_stale, rename, restore, write_directory
-from cmrgz.errors import CheckpointError, warn
+from cmrgz.durable import discard, encode, exists, matching, read_journal, rename, write_directory
+from cmrgz.errors import CheckpointError, ResourceError, warn
 from cmrgz.training.options import TrainOptions
 
+TENSORS, RECORD = "state.safetensors", "state.json"
+CHECKS = {"step": records.natural, "key": records.sha256, "sha256": records.sha256, "figures": records.kind(dict)}
 KEEP = 2
 """Resumable states kept, so that a bad newest one costs little."""
 
@@ -33,6 +37,8 @@ class State:
     optimizer: AdamW
     average: dict[str, Tensor]
     step: int = 0
+    figures: dict[str, Any] = field(default_factory=dict)
+    """Of the last validation; the checkpoint tells them, also that of a run which died before it was written."""
 
     @classmethod
     def start(cls, module: nn.Module, options: TrainOptions) -> "State":
@@ -101,7 +107,7 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _folders(run: Path) -> list[Path]:
     """Return the stored states, oldest first; by step, never by time."""
-    return matching(run, "state-[0-9]*")
+    return [path for path in matching(run, "state-*") if re.fullmatch("state-[0-9]{8}", path.name)]
 
 
 def save(state: State, run: Path, key: str) -> None:
@@ -111,11 +117,17 @@ def save(state: State, run: Path, key: str) -> None:
         state: The run at a step.
         run: Folder of the run.
         key: Hash of all that the result depends on; a state resumes only under the same key.
+
+    Raises:
+        ResourceError: `disk-full`, `permission` or `io`.
     """
     data = weights.dump(state.tensors())
-    meta = {"step": state.step, "key": key, "sha256": sha256(data).hexdigest()}
-    files = {"state.safetensors": data, "state.json": json.dumps(meta).encode()}
-    write_directory(run / f"state-{state.step:08d}", files)
+    record = {"step": state.step, "key": key, "sha256": sha256(data).hexdigest(), "figures": state.figures}
+    write_directory(run / f"state-{state.step:08d}", {TENSORS: data, RECORD: encode(record)})
+    _prune(run)
+
+
+def _prune(run: Path) -> None:
     for old in _folders(run)[:-KEEP]:
         discard(old)
 
@@ -123,23 +135,23 @@ def save(state: State, run: Path, key: str) -> None:
 def resume(state: State, run: Path, key: str) -> bool:
     """Put the newest good stored state into `state`; False if there is none.
 
-    A bad one is set aside as `*.corrupt` with a warning, and the one before is taken.
+    A bad one is set aside as `corrupt-*` with a warning, and the one before is taken.
 
     Raises:
         CheckpointError: `config-mismatch` if it belongs to another run; `no-checkpoint` if all are bad.
+        ResourceError: `permission` or `io`.
     """
-    remove_stale(run)
     folders = _folders(run)
     for folder in reversed(folders):
-        restore(folder)
         try:
             _read(state, folder, key)
         except CheckpointError as error:
             if error.code == "config-mismatch":
                 raise
-            rename(folder, f"corrupt-{folder.name}")
+            _set_aside(folder)
             warn("hash", folder.name, "stored state is damaged, taking the one before", error.code)
         else:
+            _prune(run)  # of a run that died before it did
             return True
     if folders:
         hint = "start in another folder"
@@ -147,13 +159,52 @@ def resume(state: State, run: Path, key: str) -> bool:
     return False
 
 
+def last_figures(run: Path, key: str) -> dict[str, Any] | None:
+    """Return the figures of the newest stored state, None if there is none that is good.
+
+    Raises:
+        CheckpointError: `config-mismatch` if it belongs to another run.
+    """
+    for folder in reversed(_folders(run)):
+        try:
+            figures: dict[str, Any] = _read_record(folder, key)["figures"]
+        except CheckpointError as error:
+            if error.code == "config-mismatch":
+                raise
+            continue
+        return figures
+    return None
+
+
+def _set_aside(folder: Path) -> None:
+    """Rename a bad state, so that it is looked at no more; those of earlier times stay too."""
+    names = (f"corrupt-{folder.name}{'-' * bool(n)}{n or ''}" for n in count())
+    rename(folder, next(name for name in names if not exists(folder.with_name(name))))
+
+
 def _read(state: State, folder: Path, key: str) -> None:
-    where = folder.name
-    meta = records.parse(read_bytes(folder / "state.json", CheckpointError), where)
-    data = weights.read_bytes(folder / "state.safetensors")
-    if meta.get("key") != key:
-        hint = "use another --output folder, or the options and data of the first run"
-        raise CheckpointError("config-mismatch", where, "belongs to a run with other options, data or code", "", hint)
-    if sha256(data).hexdigest() != meta.get("sha256"):
+    record, where = _read_record(folder, key), folder.name
+    data = weights.read_bytes(folder / TENSORS)
+    if sha256(data).hexdigest() != record["sha256"]:
         raise CheckpointError("hash", where, "the stored hash does not match")
-    state.put_tensors(weights.tensors(data, weights.inspect(data, where), where), int(meta["step"]))
+    state.put_tensors(weights.tensors(data, weights.inspect(data, where), where), record["step"])
+    state.figures = record["figures"]
+
+
+def _read_record(folder: Path, key: str) -> dict[str, Any]:
+    """Return what a stored state says of itself: a journal of one line.
+
+    Raises:
+        CheckpointError: `config-mismatch`, or it is damaged.
+    """
+    try:
+        lines = read_journal(folder / RECORD, CHECKS)
+    except ResourceError as error:
+        raise CheckpointError("truncated", folder.name, error.what) from None
+    if len(lines) != 1 or folder.name != f"state-{lines[0]['step']:08d}":
+        raise CheckpointError("truncated", folder.name, f"{RECORD} is not that of this state")
+    if lines[0]["key"] != key:
+        hint = "use another --output folder, or the options and data of the first run"
+        what = "belongs to a run with other options, data or code"
+        raise CheckpointError("config-mismatch", folder.name, what, "", hint)
+    return lines[0]
