@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz.data.orientation import Orientation
+from cmrgz.data.planes import Cine, Planes
 from cmrgz.data.scan import Scan
 from cmrgz.data.window import Window, heart_centre
 from cmrgz.plugin import Extent
@@ -73,7 +74,7 @@ class Grid:
     ring: bool
 
     @classmethod
-    def of(cls, scan: Scan, voxels: Floats, known: Bools, extent: Extent, patch: int) -> "Grid":
+    def of(cls, scan: Scan, voxels: Cine, known: Bools, extent: Extent, patch: int) -> "Grid":
         """Plan a scan for a model.
 
         Args:
@@ -87,7 +88,7 @@ class Grid:
         padded = (-(-h // patch) * patch, -(-w // patch) * patch)
         turn = Orientation.of_geometry(scan.geometry)
         # Found in the turned planes, so that it is the same, to the bit, however the planes are stored.
-        row, column = heart_centre(np.ascontiguousarray(turn.apply(voxels)), np.ascontiguousarray(turn.apply(known)))
+        row, column = _heart(voxels, known, turn)
         inside = turn.apply(np.pad(np.ones((h, w), dtype=bool), ((0, padded[0] - h), (0, padded[1] - w))))
         centre = row + int(inside.any(1).argmax()), column + int(inside.any(0).argmax())
         edges = scan.spacing[:0:-1] if turn.swap else scan.spacing[1:]
@@ -120,23 +121,24 @@ class Grid:
         """Map a scan to the model's planes.
 
         Args:
-            unit: (t, z, y, x) in [-1, 1].
-            known: Bool (t, z, y, x).
+            unit: (..., y, x) in [-1, 1], a plane or several.
+            known: Bool (..., y, x).
 
         Returns:
-            The frames (t, z, h', w'), which pixels are known, and which the hidden voxels of the scan need: unlike
+            The planes (..., h', w'), which pixels are known, and which the hidden voxels of the scan need: unlike
             `~known`, not those of the padding.
         """
+        lead = known.shape[:-2]
         frames, seen = self.window.to_model(self._turned(unit), self._turned(known))
         solid = self._turned(known, fill=True)
         wanted = ~self.window.to_model(np.zeros(solid.shape, dtype=np.float32), solid)[1]
         wanted[:, self.window.inner[0] :], wanted[:, :, self.window.inner[1] :] = False, False
-        return self._cine(frames), self._cine(seen), self._cine(wanted)
+        return tuple(part.reshape(*lead, *part.shape[1:]) for part in (frames, seen, wanted))  # type: ignore[return-value]
 
     def to_scan(self, frames: Floats) -> Floats:
-        """Return frames (t, z, h', w') on the scan's grid (t, z, y, x)."""
-        planes = self.orientation.undo(self.window.to_native(frames.reshape(-1, *frames.shape[2:])))
-        return planes[:, : self.shape[2], : self.shape[3]].reshape(self.shape)
+        """Return planes (..., h', w') on the scan's grid (..., y, x)."""
+        planes = self.orientation.undo(self.window.to_native(frames.reshape(-1, *frames.shape[-2:])))
+        return planes[:, : self.shape[2], : self.shape[3]].reshape(*frames.shape[:-2], *self.shape[2:])
 
     def phases_of(self, block: Block) -> NDArray[np.int64]:
         """Return the phases of a block, which may wrap around the cycle."""
@@ -206,13 +208,18 @@ class Grid:
         return np.broadcast_to(np.expand_dims(stacked, 2 - axis), (len(values), *self.lengths)).copy()
 
     def _turned(self, voxels: NDArray[Any], fill: bool | float = 0) -> NDArray[Any]:
-        """Return the planes (t * z, y', x') of voxels (t, z, y, x), padded with `fill` and turned."""
-        margin = [(0, 0), (0, 0), *((0, p - n) for p, n in zip(self.padded, self.shape[2:], strict=True))]
-        planes = self.orientation.apply(np.pad(voxels, margin, constant_values=fill))
-        return np.ascontiguousarray(planes).reshape(-1, *planes.shape[2:])
+        """Return the planes (n, y', x') of voxels (..., y, x), padded with `fill` and turned."""
+        margin = [(0, 0), *((0, p - n) for p, n in zip(self.padded, self.shape[2:], strict=True))]
+        flat = voxels.reshape(-1, *self.shape[2:])
+        return np.ascontiguousarray(self.orientation.apply(np.pad(flat, margin, constant_values=fill)))
 
-    def _cine(self, frames: NDArray[Any]) -> NDArray[Any]:
-        return frames.reshape(*self.shape[:2], *frames.shape[1:])
+
+def _heart(voxels: Cine, known: Bools, turn: Orientation) -> tuple[float, float]:
+    """Return the heart's centre (row, column) in the turned planes."""
+    seen = turn.apply(known)
+    shape = (*known.shape[:2], *seen.shape[2:])
+    planes = Planes(shape, voxels.dtype, lambda t, z: np.ascontiguousarray(turn.apply(voxels[t, z])))
+    return heart_centre(planes, seen)
 
 
 def _starts(length: int, block: int, ring: bool) -> list[int]:
@@ -226,19 +233,19 @@ def _starts(length: int, block: int, ring: bool) -> list[int]:
     return list(dict.fromkeys(min(start, length - block) for start in range(0, length - block + stride, stride)))
 
 
-def is_cycle(voxels: Floats, known: Bools) -> bool:
+def is_cycle(voxels: Cine, known: Bools) -> bool:
     """Whether the phases of a scan (t, z, y, x) are a full cycle: the last lies as near to the first as others do.
 
     Nearer, too, than half way to phases that are half of all apart: where noise is most of a step, a leap is not much
     longer. Taken as one where too little is known to tell.
     """
-    n = len(voxels)
+    n = len(known)
     if n < RING:
         return False
 
     def steps(lag: int) -> NDArray[np.float64]:
         pairs = ((t, (t + lag) % n) for t in range(n))
-        return np.array([_step(voxels[a], voxels[b], known[a] & known[b]) for a, b in pairs])
+        return np.array([_step(voxels, known, a, b) for a, b in pairs])
 
     for lag in LAGS:
         near = steps(lag)
@@ -250,8 +257,14 @@ def is_cycle(voxels: Floats, known: Bools) -> bool:
     return True
 
 
-def _step(before: Floats, after: Floats, both: Bools) -> float:
+def _step(voxels: Cine, known: Bools, a: int, b: int) -> float:
     """Return the mean difference of two phases where both are known, NaN for less than one part in a hundred."""
+    both = known[a] & known[b]
     if both.mean() < 0.01:
         return float("nan")
-    return float(np.abs(after[both] - before[both]).mean())
+    apart, start = np.empty(np.count_nonzero(both), voxels.dtype), 0
+    for z, seen in enumerate(both):
+        values = np.abs(voxels[b, z][seen] - voxels[a, z][seen])
+        apart[start : start + len(values)] = values
+        start += len(values)
+    return float(apart.mean())

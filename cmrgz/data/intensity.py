@@ -5,16 +5,19 @@ is no padding and no isolated hot pixel. Both are rare, and of other scans every
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cmrgz.data.planes import Cine
+from cmrgz.data.values import Values
 from cmrgz.errors import DataError
 
-HIGH_PERCENTILE = 99.5
-LOW_PERCENTILE = 0.5
-USUAL_PERCENTILE, HOT = 98.0, 3.0
+PERCENTILES = (0.5, 98.0, 99.5)
+"""The low end of signed scans, what is usual, and the high end."""
+HOT = 3.0
 """A 99.5th percentile so many times the 98th is looked at: is it that of hot pixels?"""
 CLUSTER = 2
 """Most hot pixels of 3 x 3 that are isolated ones: what is larger is anatomy, or a scar that enhances."""
@@ -39,11 +42,11 @@ class Scale:
     high: float
 
     @classmethod
-    def fit(cls, voxels: NDArray[Any], known: NDArray[np.bool_]) -> "Scale":
+    def fit(cls, voxels: Cine, known: NDArray[np.bool_]) -> "Scale":
         """Fit the scale to the known voxels; hidden ones cannot influence it, be they NaN.
 
         Args:
-            voxels: Intensities of any shape and real type.
+            voxels: Intensities of any shape and real type, or the planes of a cine, which are not held together.
             known: Bool of the same shape, True = given.
 
         Returns:
@@ -55,18 +58,19 @@ class Scale:
         if voxels.shape != known.shape:
             facts = f"{voxels.shape}, {known.shape}"
             raise DataError("shape-mismatch", "known", "scan and known differ in shape", facts)
-        values = voxels[known]
-        if values.size == 0:
+        values = Values.of(voxels, known)
+        limits = values.limits()
+        if limits is None:
             return UNKNOWN
-        least, most = float(values.min()), float(values.max())
+        least, most = limits
         if not (np.isfinite(least) and np.isfinite(most)):
             raise DataError("nonfinite", "scan", "a known voxel is NaN or infinite")
         if least == most:
             return cls(least, most)
-        seen = _not_padding(voxels, known, least, most)
-        low, usual, high = _percentiles(values if seen is known else voxels[seen])
+        seen = _not_padding(values, least, most)
+        low, usual, high = seen.percentiles(PERCENTILES)
         if high > HOT * usual > HOT * max(low, 0.0):
-            low, usual, high = _percentiles(voxels[seen & ~_isolated(voxels, seen, HOT / 2 * usual)])
+            low, usual, high = seen.left(partial(_not_isolated, above=HOT / 2 * usual)).percentiles(PERCENTILES)
         low = min(low, 0.0)
         # nearly constant: hardly any voxel differs, so the percentiles fall together
         return cls(low, high) if high > low else cls(least, most)
@@ -90,43 +94,45 @@ UNKNOWN = Scale(0.0, 255.0)
 """The scale of a scan of which nothing is known: 0 .. 255, which every unsigned and every 16-bit type can hold."""
 
 
-def _percentiles(values: NDArray[Any]) -> tuple[float, float, float]:
-    wanted = [LOW_PERCENTILE, USUAL_PERCENTILE, HIGH_PERCENTILE]
-    low, usual, high = (float(p) for p in np.percentile(values, wanted, overwrite_input=True))
-    return low, usual, high
-
-
-def _not_padding(voxels: NDArray[Any], known: NDArray[np.bool_], least: float, most: float) -> NDArray[np.bool_]:
-    """Return which known voxels are no padding: whole rows or slices of the lowest value, or a value far off."""
-    content = known & (voxels != least)
-    inside = known.copy()
-    for axis in range(voxels.ndim):
-        others = tuple(i for i in range(voxels.ndim) if i != axis)
-        inside &= np.expand_dims(content.any(others), others)
-    seen = inside if inside.sum() < (1 - EMPTY_SHARE) * known.sum() else known
+def _not_padding(values: Values, least: float, most: float) -> Values:
+    """Return the values that are no padding: whole rows or slices of the lowest value, or a value far off."""
+    inside = values.bounds(partial(_other, value=least))
+    known = values.count(_all)
+    found = inside if inside.count(_all) < (1 - EMPTY_SHARE) * known else values
     for value in (least, most):
-        rest = seen & (voxels != value)
-        if rest.any() and rest.sum() <= (1 - FILL_SHARE) * seen.sum() and _is_far(voxels[rest], value):
-            seen = rest
-    if seen is known:
-        return known
-    varied = voxels[seen]
-    return seen if varied.min() < varied.max() else known
+        rule = partial(_other, value=value)
+        left = found.count(rule)
+        if 0 < left <= (1 - FILL_SHARE) * found.count(_all):
+            rest = found.left(rule)
+            found = rest if _is_far(rest, value) else found
+    if found is values:
+        return values
+    low, high = found.limits() or (least, least)
+    return found if low < high else values
 
 
-def _is_far(values: NDArray[Any], value: float) -> bool:
+def _all(_: NDArray[Any], seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return seen
+
+
+def _other(plane: NDArray[Any], seen: NDArray[np.bool_], value: float) -> NDArray[np.bool_]:
+    return np.asarray(seen & (plane != value))
+
+
+def _is_far(values: Values, value: float) -> bool:
     """Return whether a value lies farther from others, all lower or all higher, than half the range of those."""
-    low, _, high = _percentiles(values.copy())
-    return max(float(values.min()) - value, value - float(values.max())) > (high - low) / 2 > 0
+    low, _, high = values.percentiles(PERCENTILES)
+    least, most = values.limits() or (value, value)
+    return max(least - value, value - most) > (high - low) / 2 > 0
 
 
-def _isolated(voxels: NDArray[Any], seen: NDArray[np.bool_], above: float) -> NDArray[np.bool_]:
-    """Return which voxels are hot and have hardly a hot one beside them in their plane."""
-    hot = seen & (np.where(seen, voxels, 0) > above)
-    padded = np.pad(hot, [(0, 0)] * (hot.ndim - 2) + [(1, 1)] * min(2, hot.ndim))
+def _not_isolated(plane: NDArray[Any], seen: NDArray[np.bool_], above: float) -> NDArray[np.bool_]:
+    """Return what is seen of a plane less what is hot and has hardly a hot pixel beside it."""
+    hot = seen & (np.where(seen, plane, 0) > above)
+    padded = np.pad(hot, 1)
     count = np.zeros(hot.shape, np.int8)
-    h, w = hot.shape[-2:]
+    h, w = hot.shape
     for i in range(3):
         for j in range(3):
-            count += padded[..., i : i + h, j : j + w]
-    return hot & (count <= CLUSTER)
+            count += padded[i : i + h, j : j + w]
+    return np.asarray(seen & ~(hot & (count <= CLUSTER)))

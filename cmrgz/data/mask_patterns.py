@@ -197,12 +197,13 @@ def lesion(draw: Draw, *, ratio: float | None = None, sector: Annotated[int, ran
     """A random sector of the myocardium, `sector` degrees wide, at the same angle in all frames of a slice."""
     if draw.label is None or not np.any(draw.label == MYOCARDIUM):
         raise DataError("mask-empty", WHERE, f"'lesion' needs a label with myocardium ({MYOCARDIUM})", hint="give one")
-    muscle = draw.label == MYOCARDIUM
     hidden = np.zeros(draw.shape, dtype=bool)
     for z in range(draw.shape[1]):
         start = draw.stream(z, 0).uniform(0, 360)
-        for t in np.flatnonzero(muscle[:, z].any(axis=(1, 2))):
-            rows, cols = np.nonzero(muscle[t, z])
+        for t in range(draw.shape[0]):
+            rows, cols = np.nonzero(draw.label[t, z] == MYOCARDIUM)
+            if not rows.size:
+                continue
             angle = np.degrees(np.arctan2(rows - rows.mean(), cols - cols.mean())) - start
             inside = angle % 360 < sector
             hidden[t, z, rows[inside], cols[inside]] = True

@@ -82,7 +82,7 @@ class Mask:
         heart = centre if centre is not None else _label_centre((y, x), label)
         target = Draw(self.pattern, (t, z, y, x), seed, case, (dy, dx), heart, label)
         hidden = PATTERNS[self.pattern].hidden(target, self.ratio, dict(self.options))
-        return np.logical_not(hidden)
+        return np.logical_not(hidden, out=hidden if hidden.flags.writeable else None)
 
 
 def parse(spec: str) -> Mask:

@@ -8,10 +8,10 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from nibabel.nifti1 import header_dtype as NIFTI1
 from nibabel.nifti2 import header_dtype as NIFTI2
-from numpy.typing import NDArray
 
 from cmrgz.data.geometry import Geometry
 from cmrgz.data.nifti_header import DTYPES, LINE_ENDS
+from cmrgz.data.planes import Cine
 from cmrgz.durable import atomic_write
 from cmrgz.errors import UsageError
 
@@ -22,7 +22,7 @@ LEVEL = 3
 
 def write_nifti(
     path: str | os.PathLike[str],
-    voxels: NDArray[Any],
+    voxels: Cine,
     geometry: Geometry,
     *,
     slope: float = 1.0,
@@ -34,7 +34,7 @@ def write_nifti(
 
     Args:
         path: The file.
-        voxels: (t, z, y, x) stored values of a type that NIfTI has.
+        voxels: (t, z, y, x) stored values of a type that NIfTI has, whole or plane by plane.
         geometry: Where they lie; written with both forms, their codes and the units.
         slope: Values are `slope * stored + inter`.
         inter: Values are `slope * stored + inter`.
@@ -52,8 +52,8 @@ def write_nifti(
 
     def plain(file: BinaryIO) -> None:
         file.write(header + bytes(4))
-        for frame in voxels:
-            file.write(np.ascontiguousarray(frame, voxels.dtype.newbyteorder("<")).data)
+        for place in np.ndindex(voxels.shape[:2]):
+            file.write(np.ascontiguousarray(voxels[place], voxels.dtype.newbyteorder("<")).data)
 
     def compressed(file: BinaryIO) -> None:
         with gzip.GzipFile("", "wb", LEVEL, file, mtime=0) as stream:
@@ -63,7 +63,7 @@ def write_nifti(
     atomic_write(path, write, overwrite=overwrite)
 
 
-def _header(voxels: NDArray[Any], geometry: Geometry, slope: float, inter: float, description: str) -> bytes:
+def _header(voxels: Cine, geometry: Geometry, slope: float, inter: float, description: str) -> bytes:
     layout = (NIFTI1, NIFTI2)[geometry.version - 1].newbyteorder("<")
     header = np.zeros((), layout)
     size = layout.itemsize

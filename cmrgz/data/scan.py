@@ -18,6 +18,7 @@ from cmrgz.data.axes import arranged, on_disk, placed, settle
 from cmrgz.data.geometry import Geometry
 from cmrgz.data.nifti import read
 from cmrgz.data.nifti_write import CODES, write_nifti
+from cmrgz.data.planes import Cine, Planes
 from cmrgz.errors import DataError
 
 Shape = tuple[int, int, int, int]
@@ -79,12 +80,22 @@ class Scan:
     @property
     def voxels(self) -> NDArray[np.float32]:
         """(t, z, y, x) float32 scaled values; made anew at each access, so that a scan costs its stored bytes."""
-        if self.slope == 1 and self.inter == 0:
-            return self.stored.astype(np.float32)
         out = np.empty(self.shape, np.float32)
-        for frame, stored in zip(out, self.stored, strict=True):
-            frame[...] = stored * np.float64(self.slope) + self.inter
+        for t, z in np.ndindex(self.shape[:2]):
+            out[t, z] = self.plane(t, z)
         return out
+
+    def plane(self, t: int, z: int) -> NDArray[np.float32]:
+        """Return a plane (y, x) of `voxels`, which are not made for it."""
+        stored = self.stored[t, z]
+        if self.slope == 1 and self.inter == 0:
+            return stored.astype(np.float32)
+        return (stored * np.float64(self.slope) + self.inter).astype(np.float32)
+
+    @property
+    def planes(self) -> Planes:
+        """`voxels` plane by plane."""
+        return Planes(self.shape, np.dtype(np.float32), self.plane)
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -170,7 +181,7 @@ def load(
 def save(
     path: str | os.PathLike[str],
     scan: Scan,
-    voxels: NDArray[Any] | None = None,
+    voxels: Cine | None = None,
     *,
     hidden_fraction: float | None = None,
     overwrite: bool = False,
@@ -180,8 +191,9 @@ def save(
     Args:
         path: A `.nii` or `.nii.gz` file.
         scan: Whose grid and scaling to write.
-        voxels: (t, z, y, x). Of the type of `scan.stored` they are stored values, written with the scaling of the scan;
-            float32 otherwise are values, written with none; None for the stored values of the scan.
+        voxels: (t, z, y, x), whole or plane by plane. Of the type of `scan.stored` they are stored values, written with
+            the scaling of the scan; float32 otherwise are values, written with none; None for the stored values of the
+            scan.
         hidden_fraction: Part of the voxels that a model made; marks the file as synthetic.
         overwrite: Replace a file that is there.
 
@@ -238,13 +250,13 @@ def load_known(
     stored = arranged(image.stored, scan.geometry.axes)
     check_grid(where, "mask", stored.shape, placed(image.geometry, scan.geometry.axes), scan)
     ones = _ones(stored, image.slope, image.inter, where)
-    known = ones if label == "known" else ~ones
+    known = ones if label == "known" else np.logical_not(ones, out=ones)
     other = f"1 means {label} here; is --mask-label right?"
     if known.all():
         raise DataError("mask-empty", where, "the mask hides nothing", "", other)
     if not known.any():
         raise DataError("mask-full", where, "the mask hides everything", "", other)
-    return np.broadcast_to(known, scan.shape).copy()
+    return known if known.shape == scan.shape else np.broadcast_to(known, scan.shape).copy()
 
 
 def _ones(stored: NDArray[Any], slope: float, inter: float, where: str) -> NDArray[np.bool_]:
@@ -253,12 +265,17 @@ def _ones(stored: NDArray[Any], slope: float, inter: float, where: str) -> NDArr
     Raises:
         DataError: `mask-values`.
     """
-    values = stored if slope == 1 and inter == 0 else stored * slope + inter
-    top = max(float(values.max()), 1.0)
-    near = 0.0 if values.dtype.kind in "iu" else ROUNDING * top
-    ones = values >= top - near
-    if not (ones | ((values <= near) & (values >= -near))).all():
-        raise DataError("mask-values", where, "a mask holds 0 and 1 only", "", "is this the mask, not the scan?")
+    plain = slope == 1 and inter == 0
+    planes = Planes(stored.shape, stored.dtype, lambda t, z: stored[t, z] if plain else stored[t, z] * slope + inter)
+    places = list(np.ndindex(stored.shape[:2]))
+    top = max(1.0, *(float(planes[place].max()) for place in places))
+    near = 0.0 if plain and stored.dtype.kind in "iu" else ROUNDING * top
+    ones = np.empty(stored.shape, dtype=bool)
+    for place in places:
+        values = planes[place]
+        ones[place] = values >= top - near
+        if not (ones[place] | ((values <= near) & (values >= -near))).all():
+            raise DataError("mask-values", where, "a mask holds 0 and 1 only", "", "is this the mask, not the scan?")
     return ones
 
 

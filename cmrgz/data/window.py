@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from cmrgz.data.planes import Cine
 from cmrgz.errors import DataError, UsageError
 
 NATIVE_RATIO = (0.75, 1.34)
@@ -201,7 +202,7 @@ def _apply(rows: Floats, cols: Floats, x: NDArray[Any]) -> Floats:
     return np.asarray(rows @ x.astype(np.float32) @ cols.T, dtype=np.float32)
 
 
-def heart_centre(voxels: NDArray[Any], known: Bools) -> tuple[float, float]:
+def heart_centre(voxels: Cine, known: Bools) -> tuple[float, float]:
     """Find the heart by what moves: the centroid of the pixels that change most over time (15 % at most).
 
     Each of them weighs the same, so that bright fat and blood do not pull, but for a Gaussian around the plane's
@@ -220,7 +221,7 @@ def heart_centre(voxels: NDArray[Any], known: Bools) -> tuple[float, float]:
     centre = (plane[0] - 1) / 2, (plane[1] - 1) / 2
     motion, seen = np.zeros(plane), np.zeros(plane)
     for z in range(voxels.shape[1]):
-        values, weights = _variance(voxels[:, z], known[:, z])
+        values, weights = _variance(voxels, known, z)
         motion, seen = motion + values, seen + weights
     if np.mean(seen > 0) < 0.05:
         return centre
@@ -235,13 +236,20 @@ def heart_centre(voxels: NDArray[Any], known: Bools) -> tuple[float, float]:
     return float(np.average(rows, weights=near)), float(np.average(cols, weights=near))
 
 
-def _variance(frames: NDArray[Any], known: Bools) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the variance over the known frames (t, h, w) and where there are two or more (0 or 1)."""
-    values = np.where(known, frames, 0).astype(np.float64)
-    count = known.sum(axis=0)
+def _variance(voxels: Cine, known: Bools, z: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the variance of a slice over its known frames (h, w) and where there are two or more (0 or 1)."""
+    plane = known.shape[2:]
+
+    def frame(t: int) -> NDArray[np.float64]:
+        return np.where(known[t, z], voxels[t, z], 0).astype(np.float64)
+
+    count, total, squares, spread = np.zeros(plane, int), np.zeros(plane), np.zeros(plane), np.zeros(plane)
+    for t in range(len(known)):
+        values = frame(t)
+        count, total, squares = count + known[t, z], total + values, squares + values**2
+    mean = total / np.maximum(count, 1)
+    for t in range(len(known)):
+        spread += (frame(t) - mean) ** 2 * known[t, z]
     seen = count >= 2
-    squares = (values**2).sum(axis=0)
-    mean = values.sum(axis=0) / np.maximum(count, 1)
-    spread = (((values - mean) ** 2) * known).sum(axis=0)
     moved = seen & (spread > 1e-12 * squares)  # not the rounding of a constant
     return np.where(moved, spread / np.maximum(count - 1, 1), 0), seen.astype(np.float64)

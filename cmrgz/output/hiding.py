@@ -100,7 +100,7 @@ def _heart(scan: Scan, case: Case) -> tuple[float, float]:
         return float(rows.mean()), float(columns.mean())
     what = "has no label map: where its heart is was guessed from what moves"
     warn("guessed-heart", str(case.image), what, "rough, 20 mm off is usual", "put a label map beside it")
-    return heart_centre(scan.voxels, np.ones(scan.shape, dtype=bool))
+    return heart_centre(scan.planes, np.broadcast_to(np.True_, scan.shape))
 
 
 def hidden_fraction(known: NDArray[np.bool_]) -> float:
