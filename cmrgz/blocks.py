@@ -1,8 +1,9 @@
 """In which order the blocks of a scan are drawn, and what all of them are told of the whole scan."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from math import prod
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 
 from cmrgz.adaptive import COEFFICIENTS, adaptive_continuation, reach
 from cmrgz.continuation import Links
-from cmrgz.grid import Block, Bools, Floats, Grid
+from cmrgz.data.planes import Cine
+from cmrgz.grid import Block, Floats, Grid
 from cmrgz.hints import Hints
 from cmrgz.model import Model
 
@@ -21,7 +23,7 @@ HALO = 1
 """Slices beside a slab that its continuation sees."""
 
 
-def blocks_in_turn(grid: Grid, known: Bools, wanted: Bools) -> Iterator[list[Block]]:
+def blocks_in_turn(grid: Grid, known: Cine, wanted: Cine) -> Iterator[list[Block]]:
     """Yield the blocks that are to be drawn, round by round; those of a round share no frame.
 
     Each wanted pixel is drawn once, by the first block that covers it. Blocks of frames take their tiles where most is
@@ -32,7 +34,7 @@ def blocks_in_turn(grid: Grid, known: Bools, wanted: Bools) -> Iterator[list[Blo
         known: (t, z, h', w') bool.
         wanted: (t, z, h', w') bool, pixels that are to be drawn.
     """
-    turns = _Turns(grid, known.copy(), wanted.copy())
+    turns = _Turns(grid, known, wanted)
     while blocks := turns.next_round():
         yield blocks
         turns.drawn(blocks)
@@ -49,8 +51,9 @@ class _Turn(NamedTuple):
 class _Turns:
     """What is known and wanted while blocks are drawn, counted by frame and tile."""
 
-    def __init__(self, grid: Grid, known: Bools, wanted: Bools) -> None:
+    def __init__(self, grid: Grid, known: Cine, wanted: Cine) -> None:
         self.grid, self.known, self.wanted = grid, known, wanted
+        self.areas: dict[tuple[int, int], list[tuple[slice, slice]]] = {}
         self.tiles = grid.window.tiles
         shape = (*known.shape[:2], len(self.tiles))
         self.share, self.asks = np.zeros(shape), np.zeros(shape, dtype=bool)
@@ -59,10 +62,13 @@ class _Turns:
 
     def _count(self, t: int, z: int) -> None:
         """Count a frame anew: the known share of each tile, and whether it has a wanted pixel."""
+        known, wanted = self.known[t, z].copy(), self.wanted[t, z].copy()
+        for area in self.areas.get((t, z), ()):
+            known[area], wanted[area] = True, False
         for number, tile in enumerate(self.tiles):
-            rows, columns = self.grid.area(Block(t, z, *tile))
-            self.share[t, z, number] = self.known[t, z, rows, columns].mean()
-            self.asks[t, z, number] = self.wanted[t, z, rows, columns].any()
+            area = self.grid.area(Block(t, z, *tile))
+            self.share[t, z, number] = known[area].mean()
+            self.asks[t, z, number] = wanted[area].any()
 
     def next_round(self) -> list[Block]:
         """Return blocks that share no frame, those that know most first, in quarters; of equal ones the first.
@@ -108,27 +114,59 @@ class _Turns:
     def drawn(self, blocks: list[Block]) -> None:
         """Take note of blocks that were drawn."""
         for block in blocks:
-            rows, columns = self.grid.area(block)
-            for t in self.grid.phases_of(block):
-                for z in self.grid.slices_of(block):
-                    self.known[t, z, rows, columns], self.wanted[t, z, rows, columns] = True, False
-                    self._count(int(t), int(z))
+            for t in self.grid.phases_of(block).tolist():
+                for z in self.grid.slices_of(block).tolist():
+                    self.areas.setdefault((t, z), []).append(self.grid.area(block))
+                    self._count(t, z)
 
 
-def whole_fill(model: Model, grid: Grid, x: Floats, known: Bools) -> Floats:
-    """Return the continuation of all that is known of a scan, and its reach, (2, t, z, h', w'); see `cmrgz.adaptive`.
+class Box(NamedTuple):
+    """A part of a cine: slices, rows and columns of all phases."""
+
+    z: slice
+    rows: slice
+    columns: slice
+
+    @classmethod
+    def around(cls, grid: Grid, blocks: Iterable[Block]) -> "Box":
+        """Return the least box that has all of some blocks, at least one."""
+        z, rows, columns = zip(*((block.z, *grid.area(block)) for block in blocks), strict=True)
+        first, last = min(z), max(z) + grid.lengths[1]
+        return cls(slice(first, last), *(slice(min(s.start for s in part), max(s.stop for s in part))
+                                         for part in (rows, columns)))  # fmt: skip
+
+    def shifted(self, block: Block) -> Block:
+        """Return where a block lies in the box."""
+        start = (self.z.start, self.rows.start, self.columns.start)
+        z, row, column = (at - first for at, first in zip((block.z, block.row, block.column), start, strict=True))
+        return block._replace(z=z, row=row, column=column)
+
+
+def whole_fill(model: Model, grid: Grid, x: Cine, known: Cine, box: Box | None = None) -> Floats:
+    """Return the continuation of all that is known of a scan, and its reach, (2, t, z, h, w); see `cmrgz.adaptive`.
 
     Slab by slab. A block alone would not see the phases and slices beyond its ends.
+
+    Args:
+        model: With hints or without.
+        grid: Of the scan.
+        x: (t, z, h', w') in [-1, 1].
+        known: (t, z, h', w') bool.
+        box: What to return and hold of it; everything if None. Slabs outside of it are not computed.
     """
-    if not known.any():
-        return np.zeros((2, *x.shape), np.float32)
-    n = x.shape[1]
-    number = 1 if x.size <= SLAB else -(-n // max(1, SLAB // x[:, 0].size - 2 * HALO))
+    t, n, h, w = x.shape
+    box = box or Box(slice(0, n), slice(0, h), slice(0, w))
+    if not any(known[place].any() for place in np.ndindex(t, n)):
+        return np.zeros((2, t, *(part.stop - part.start for part in box)), np.float32)
+    number = 1 if prod(x.shape) <= SLAB else -(-n // max(1, SLAB // (t * h * w) - 2 * HALO))
     ends = [n * i // number for i in range(number + 1)]
-    return np.concatenate([_slab(model, grid, x, known, *span) for span in pairwise(ends)], axis=2)
+    spans = [(max(a, box.z.start), min(b, box.z.stop), a, b) for a, b in pairwise(ends)]
+    slabs = [_slab(model, grid, x, known, a, b)[:, :, low - a : high - a, box.rows, box.columns].copy()
+             for low, high, a, b in spans if low < high]  # fmt: skip
+    return np.concatenate(slabs, axis=2)
 
 
-def _slab(model: Model, grid: Grid, x: Floats, known: Bools, start: int, end: int) -> NDArray[np.float32]:
+def _slab(model: Model, grid: Grid, x: Cine, known: Cine, start: int, end: int) -> NDArray[np.float32]:
     """Return the continuation of the slices from `start` to before `end`, and its reach."""
     low, high = max(0, start - HALO), min(x.shape[1], end + HALO)
     t, z = x.shape[0], high - low
@@ -136,10 +174,19 @@ def _slab(model: Model, grid: Grid, x: Floats, known: Bools, start: int, end: in
     links = Links.of(time[None], (grid.step * torch.arange(z)).expand(1, t, z))
     if not grid.ring:
         links = links._replace(wrap=torch.zeros_like(links.wrap))
-    given, seen = (torch.from_numpy(np.ascontiguousarray(part[:, low:high]))[None, None] for part in (x, known))
+    given, seen = (torch.from_numpy(_slices(part, low, high))[None, None] for part in (x, known))
     hints = next((part for part in model.modules() if isinstance(part, Hints)), None)
     weights = torch.tensor(COEFFICIENTS) if hints is None else hints.weights.cpu()
     with torch.inference_mode():
         filled = adaptive_continuation(given, seen, links, weights)
         both = torch.cat([filled, reach(filled, seen, links, weights)], 1)[0]
     return np.asarray(both[:, :, start - low : end - low])
+
+
+def _slices(cine: Cine, low: int, high: int) -> NDArray[Any]:
+    """Return the slices from `low` to before `high` (t, z, h', w')."""
+    t, _, h, w = cine.shape
+    out = np.empty((t, high - low, h, w), cine.dtype)
+    for i, j in np.ndindex(out.shape[:2]):
+        out[i, j] = cine[i, low + j]
+    return out

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from cmrgz.data.intensity import Scale
 from cmrgz.data.orientation import Orientation
+from cmrgz.data.planes import Cine
 from cmrgz.data.scan import Scan
 
 Floats = NDArray[np.float32]
@@ -79,44 +80,44 @@ def heat(plane: Floats, most: float) -> Bytes:
     return (np.clip(np.stack([3 * unit, 3 * unit - 1, 3 * unit - 2]), 0, 1) * 255).astype(np.uint8)
 
 
-def sheet(scan: Scan, known: Bools, result: Floats, scale: Scale, std: Floats | None = None) -> bytes:
+def sheet(scan: Scan, known: Bools, result: Cine, scale: Scale, std: Cine | None = None) -> bytes:
     """Return a PNG of a few slices of the frame of which most is hidden: scan, hidden, result and spread.
 
     Args:
         scan: What was given, hidden parts too.
         known: Bool (t, z, y, x).
-        result: (t, z, y, x) in the scan's intensities.
+        result: (t, z, y, x) in the scan's intensities, whole or plane by plane.
         scale: What is black and what is white.
         std: (t, z, y, x), or None for a single sample.
     """
-    view, voxels = View.of(scan, scale), scan.voxels
-    hidden = (~known).sum(axis=(2, 3))
+    view, most = View.of(scan, scale), 0.0 if std is None else _most(std)
+    hidden = known.shape[2] * known.shape[3] - np.count_nonzero(known, axis=(2, 3))
     t = int(hidden.sum(1).argmax())
-    titles = ["scan", "hidden", "result"] + ([] if std is None else [f"std, 0 .. {float(std.max()):.3g}"])
+    titles = ["scan", "hidden", "result"] + ([] if std is None else [f"std, 0 .. {most:.3g}"])
     rows = []
     for z in _spread(_slices(known), ROWS):
-        given = view.grey(voxels[t, z])
+        given = view.grey(scan.plane(t, z))
         cells = [given, tinted(given, known[t, z]), view.grey(result[t, z])]
-        cells += [] if std is None else [heat(std[t, z], float(std.max()))]
+        cells += [] if std is None else [heat(std[t, z], most)]
         rows.append(
             [_noted(view.image(c), f"slice {z + 1}, frame {t + 1}" if i == 0 else "") for i, c in enumerate(cells)]
         )
     return _png(_table(rows, titles))
 
 
-def cine(scan: Scan, known: Bools, result: Floats, scale: Scale) -> bytes:
+def cine(scan: Scan, known: Bools, result: Cine, scale: Scale) -> bytes:
     """Return an endless GIF of the middle slice: scan, hidden, result; arguments as `sheet`."""
     view, slices = View.of(scan, scale), _slices(known)
-    z, voxels = slices[len(slices) // 2], scan.voxels
+    z = slices[len(slices) // 2]
     frames = []
     for t in range(scan.shape[0]):
-        given = view.grey(voxels[t, z])
+        given = view.grey(scan.plane(t, z))
         cells = [given, tinted(given, known[t, z]), view.grey(result[t, z])]
         frames.append(_table([[view.image(c) for c in cells]], ["scan", "hidden", "result"]))
     return _gif(frames, _duration(scan))
 
 
-def contact_sheet(scan: Scan, samples: Iterable[Floats], scale: Scale) -> bytes:
+def contact_sheet(scan: Scan, samples: Iterable[Cine], scale: Scale) -> bytes:
     """Return a PNG of generated scans, one a row: the frames of the middle slice, or the slices of a single frame.
 
     Scans of a single plane are four a row.
@@ -139,9 +140,14 @@ def contact_sheet(scan: Scan, samples: Iterable[Floats], scale: Scale) -> bytes:
     return _png(_table(rows, titles))
 
 
+def _most(cine: Cine) -> float:
+    """Return the largest value."""
+    return max(float(cine[place].max()) for place in np.ndindex(cine.shape[:2]))
+
+
 def _slices(known: Bools) -> list[int]:
     """Return the slices with something hidden, or all where nothing is."""
-    found: list[int] = np.flatnonzero((~known).any(axis=(0, 2, 3))).tolist()
+    found: list[int] = np.flatnonzero(~known.all(axis=(0, 2, 3))).tolist()
     return found or list(range(known.shape[1]))
 
 

@@ -4,16 +4,19 @@ The two invariants are kept here. Hidden values never reach a model: they are re
 from a scan. Known voxels never change: they are pasted back into the result.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
-from cmrgz.blocks import blocks_in_turn, whole_fill
+from cmrgz.blocks import Box, blocks_in_turn, whole_fill
 from cmrgz.calls import CallCounter, Caller, Items, Report, Setting
+from cmrgz.canvas import CACHE, SHARE, Canvas
 from cmrgz.data.intensity import Scale
+from cmrgz.data.planes import Planes
 from cmrgz.data.scan import Scan
+from cmrgz.drawn import Drawn
 from cmrgz.errors import DataError
 from cmrgz.grid import Block, Bools, Floats, Grid
 from cmrgz.model import Model
@@ -21,67 +24,9 @@ from cmrgz.rng import Key
 
 __all__ = ["Drawn", "Report", "Setting", "generate", "inpaint"]
 
+_ZERO = np.float32(0)
 SLICE_STEP = 10.0
 """mm between the slices of a generated scan."""
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """What was drawn.
-
-    Attributes:
-        samples: (k, t, z, y, x) float32 in the scan's intensities, known voxels as given.
-        items: Items drawn.
-        network_calls: Calls of the model's network, each on a batch of items.
-        scale: The intensities that the model saw as -1 and 1.
-        compute_batch: Items per model call.
-        pairs: To which antithetic pair each sample belongs, see `Setting.pairs`; empty where all are independent.
-    """
-
-    samples: Floats
-    items: int
-    network_calls: int
-    scale: Scale
-    compute_batch: int
-    pairs: tuple[int, ...] = ()
-
-    @property
-    def mean(self) -> Floats:
-        """The posterior mean (t, z, y, x), as far as k samples tell; known voxels as given."""
-        return np.stack([part[0] + (part - part[0]).mean(0) for part in self._frames()])
-
-    @property
-    def std(self) -> Floats:
-        """The posterior standard deviation (t, z, y, x); 0 at known voxels and for one sample.
-
-        Of antithetic pairs it is the root of half the mean squared difference of two samples of different pairs: those
-        are independent, so that the variance has no bias, as it has none where all samples are. Of one pair alone it is
-        half the difference: exact where the two are opposite about the mean, else too small, at worst by a root of two
-        as long as they do not agree more than independent ones.
-        """
-        if len(self.samples) == 1:
-            return np.zeros_like(self.samples[0])
-        if len(set(self.pairs)) == 1:
-            return np.stack([(part - part[0]).std(0) for part in self._frames()])
-        if len(set(self.pairs)) == len(self.pairs):
-            return np.stack([(part - part[0]).std(0, ddof=1) for part in self._frames()])
-        return np.stack([_std_across(part, self.pairs) for part in self._frames()])
-
-    def _frames(self) -> Iterator[Floats]:
-        return (self.samples[:, t] for t in range(self.samples.shape[1]))
-
-
-def _std_across(samples: Floats, pairs: Sequence[int]) -> Floats:
-    """Return the root of half the mean squared difference (...) of samples (k, ...) of different pairs.
-
-    All differences less those within pairs: the work grows with k, not with its square.
-    """
-    k, number = len(samples), np.asarray(pairs)
-    twice = [(i, i + 1) for i in np.flatnonzero(number[1:] == number[:-1])]
-    every = k * np.square(samples - samples.mean(0)).sum(0)
-    within = np.sum([np.square(samples[i] - samples[j]) for i, j in twice], axis=0)
-    across = k * (k - 1) // 2 - len(twice)
-    return np.asarray(np.sqrt(np.maximum(every - within, 0) / (2 * across)), dtype=np.float32)
 
 
 def inpaint(model: Model, scan: Scan, known: Bools, setting: Setting, report: Report | None = None) -> Drawn:
@@ -102,14 +47,15 @@ def inpaint(model: Model, scan: Scan, known: Bools, setting: Setting, report: Re
     """
     if known.shape != scan.shape or known.dtype != np.bool_:
         raise DataError("shape-mismatch", "known", "must be bool of the scan's shape", f"{known.shape}, {scan.shape}")
-    voxels = np.where(known, scan.voxels, np.float32(0))
-    scale = Scale.fit(voxels, known)
-    grid = Grid.of(scan, voxels, known, model.extent, model.patch)
+    given = Planes(scan.shape, np.dtype(np.float32), lambda t, z: np.where(known[t, z], scan.plane(t, z), _ZERO))
+    scale = Scale.fit(given, known)
+    grid = Grid.of(scan, given, known, model.extent, model.patch)
+    canvas = Canvas(grid, given, known, scale, setting.samples, max(CACHE, scan.stored.nbytes // SHARE))
     caller = Caller(model, setting, prod(grid.lengths))
     with CallCounter(model) as calls:
-        x, items = _fill(caller, grid, *grid.to_model(scale.to_unit(voxels), known), report)
-    samples = np.stack([scale.from_unit(grid.to_scan(part)) for part in x])
-    return Drawn(np.where(known, voxels, samples), items, calls.count, scale, caller.size, setting.pairs)
+        items = _fill(caller, canvas, report)
+    hidden = canvas.finish()
+    return Drawn(scan, known, hidden, setting.samples, items, calls.count, scale, caller.size, setting.pairs)
 
 
 def generate(
@@ -126,18 +72,11 @@ def generate(
     return scan, inpaint(model, scan, np.zeros(scan.shape, dtype=bool), setting, report)
 
 
-def _fill(
-    caller: Caller, grid: Grid, x: Floats, known: Bools, wanted: Bools, report: Report | None
-) -> tuple[Floats, int]:
-    """Draw the wanted pixels of frames (t, z, h', w'), block after block, each given what earlier ones drew.
-
-    Returns:
-        The frames of every sample (k, t, z, h', w'), and the number of items drawn.
-    """
-    samples = caller.setting.samples
-    result, known = np.repeat(x[None], samples, axis=0), known.copy()
-    rounds = list(blocks_in_turn(grid, known, wanted))
-    smooth = whole_fill(caller.model, grid, x, known) if rounds and len(grid.extent.axes) > 2 else None
+def _fill(caller: Caller, canvas: Canvas, report: Report | None) -> int:
+    """Draw the wanted pixels, block after block, each given what earlier ones drew; return the number of items."""
+    samples, grid = caller.setting.samples, canvas.grid
+    rounds = list(blocks_in_turn(grid, canvas.seen, canvas.wanted))
+    fill = _Fill.of(caller.model, canvas, rounds)
     total, done = samples * sum(map(len, rounds)), 0
     if report is not None and total:
         report(0, total)
@@ -145,26 +84,47 @@ def _fill(
         items = [(k, block) for k in range(samples) for block in blocks]
         while items:
             part, items = items[: caller.batch], items[caller.batch :]
-            given = np.stack([grid.cut(result[k], block) for k, block in part])
-            seen = np.stack([grid.cut(known, block) for _, block in part])
-            drawn = caller.draw(_items(grid, caller.setting, part, given, seen, smooth))
-            for (k, block), values in zip(part, np.where(seen, given, drawn), strict=True):
-                grid.put(result[k], block, values)
+            cuts = [canvas.cut(k, block) for k, block in part]
+            given, seen = (np.stack(parts) for parts in zip(*cuts, strict=True))
+            drawn = caller.draw(_items(grid, caller.setting, part, given, seen, fill))
+            for (k, block), values in zip(part, drawn, strict=True):
+                canvas.put(k, block, values)
             done += len(part)
             if report is not None:
                 report(done, total)
-        for block in blocks:
-            grid.put(known, block, np.ones(grid.item, dtype=bool))
-    return result, total
+        canvas.end_round()
+    return total
+
+
+@dataclass(frozen=True)
+class _Fill:
+    """What all blocks are told of the whole scan: its continuation and the reach of that, where there are blocks."""
+
+    grid: Grid
+    box: Box
+    smooth: Floats
+
+    @classmethod
+    def of(cls, model: Model, canvas: Canvas, rounds: Sequence[Sequence[Block]]) -> "_Fill | None":
+        """Return the fill of blocks; None for a model of frames."""
+        grid = canvas.grid
+        if not rounds or len(grid.extent.axes) == 2:
+            return None
+        box = Box.around(grid, [block for blocks in rounds for block in blocks])
+        return cls(grid, box, whole_fill(model, grid, canvas.given, canvas.seen, box))
+
+    def cut(self, block: Block) -> Floats:
+        """Return the fill (2, *item) of a block."""
+        return np.stack([self.grid.cut(own, self.box.shifted(block)) for own in self.smooth])
 
 
 def _items(
-    grid: Grid, setting: Setting, part: Sequence[tuple[int, Block]], given: Floats, seen: Bools, smooth: Floats | None
+    grid: Grid, setting: Setting, part: Sequence[tuple[int, Block]], given: Floats, seen: Bools, fill: _Fill | None
 ) -> Items:
     """Return blocks of samples with their streams and conditions."""
     keys: list[Key] = [(setting.first + k, *block.key) for k, block in part]
     condition = grid.condition([block for _, block in part], setting.condition or {})
-    if smooth is not None:
-        condition["fill"] = np.stack([[grid.cut(own, block) for own in smooth] for _, block in part])
+    if fill is not None:
+        condition["fill"] = np.stack([fill.cut(block) for _, block in part])
     around: list[Key] = [(setting.first + k, "around", *block[1:4]) for k, block in part]
     return Items(given, seen, keys, condition, around)

@@ -89,6 +89,14 @@ def test_hidden_voxels_do_not_matter(model: Model) -> None:
 
 
 # ---------------------------------------------------------------------- estimates
+def test_nothing_known_has_a_spread() -> None:
+    """Five equal numbers have a mean that is none of them, in float32."""
+    scan, known = scan_and_known()
+    scan = replace(scan, slope=1.37, inter=-3.3)
+    std = inpaint(Linear(), scan, known, SETTING).std
+    assert (std[known] == 0).all() and (std[~known] > 0).all()
+
+
 def opposed(
     samples: int, correlation: float, count: int, first: int = 0
 ) -> tuple[NDArray[np.float32], tuple[int, ...]]:
@@ -102,7 +110,9 @@ def opposed(
 
 
 def spread(samples: Floats, pairs: tuple[int, ...]) -> Floats:
-    return Drawn(samples[:, None, None, None], 0, 0, Scale(0, 1), 1, pairs).std[0, 0, 0]
+    scan = Scan.blank((1, 1, 1, samples.shape[1]), (8.0, 1.4, 1.4))
+    known = np.zeros(scan.shape, dtype=bool)
+    return Drawn(scan, known, {(0, 0): samples}, len(samples), 0, 0, Scale(0, 1), 1, pairs).std[0, 0, 0]
 
 
 @pytest.mark.parametrize("correlation", [-1.0, -0.4])

@@ -5,10 +5,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-from numpy.typing import NDArray
-
+from cmrgz.data.planes import Cine
 from cmrgz.data.scan import Scan, save
 from cmrgz.durable import atomic_write, make_directory, remove, remove_stale, require_name, status
 from cmrgz.errors import ResourceError, UsageError
@@ -155,7 +153,7 @@ class Together:
     overwrite: bool = False
     _new: list[Path] = field(default_factory=list)
 
-    def nifti(self, path: Path, scan: Scan, voxels: NDArray[Any], hidden: float) -> None:
+    def nifti(self, path: Path, scan: Scan, voxels: Cine, hidden: float) -> None:
         """Write voxels on the grid of a scan; see `scan.save`."""
         self._claim(path)
         save(path, scan, voxels, hidden_fraction=hidden, overwrite=self.overwrite)

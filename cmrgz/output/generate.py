@@ -75,14 +75,15 @@ def generate_scans(
     model = order.chosen.open()
     shown: list[Any] = []
     for first, scan, drawn, seconds in _groups(order, model, report):
-        for k, values in enumerate(drawn.samples):
+        for k in range(drawn.number):
             facts = _facts(order, drawn, first + k, seconds)
             with Together(order.overwrite) as files:
-                files.nifti(names[first + k].image, scan, scan.encode(values), 1.0)
+                files.nifti(names[first + k].image, scan, scan.encode(drawn.sample(k).whole()), 1.0)
                 facts["outputs"] = {"image": {"sha256": sha256_of_file(names[first + k].image)}}
                 files.raw(names[first + k].sidecar, sidecar.encode(facts))
             done(names[first + k])
-        shown += list(drawn.samples)[: preview.SCANS - len(shown)]
+        if order.preview:
+            shown += [drawn.sample(k) for k in range(min(drawn.number, preview.SCANS - len(shown)))]
     if order.preview:
         with Together(order.overwrite) as files:
             files.raw(sheets[0], preview.contact_sheet(scan, shown, UNKNOWN))
@@ -111,4 +112,4 @@ def _facts(order: Order, drawn: Drawn, number: int, seconds: float) -> dict[str,
     names = ("number", "slices", "phases", "antithetic", "preview", "overwrite")
     options = {name: getattr(order, name) for name in names} | {"batch_size": order.chosen.batch_size}
     facts = sidecar.describe("cmrgz generate", order.chosen, order.seed, drawn, options, seconds)
-    return facts | {"sample": number, "drawn_together": len(drawn.samples), "hidden_fraction": 1.0}
+    return facts | {"sample": number, "drawn_together": drawn.number, "hidden_fraction": 1.0}

@@ -14,6 +14,7 @@ from cmrgz import preview
 from cmrgz.data.importers import Case
 from cmrgz.data.labels import warn_of_label_map
 from cmrgz.data.nifti import count_frames
+from cmrgz.data.planes import Planes
 from cmrgz.data.scan import Scan, load
 from cmrgz.errors import CmrgzError, DataError, ResourceError, format_line
 from cmrgz.model import Model
@@ -233,21 +234,27 @@ class _Task:
                 if role in pictures:
                     files.raw(path, pictures[role])
                 elif role == "std":
-                    files.nifti(path, plain, drawn.std, hidden)
+                    files.nifti(path, plain, drawn.std_planes, hidden)
                 else:
                     files.nifti(path, self.scan, self._pasted(_result(drawn, role)), hidden)
             files.raw(self.names.sidecar, sidecar.encode(self._facts(drawn)))
         return Done(self.names, hidden)
 
-    def _pasted(self, values: NDArray[np.float32]) -> NDArray[Any]:
+    def _pasted(self, values: Planes) -> Planes:
         """Return stored values: those of the scan where known, to the bit."""
-        return np.where(self.known, self.scan.stored, self.scan.encode(values))
+
+        def plane(t: int, z: int) -> NDArray[Any]:
+            if self.known[t, z].all():
+                return self.scan.stored[t, z]
+            return np.where(self.known[t, z], self.scan.stored[t, z], self.scan.encode(values[t, z]))
+
+        return Planes(self.scan.shape, self.scan.stored.dtype, plane)
 
     def _pictures(self, drawn: Drawn) -> dict[str, bytes]:
         if not self.request.preview:
             return {}
-        shown = (self.scan, self.known, drawn.mean, drawn.scale)
-        pictures = {"preview": preview.sheet(*shown, drawn.std if len(drawn.samples) > 1 else None)}
+        shown = (self.scan, self.known, drawn.mean_planes, drawn.scale)
+        pictures = {"preview": preview.sheet(*shown, drawn.std_planes if drawn.number > 1 else None)}
         return pictures | ({"cine": preview.cine(*shown)} if self.names.moving else {})
 
     def _facts(self, drawn: Drawn) -> dict[str, Any]:
@@ -262,6 +269,6 @@ class _Task:
         return facts | self.facts | {"image_is": what, "outputs": outputs}
 
 
-def _result(drawn: Drawn, role: str) -> NDArray[np.float32]:
+def _result(drawn: Drawn, role: str) -> Planes:
     """Return the values of an output: a sample by its number, or the mean (the one sample) as the image."""
-    return drawn.mean if role == "image" else drawn.samples[int(role.removeprefix("sample")) - 1]
+    return drawn.mean_planes if role == "image" else drawn.sample(int(role.removeprefix("sample")) - 1)
