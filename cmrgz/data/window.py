@@ -23,6 +23,8 @@ NATIVE_RATIO = (0.75, 1.34)
 ISOTROPIC = 1.05
 """Largest ratio of the two edges of a pixel that counts as square."""
 
+PLANE = 1 << 24
+"""Most pixels of a plane that is resampled."""
 PRIOR = 0.15
 """Spread of the heart's centre around the plane's, as a fraction of the plane."""
 
@@ -91,6 +93,9 @@ class Window:
         native = _keeps_native(spacing, item_spacing, resample)
         step = None if native else (item_spacing / spacing[0], item_spacing / spacing[1])
         inner = plane if step is None else _pair(max(1, floor(n / s + 0.5)) for n, s in zip(plane, step, strict=True))
+        if step is not None and inner[0] * inner[1] > PLANE:
+            facts = f"pixels of {spacing[0]:g} x {spacing[1]:g} mm, the model's are {item_spacing:g} mm"
+            raise DataError("spacing", "window", f"planes would become {inner[0]} x {inner[1]} pixels", facts)
         padded = _pair(h + max(0, -(-(n - h) // multiple)) * multiple for n, h in zip(inner, item, strict=True))
         middle = centre if centre is not None else ((plane[0] - 1) / 2, (plane[1] - 1) / 2)
         if step is not None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cmrgz.data.masks import parse
 from cmrgz.data.window import Window, heart_centre
-from cmrgz.errors import CmrgzError
+from cmrgz.errors import CmrgzError, DataError
 
 SUNNYBROOK = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "sunnybrook"
 quick = settings(deadline=None, max_examples=40)
@@ -266,3 +266,8 @@ def test_heart_centre_is_near_the_left_ventricle(case: str, recipe: str) -> None
     row, col = heart_centre(np.where(known, voxels, np.nan), known)
     dx, dy = image.header.get_zooms()[:2]
     assert hypot((row - rows.mean()) * dy, (col - cols.mean()) * dx) < 25
+
+
+def test_pixels_far_finer_than_those_of_a_scan_are_refused() -> None:
+    with pytest.raises(DataError, match="planes would become 7168 x 7168"):
+        Window.plan((512, 512), (1.4, 1.4), (128, 128), 0.1)
