@@ -21,6 +21,7 @@ from cmrgz.errors import CheckpointError, PluginError, UsageError, did_you_mean
 from cmrgz.meta import DTYPES, META, TOKENIZER, WEIGHTS, Link, Meta, read_folder, read_meta, rename, write_meta
 from cmrgz.model import Model, Tokenizer
 from cmrgz.plugin import PROTOCOL, Extent, ModelSpec, TokenizerSpec
+from cmrgz.skeletons import check_grid, check_options
 
 Device = str | torch.device
 M = TypeVar("M", Model, Tokenizer)
@@ -223,6 +224,8 @@ def _loaded_model(folder: Path, meta: Meta) -> Model:
     if spec.tokenizer is not None and meta.tokenizer is None:
         raise CheckpointError("header", str(folder / META), f"names no tokenizer, and '{meta.name}' needs one")
     tokenizer = _linked_tokenizer(folder, meta.tokenizer)
+    if tokenizer is not None:
+        check_grid(meta, tokenizer.patch, str(folder / META))
     model = _filled(folder, meta, tokenizer, lambda: registry.build_model(spec, tokenizer, meta.options))
     model.extent = meta.extent
     return model
@@ -265,29 +268,18 @@ def _linked_tokenizer(folder: Path, link: Link | None) -> Tokenizer | None:
 def _filled(folder: Path, meta: Meta, tokenizer: Tokenizer | None, build: Callable[[], M]) -> M:
     """Build a module and give it the weights of a folder, which are judged before any tensor is made."""
     path = folder / WEIGHTS
-    data = weights.read_bytes(path)
-    layout = rename(weights.inspect(data, str(path)), meta, str(path))
-    if _sha256(data) != meta.sha256:
-        raise CheckpointError("hash", str(path), "is not the file that meta.json describes", hint="copy it again")
+    layout = rename(weights.peek(path), meta, str(path))
     try:
+        skeleton = check_options(build)
+        if skeleton is not None:
+            weights.check_expected(layout, _own_state(skeleton, tokenizer), str(path))
         with torch.random.fork_rng(devices=[]):
-            _check_on_meta(build, tokenizer, layout, str(path))
             module = build()
     except UsageError as error:
         raise CheckpointError("config-mismatch", str(folder / META), error.what, error.facts, error.hint) from error
-    own = _own_state(module, tokenizer)
-    weights.check_expected(layout, own, str(path))
+    weights.check_expected(layout, _own_state(module, tokenizer), str(path))
+    data = weights.read_bytes(path)
+    if _sha256(data) != meta.sha256 or rename(weights.inspect(data, str(path)), meta, str(path)) != layout:
+        raise CheckpointError("hash", str(path), "is not the file that meta.json describes", hint="copy it again")
     module.load_state_dict({**module.state_dict(), **weights.tensors(data, layout, str(path))}, strict=True)
     return module.eval()
-
-
-def _check_on_meta(
-    build: Callable[[], nn.Module], tokenizer: Tokenizer | None, layout: weights.Layout, where: str
-) -> None:
-    """Compare shapes on the meta device first: a forged option cannot make a build take all memory."""
-    try:
-        with torch.device("meta"):
-            skeleton = build()
-    except PluginError:  # some builders compute with values, which the meta device has not; they are checked when built
-        return
-    weights.check_expected(layout, _own_state(skeleton, tokenizer), where)

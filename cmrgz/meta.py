@@ -140,7 +140,10 @@ def read_meta(data: bytes, where: str) -> Meta:
     fields = _checked(raw, _META, where)
     if len(fields["axes"]) != len(fields["item"]):
         raise CheckpointError("header", where, "'axes' and 'item' differ in length", f"{raw['axes']}, {raw['item']}")
-    return Meta(**fields | {"format": stated, "tokenizer": _link(raw["tokenizer"], where)})
+    meta = Meta(**fields | {"format": stated, "tokenizer": _link(raw["tokenizer"], where)})
+    if fault := meta.extent.out_of_bounds():
+        raise CheckpointError("header", where, f"no model can have this item: {fault}")
+    return meta
 
 
 def read_folder(folder: Path) -> Meta:

@@ -9,6 +9,7 @@ A distribution registers a spec under the entry-point group `cmrgz.models` or `c
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from typing import Any, Generic, TypeVar
 
 from cmrgz.errors import PluginError
@@ -16,6 +17,10 @@ from cmrgz.errors import PluginError
 PROTOCOL = 1
 AXES = ("yx", "tyx", "zyx", "tzyx")
 """Axes of a scan that a model can see together, slowest first: phases, slices, rows, columns."""
+SIDE, LENGTH, VOXELS = 1024, 64, 2**25
+"""Most rows and columns, most phases and slices, and most voxels of an item."""
+PIXEL = (0.1, 100.0)
+"""Bounds of the in-plane pixel size of items in mm: of a mouse, and of no use."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,22 @@ class Extent:
         if "".join(self.axes) not in AXES or not fits:
             what = f"axes {','.join(self.axes)} and item {','.join(map(str, self.item))} do not fit together"
             raise PluginError("plugin-protocol", "axes", what, f"axes are one of {', '.join(AXES)}")
+
+    def out_of_bounds(self, least: int = 1) -> str:
+        """Return what of it no model can have, in words, or "".
+
+        Args:
+            least: Fewest rows and columns.
+        """
+        for axis, length in zip(self.axes, self.item, strict=True):
+            low, high = (least, SIDE) if axis in "yx" else (1, LENGTH)
+            if not low <= length <= high:
+                return f"'{axis}' must be {low} .. {high}, got {length}"
+        if prod(self.item) > VOXELS:
+            return f"must be at most {VOXELS} voxels, got {prod(self.item)}"
+        if not PIXEL[0] <= self.spacing <= PIXEL[1]:
+            return f"pixels must be {PIXEL[0]} .. {PIXEL[1]} mm, got {self.spacing}"
+        return ""
 
     @property
     def plane(self) -> tuple[int, int]:

@@ -6,6 +6,7 @@ made: views of the bytes that were read, so that what was hashed is what is used
 """
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -90,8 +91,28 @@ def read_bytes(path: Path, limit: int | None = None) -> bytearray:
     try:
         return durable.read_whole(path, CheckpointError, limit)
     except CheckpointError as error:
-        code = OURS.get(error.code, error.code)
-        raise CheckpointError(code, error.where, error.what, error.facts, error.hint) from error
+        raise _ours(error) from error
+
+
+def peek(path: Path) -> Layout:
+    """Judge the header of a safetensors file, of which no more is read: what it claims costs no memory.
+
+    Raises:
+        CheckpointError: As `read_bytes` and `inspect`.
+    """
+    try:
+        with durable.opened(path, CheckpointError) as file:
+            total = os.fstat(file.fileno()).st_size
+            start = file.read(8) or b""
+            start += file.read(min(MAX_HEADER, int.from_bytes(start, "little"))) or b""
+    except CheckpointError as error:
+        raise _ours(error) from error
+    return _judged(start, total, str(path))
+
+
+def _ours(error: CheckpointError) -> CheckpointError:
+    """Return a fault of a file as it is called here."""
+    return CheckpointError(OURS.get(error.code, error.code), error.where, error.what, error.facts, error.hint)
 
 
 def refuse_file(path: Path) -> NoReturn:
@@ -116,15 +137,20 @@ def inspect(data: bytes | bytearray, where: str) -> Layout:
     Raises:
         CheckpointError: `empty`, `truncated`, `header`, `offsets`, `trailing-data` or `version`.
     """
-    if len(data) < 8:
-        raise CheckpointError("truncated" if data else "empty", where, "no header", f"{len(data)} bytes")
+    return _judged(data, len(data), where)
+
+
+def _judged(data: bytes | bytearray, total: int, where: str) -> Layout:
+    """Judge the header that `data` starts with, of a file of `total` bytes."""
+    if total < 8:
+        raise CheckpointError("truncated" if total else "empty", where, "no header", f"{total} bytes")
     size = int.from_bytes(data[:8], "little")
-    if not 2 <= size <= min(MAX_HEADER, len(data) - 8):
-        raise CheckpointError("header", where, f"a header of {size} bytes cannot be", f"{len(data)} bytes in all")
+    if not 2 <= size <= min(MAX_HEADER, total - 8, len(data) - 8):
+        raise CheckpointError("header", where, f"a header of {size} bytes cannot be", f"{total} bytes in all")
     header = records.parse(bytes(data[8 : 8 + size]), where)
     _check_metadata(header.pop("__metadata__", {}), where)
     slots = {name: _slot(name, entry, where) for name, entry in header.items()}
-    _check_offsets(slots, len(data) - 8 - size, where)
+    _check_offsets(slots, total - 8 - size, where)
     return Layout(slots, 8 + size)
 
 

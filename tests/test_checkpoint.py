@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -235,6 +236,9 @@ META_FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"options": {"width": 2**30}}, "unexpected-keys"),
     ({"item": [8, -1]}, "header"),
     ({"spacing": 0}, "header"),
+    ({"spacing": 0.05}, "header"),
+    ({"item": [100_000, 100_000]}, "header"),
+    ({"axes": ["t", "y", "x"], "item": [65, 8, 8]}, "header"),
     ({"dtype": "float8"}, "header"),
     ({"sha256": "0" * 64}, "hash"),
     ({"sha256": ""}, "header"),
@@ -288,6 +292,26 @@ def test_forged_weights_are_refused(
     model = plain(tmp_path / "run")
     reweigh(tmp_path / "run", safetensors.torch.save(change(dict(model.state_dict()))))
     refused(tmp_path / "run", code)
+
+
+def test_a_giant_of_zeros_is_refused_by_its_header(plugins: Callable[..., None], tmp_path: Path) -> None:
+    """A sparse file of a TiB takes no room on the disk; it must take none in memory."""
+    plugins()
+    plain(tmp_path / "run")
+    size = 1 << 40
+    header = json.dumps({"net.0.weight": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}).encode()
+    with (tmp_path / "run/weights.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + size)
+    refused(tmp_path / "run", "unexpected-keys")
+
+
+@pytest.mark.parametrize("grid", [[4, 4], [1_000_000, 1_000_000]])
+def test_a_grid_that_is_not_that_of_the_item_is_refused(tiny_checkpoint: Path, tmp_path: Path, grid: list[int]) -> None:
+    shutil.copytree(tiny_checkpoint, tmp_path / "run")
+    options = json.loads((tmp_path / "run/meta.json").read_text())["options"]
+    edit(tmp_path / "run", options=options | {"grid": grid})
+    refused(tmp_path / "run", "config-mismatch")
 
 
 def test_damage_is_named(plugins: Callable[..., None], tmp_path: Path) -> None:

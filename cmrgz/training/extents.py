@@ -9,10 +9,13 @@ from cmrgz import registry
 from cmrgz.errors import UsageError
 from cmrgz.options import Option
 from cmrgz.plugin import AXES, Extent, ModelSpec
+from cmrgz.training.options import TrainOptions
 from cmrgz.training.plan import Plan, Spec
 
-SIDES, LENGTHS, VOXELS = (8, 1024), (1, 64), 2**25
-"""Bounds of rows and columns, of phases and slices, and of all voxels of an item."""
+FEWEST = 8
+"""Least rows and columns of an item that is trained on."""
+TOGETHER = 2**31
+"""Most voxels of all items of a step, and of those for what has a closed form: 8 GiB."""
 
 
 def extent_of(axes: str | None, item: tuple[int, ...] | None, base: Extent) -> Extent:
@@ -32,13 +35,27 @@ def extent_of(axes: str | None, item: tuple[int, ...] | None, base: Extent) -> E
     if len(axes) != len(item):
         what = f"axes {axes} need {len(axes)} numbers, got {','.join(map(str, item))}"
         raise UsageError("usage", "option item", what)
-    for axis, length in zip(axes, item, strict=True):
-        low, high = SIDES if axis in "yx" else LENGTHS
-        if not low <= length <= high:
-            raise UsageError("range", "option item", f"'{axis}' must be {low} .. {high}, got {length}")
-    if math.prod(item) > VOXELS:
-        raise UsageError("range", "option item", f"must be at most {VOXELS} voxels, got {math.prod(item)}")
-    return Extent(tuple(axes), item, base.spacing)
+    extent = Extent(tuple(axes), item, base.spacing)
+    if fault := extent.out_of_bounds(FEWEST):
+        raise UsageError("range", "option item", fault)
+    return extent
+
+
+def check_together(options: TrainOptions, extent: Extent) -> None:
+    """Refuse more items at once than any memory holds.
+
+    Raises:
+        UsageError: `range`.
+    """
+    frames = math.prod(extent.plane)
+    for name, number, each in (
+        ("batch_size", options.batch_size, math.prod(extent.item)),
+        ("fit_items", options.fit_items, frames),
+        ("validation_items", options.validation_items, frames),
+    ):
+        if number * each > TOGETHER:
+            facts = f"{number} of {each} voxels"
+            raise UsageError("range", f"option {name}", f"must be at most {TOGETHER // each}", facts)
 
 
 def _part_of(base: Extent, axes: str) -> tuple[int, ...]:

@@ -6,31 +6,40 @@ from typing import Annotated, Literal
 
 from cmrgz.options import Range
 
+MOST = 10**9
+"""Steps, more than any run has."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
     """Options of a training run; the defaults suit a small model on a few thousand frames."""
 
-    steps: Annotated[int, "optimiser steps", Range(1)] = 2000
+    steps: Annotated[int, "optimiser steps", Range(1, MOST)] = 2000
     item: Annotated[
         tuple[int, ...] | None,
         "what a model sees: rows,columns, or phases,slices,rows,columns of at most so many; none is the model's own",
         Range(1),
     ] = None
-    batch_size: Annotated[int, "items per step, each a frame or a block", Range(1)] = 16
+    batch_size: Annotated[int, "items per step, each a frame or a block", Range(1, 1 << 16)] = 16
     lr: Annotated[float, "peak learning rate", Range(1e-12)] = 1e-3
-    warmup: Annotated[int, "steps of linear warm-up, then cosine to zero", Range(0)] = 100
+    warmup: Annotated[int, "steps of linear warm-up, then cosine to zero", Range(0, MOST)] = 100
     weight_decay: Annotated[float, "of matrices; vectors have none", Range(0)] = 0.05
     clip: Annotated[float, "largest gradient norm", Range(1e-12)] = 1.0
     ema: Annotated[float, "decay of the averaged weights, which are the ones that are kept", Range(0, 1)] = 0.999
     precision: Annotated[Literal["fp32", "bf16"], "arithmetic of the forward pass"] = "fp32"
-    save_every: Annotated[int, "steps between resumable states", Range(1)] = 200
-    validate_every: Annotated[int, "steps between validations", Range(1)] = 500
+    save_every: Annotated[int, "steps between resumable states", Range(1, MOST)] = 200
+    validate_every: Annotated[int, "steps between validations", Range(1, MOST)] = 500
     augment: Annotated[float, "strength of turning, scaling and shading of half of the items", Range(0, 5)] = 1.0
-    early: Annotated[int, "step whose averaged weights are kept in OUTPUT/early, as a guide; 0 is none", Range(0)] = 0
-    workers: Annotated[int, "threads that prepare items beside the training; results do not depend on it", Range(0)] = 0
-    validation_items: Annotated[int, "frames per held-out patient, of blocks at least four blocks", Range(1)] = 16
-    fit_items: Annotated[int, "frames for what has a closed form, alone or in blocks", Range(1)] = 512
+    early: Annotated[
+        int, "step whose averaged weights are kept in OUTPUT/early, as a guide; 0 is none", Range(0, MOST)
+    ] = 0
+    workers: Annotated[
+        int, "threads that prepare items beside the training; results do not depend on it", Range(0, 256)
+    ] = 0
+    validation_items: Annotated[
+        int, "frames per held-out patient, of blocks at least four blocks", Range(1, 1 << 16)
+    ] = 16
+    fit_items: Annotated[int, "frames for what has a closed form, alone or in blocks", Range(1, 1 << 20)] = 512
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of a step."""

@@ -22,7 +22,8 @@ from cmrgz.model import Tokenizer, Trainable
 from cmrgz.plugin import Extent, ModelSpec, TokenizerSpec
 from cmrgz.rng import Streams, derive
 from cmrgz.signals import stop_on_signals
-from cmrgz.training.extents import extent_of, settled
+from cmrgz.skeletons import check_options
+from cmrgz.training.extents import check_together, extent_of, settled
 from cmrgz.training.folder import CHECKPOINT, claim, finished, key_of
 from cmrgz.training.frames import Batch, Frames, held_out
 from cmrgz.training.loop import run
@@ -91,7 +92,10 @@ def _opened(plan: Plan, spec: Spec) -> tuple[Plan, Extent, Opened | None, Start 
     tokenizer = _tokenizer(spec, full)
     if start is not None:
         start.check_tokenizer(tokenizer and tokenizer[1])
-    return settled(full, spec, extent, tokenizer[0].patch if tokenizer else None), extent, tokenizer, start
+    check_together(plan.train, extent)
+    full = settled(full, spec, extent, tokenizer[0].patch if tokenizer else None)
+    check_options(lambda: _build(spec, extent, tokenizer, full))
+    return full, extent, tokenizer, start
 
 
 def _begin(module: Trainable, extent: Extent, frames: Frames, start: Start | None, plan: Plan) -> None:

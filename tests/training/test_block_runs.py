@@ -244,6 +244,9 @@ def test_item_is_read_from_text() -> None:
         ("ar-vq", {}, (100, 128), "multiples of 8"),
         ("kl", {"patch": 4}, (66, 64), "multiples of 4"),
         ("kl", {}, (4, 2, 64, 64), "takes items of axes yx only"),
+        ("ar-vq", {"grid": (1_000_000, 1_000_000)}, None, "does not fit the item"),
+        ("ar-vq", {"heads": 7}, None, "width: must be a multiple"),
+        ("toy", {}, (100_000, 100_000), "must be 8 .. 1024"),
     ],
 )
 def test_items_that_do_not_fit_are_refused_before_anything_is_built(
@@ -253,6 +256,32 @@ def test_items_that_do_not_fit_are_refused_before_anything_is_built(
     with pytest.raises(UsageError, match=message) as error:
         train(dataclasses.replace(plan, name=name, build=build, train=options))
     assert len(error.value.line.splitlines()) == 1 and not plan.output.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 60_000, "item": (5, 3, 128, 128)}, "option batch_size: must be at most 8738"),
+        ({"fit_items": 1 << 20}, "option fit_items: must be at most"),
+        ({"validation_items": 1 << 16, "item": (1024, 1024)}, "option validation_items: must be at most 2048"),
+    ],
+)
+def test_more_items_than_any_memory_holds_are_refused_before_data_is_read(
+    plan: Plan, options: dict[str, Any], message: str
+) -> None:
+    name = "ar-vq" if len(options.get("item", ())) != 2 else "kl"
+    asked = dataclasses.replace(plan, name=name, build={}, train=TrainOptions(**options))
+    with pytest.raises(UsageError, match=message):
+        train(dataclasses.replace(asked, data=["nowhere"]))
+    assert not plan.output.exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["batch_size=1000000000", "fit_items=1000000000", "workers=100000", "steps=1000000000000", "grid=2000,1"]
+)
+def test_options_that_no_machine_can_meet_are_out_of_range(text: str) -> None:
+    with pytest.raises(UsageError, match="range"):
+        settings.read("ar-vq", None, [text])
 
 
 def test_the_grid_of_positions_follows_from_the_item(data: Path, tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ class MaskedTransformer(MaskedNetwork):
 
 def build(
     tokenizer: CodeTokenizer,
-    grid: Annotated[tuple[int, int], "positions per item, rows and columns"] = (16, 16),
+    grid: Annotated[tuple[int, int], "positions per item, rows and columns", Range(1, 1024)] = (16, 16),
     width: Annotated[int, "features", Range(8, 4096)] = 192,
     heads: Annotated[int, "attention heads; width is a multiple of 4 of them", Range(1, 64)] = 6,
     inner: Annotated[int, "features inside a feed-forward network", Range(8, 16384)] = 384,
