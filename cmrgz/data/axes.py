@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz.data.geometry import Geometry
+from cmrgz.data.planes import Cine, Planes
 from cmrgz.errors import UsageError, warn
 
 USUAL = "xyzt"
@@ -66,9 +67,15 @@ def arranged(stored: NDArray[Any], axes: str) -> NDArray[Any]:
     return np.ascontiguousarray(stored.transpose([axes.index(letter) for letter in "tzyx"]))
 
 
-def on_disk(voxels: NDArray[Any], axes: str) -> NDArray[Any]:
-    """Return voxels (t, z, y, x) with the axes of the file in reversed order: the last is the first on disk."""
-    return voxels.transpose(["tzyx".index(letter) for letter in reversed(axes)])
+def on_disk(voxels: Cine, axes: str) -> Cine:
+    """Return voxels (t, z, y, x) with the axes of the file in reversed order: the last is the first on disk.
+
+    Planes stay planes where those of the file are the same.
+    """
+    if axes == USUAL:
+        return voxels
+    whole = voxels.whole() if isinstance(voxels, Planes) else voxels
+    return whole.transpose(["tzyx".index(letter) for letter in reversed(axes)])
 
 
 def placed(geometry: Geometry, axes: str) -> Geometry:
