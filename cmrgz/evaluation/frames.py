@@ -20,6 +20,8 @@ SLICES = (0.5, 0.75, 0.25)
 """Slices that are looked at first: middle, apical, basal."""
 LEFT = 3
 """Label of the left ventricle."""
+DARK, TISSUE = -0.9, 0.01
+"""Intensity above which a pixel is no background, and share of such pixels from which a frame shows tissue."""
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -44,6 +46,7 @@ class Frame:
         spacing: Pixel size, mm.
         step: Distance of slices, mm.
         centre: (row, column) of the heart in the crop.
+        inside: (h, w) bool, which pixels are of the scan and no padding around it; None where all are.
     """
 
     id: str
@@ -59,6 +62,7 @@ class Frame:
     spacing: float
     step: float
     centre: tuple[float, float]
+    inside: Bools | None = None
 
     @property
     def unit(self) -> Floats:
@@ -68,6 +72,8 @@ class Frame:
     def known(self, mask: str, seed: int) -> Bools:
         """Return `known` (h, w) of a mask: a function of the mask, the seed and the frame alone.
 
+        Where anything is known, padding is: what lies beyond the scan is no part of a hole, and easy to get right.
+
         Raises:
             UsageError: The mask needs several frames or slices.
             DataError: `mask-empty`: it needs a label that the frame lacks.
@@ -76,7 +82,8 @@ class Frame:
         label = None if self.label is None else self.label[None, None]
         spacing = (self.spacing, self.spacing)
         recipe = parse(mask)
-        return recipe.draw(shape, seed=seed, case=self.id, spacing=spacing, centre=self.centre, label=label)[0, 0]
+        known = recipe.draw(shape, seed=seed, case=self.id, spacing=spacing, centre=self.centre, label=label)[0, 0]
+        return known if self.inside is None or not known.any() else known | ~self.inside
 
 
 def read_frames(
@@ -92,7 +99,8 @@ def read_frames(
         cases: The scans.
         item: Shape (h, w) of a frame.
         choice: How many frames a case, from `ED` and `ES` of the middle slice outwards; `stack` is all slices at `ED`
-            and `ES`, from which come volumes; `cine` is all phases of the middle slice.
+            and `ES`, from which come volumes; `cine` is all phases of the middle slice. Slices that show no tissue,
+            such as those that pad a stack, are not chosen.
         progress: Told the cases read.
         spacing: Pixel size of the models in mm.
 
@@ -130,16 +138,22 @@ def _systole(clip: Clip) -> int:
 
 def _places(clip: Clip, choice: str) -> list[tuple[int, int, str]]:
     """Return (phase, slice, role) of the chosen frames, in the order of choice."""
-    phases, slices = clip.frames.shape[:2]
+    phases, slices = clip.frames.shape[0], _slices_of_tissue(clip)
     ends = {0: "ED"} if phases == 1 else {0: "ED", _systole(clip): "ES"}
-    first = list(dict.fromkeys(min(int(share * slices), slices - 1) for share in SLICES))
+    first = list(dict.fromkeys(slices[min(int(share * len(slices)), len(slices) - 1)] for share in SLICES))
     if choice == "cine":
         return [(t, first[0], ends.get(t, "")) for t in range(phases)]
     if choice == "stack":
-        return [(t, z, role) for z in range(slices) for t, role in ends.items()]
-    rest = [z for z in range(slices) if z not in first]
+        return [(t, z, role) for z in slices for t, role in ends.items()]
+    rest = [z for z in slices if z not in first]
     every = [(t, z, role) for z in [*first, *rest] for t, role in ends.items()]
     return every[: int(choice)]
+
+
+def _slices_of_tissue(clip: Clip) -> list[int]:
+    """Return the slices that show tissue; all, where none does."""
+    share = (clip.frames > DARK).mean((0, 2, 3))
+    return [int(z) for z in np.flatnonzero(share >= TISSUE)] or list(range(len(share)))
 
 
 def _frame(case: Case, clip: Clip, t: int, z: int, role: str, item: Pair) -> Frame:
@@ -152,11 +166,11 @@ def _frame(case: Case, clip: Clip, t: int, z: int, role: str, item: Pair) -> Fra
         before = crop(clip.frames[t - 1, z], corner, item, -1.0).astype(np.float32)
     condition = clip.place(t, z, corner, item)
     centre = (clip.centre[0] - corner[0], clip.centre[1] - corner[1])
+    inside = crop(np.ones(clip.frames.shape[2:], dtype=bool), corner, item, 0)
     step, _, spacing = clip.spacing
     place = (case.subject_id, case.id, t, z, clip.spacing, sorted(condition.items()))
-    return Frame(
-        _hash(place, x, label), case.subject_id, case.id, t, z, role, x, before, label, condition, spacing, step, centre
-    )
+    about = (case.subject_id, case.id, t, z, role, x, before, label, condition, spacing, step, centre)
+    return Frame(_hash(place, x, label), *about, None if inside.all() else inside)
 
 
 def digest(value: Any) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from cmrgz.data import cases
 from cmrgz.data.clips import read_clip
+from cmrgz.data.scan import Scan, save
 from cmrgz.errors import UsageError
 from cmrgz.evaluation.frames import Frame, check_choice, read_frames
 
@@ -19,6 +20,27 @@ def test_ends_of_the_cycle_come_first_from_the_middle_outwards(phantoms: Path) -
     places = [(f.role, f.z) for f in read_frames(found, ITEM, "6", spacing=SPACING)]
     assert places == [("ED", 1), ("ES", 1), ("ED", 2), ("ES", 2), ("ED", 0), ("ES", 0)]
     assert len(read_frames(found, ITEM, "1000", spacing=SPACING)) == 6
+
+
+def padded(folder: Path, slices: int, size: int) -> list[cases.Case]:
+    """Return a cine of one slice of noise in a stack of so many, the others empty."""
+    voxels = np.zeros((2, slices, size, size), np.int16)
+    voxels[:, 0] = np.random.default_rng(0).integers(100, 900, (2, size, size))
+    save(folder / "padded.nii.gz", dataclasses.replace(Scan.blank(voxels.shape, (8.0, 1.4, 1.4), 0.04), stored=voxels))
+    return cases.find(folder / "padded.nii.gz")
+
+
+@pytest.mark.parametrize("choice", ["4", "stack", "cine"])
+def test_slices_without_tissue_are_not_chosen(tmp_path: Path, choice: str) -> None:
+    found = padded(tmp_path, 5, 64)
+    assert {frame.z for frame in read_frames(found, ITEM, choice, spacing=1.4)} == {0}
+
+
+def test_padding_around_a_small_plane_is_no_part_of_a_hole(tmp_path: Path) -> None:
+    (frame,) = read_frames(padded(tmp_path, 1, 40), ITEM, "1", spacing=1.4)
+    hidden = ~frame.known("0.9", 0)
+    assert hidden[:40, :40].mean() > 0.5 and not hidden[40:].any() and not hidden[:, 40:].any()
+    assert not frame.known("1.0", 0).any(), "of nothing at all there is no hole"
 
 
 def test_systole_is_where_the_left_ventricle_is_smallest(phantoms: Path) -> None:
