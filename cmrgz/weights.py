@@ -210,6 +210,8 @@ def _slot(name: str, entry: Any, where: str) -> Slot:
         raise CheckpointError("header", where, f"tensor '{name}' has the unknown dtype '{dtype}'")
     if not (_naturals(shape) and _naturals(offsets) and len(offsets) == 2 and offsets[0] <= offsets[1]):
         raise CheckpointError("offsets", where, f"tensor '{name}' has no valid shape and offsets")
+    if math.prod(max(n, 1) for n in shape) >= 1 << 60:  # with a side of 0 too: its strides overflow
+        raise CheckpointError("offsets", where, f"tensor '{name}' has a shape that no memory can hold")
     needed = math.prod(shape) * DTYPES[dtype].itemsize
     if needed != offsets[1] - offsets[0]:
         got = offsets[1] - offsets[0]
@@ -223,11 +225,10 @@ def _naturals(value: object) -> bool:
 
 def _check_offsets(slots: Mapping[str, Slot], size: int, where: str) -> None:
     """Tensors must follow one another without overlap or hole, to the end of the file."""
-    end, empty = 0, -1
+    end = 0
     for name, slot in sorted(slots.items(), key=lambda item: (item[1].start, item[1].end)):
-        if slot.start != end or (slot.start == slot.end == empty):
+        if slot.start != end:  # any number of tensors without elements may begin at one place
             raise CheckpointError("offsets", where, f"tensor '{name}' begins at {slot.start}, expected {end}")
-        empty = slot.start if slot.start == slot.end else -1
         end = slot.end
     if end > size:
         raise CheckpointError("truncated", where, f"ends {end - size} bytes before the last tensor does")

@@ -60,6 +60,8 @@ class Fill(Model):
         super().__init__()
         self.net = nn.Sequential(nn.Linear(width, width), nn.BatchNorm1d(width))
         self.register_buffer("table", torch.linspace(0, 1, width), persistent=False)
+        self.register_buffer("none", torch.empty(0))
+        self.register_buffer("nothing", torch.empty(0, 3))
         self.tokenizer = tokenizer
     def loss(self, x, *, condition=None, rng):
         return self.net(x).mean()

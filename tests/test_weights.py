@@ -118,7 +118,9 @@ W = bytes(24)
         (file({"w": tensor(0, 24, [2, 2])}, W), "offsets"),
         (file({"w": tensor(0, 0, [2**62, 8])}), "offsets"),
         (file({"w": tensor(0, 0, [2**70, 0])}), "offsets"),
-        (file({"a": tensor(0, 0, [0]), "b": tensor(0, 0, [0])}), "offsets"),
+        (file({"w": tensor(0, 0, [0, 2**62, 2**62])}), "offsets"),
+        (file({"a": tensor(0, 24), "b": tensor(12, 12, [0])}, W), "offsets"),
+        (file({"a": tensor(0, 0, [0]), "b": tensor(4, 4, [0])}), "offsets"),
     ],
 )
 def test_faults_are_named(data: bytes, code: str) -> None:
@@ -130,6 +132,15 @@ def test_odd_but_valid_files_are_read() -> None:
     assert read(file(unaligned, bytes(26)))["w"].shape == (2, 3)
     assert read(file({"a": tensor(0, 0, [0]), "b": tensor(0, 4, [])}, bytes(4)))["b"] == 0
     assert read(file({})) == {}
+
+
+@pytest.mark.parametrize("full", [{}, {"z": torch.ones(2)}, {"a": torch.ones(2), "z": torch.ones(1)}])
+def test_tensors_of_no_elements_are_read_as_written(full: dict[str, torch.Tensor]) -> None:
+    empty = {"b": torch.zeros(0), "c": torch.zeros(3, 0, 2), "d": torch.zeros(0, dtype=torch.int64)}
+    copies = read(weights.dump(empty | full))
+    assert {name: (t.shape, t.dtype) for name, t in copies.items()} == {
+        name: (t.shape, t.dtype) for name, t in (empty | full).items()
+    }
 
 
 def test_comparison_with_a_module_counts_and_names() -> None:
