@@ -39,6 +39,7 @@ class DepthHead(nn.Module):
         raw = torch.cat([features, length], -1)
         spread = torch.cat([features.flatten(1).std(1)[:, None, None].expand(*raw.shape[:1], 1, features.shape[-1]),
                             length.std(1, keepdim=True)], -1)  # fmt: skip
+        spread = torch.where(spread > 0, spread, 1.0)  # codes that are all the same differ in nothing
         self.get_buffer("fixed").copy_((raw - raw.mean(1, keepdim=True)) / spread)
 
     def forward(self, states: Tensor, codes: Tensor, level: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,8 @@ def run(
     """Train from `state.step` to the end, logging every step and storing states on the way.
 
     Raises:
-        DivergedError: `diverged`, after three non-finite steps in a row; the last stored state is good.
+        DivergedError: `diverged`, after three non-finite steps in a row or no finite one at all, or where weights or
+            figures of the validation are not finite; nothing of it is stored, the last stored state is good.
         Stopped: `stopped`, after a signal; the state is stored and the same call goes on.
     """
     bad = 0
@@ -86,25 +87,44 @@ def run(
             loss, norm = optimise(state, module, batch, seed, options)
             finite = math.isfinite(loss) and math.isfinite(norm)
             bad = 0 if finite else bad + 1
-            if bad >= BAD_STEPS:
-                facts = f"step {state.step}, lr {options.learning_rate(state.step):.2g}"
-                raise DivergedError("diverged", folder.name, "loss is not finite", facts, "lower lr and start again")
+            if bad >= min(BAD_STEPS, options.steps):
+                raise _diverged("the loss is not finite", state, options, folder)
             state.step += 1
             record = {"step": state.step, "loss": loss if finite else None, "grad_norm": norm if finite else None}
             last = state.step == options.steps
-            if last or state.step % options.validate_every == 0:
-                state.figures = json.loads(json.dumps(validate(state), sort_keys=True))  # as a state gives them back
+            validated = last or state.step % options.validate_every == 0
+            early = state.step == options.early
+            stored = last or stop.asked or state.step % options.save_every == 0
+            if (validated or early or stored) and not state.is_finite():
+                raise _diverged("weights are not finite", state, options, folder)
+            if validated:
+                figures = validate(state)
+                if not _finite(figures):
+                    raise _diverged("the validation is not finite", state, options, folder)
+                state.figures = json.loads(json.dumps(figures, sort_keys=True))  # as a state gives them back
                 record |= state.figures
-            if state.step == options.early:
+            if early:
                 keep_early(state)
             _log(log, record, logged.get(state.step), last)
             bar.update()
             bar.set_postfix(loss=f"{loss:.4f}")
-            if last or stop.asked or state.step % options.save_every == 0:
+            if stored:
                 log.sync()
                 save(state, folder, key)
-            if stop.asked and not last:
-                raise Stopped("stopped", folder.name, f"stopped at step {state.step}", "", "run the same command again")
+                if stop.asked and not last:
+                    what = f"stopped at step {state.step}"
+                    raise Stopped("stopped", folder.name, what, "", "run the same command again")
+
+
+def _finite(figures: Any) -> bool:
+    if isinstance(figures, Mapping | Sequence) and not isinstance(figures, str):
+        return all(map(_finite, figures.values() if isinstance(figures, Mapping) else figures))
+    return not isinstance(figures, float) or math.isfinite(figures)
+
+
+def _diverged(what: str, state: State, options: TrainOptions, folder: Path) -> DivergedError:
+    facts = f"step {state.step}, lr {options.learning_rate(state.step):.2g}"
+    return DivergedError("diverged", folder.name, what, facts, "lower lr and start again in another folder")
 
 
 def _log(log: Journal, record: dict[str, Any], before: dict[str, Any] | None, sync: bool) -> None:

@@ -71,6 +71,10 @@ class State:
         for name, p in trainable(self.module).items():
             p.copy_(values[name])
 
+    def is_finite(self) -> bool:
+        """Whether everything that would be stored is finite."""
+        return all(bool(t.isfinite().all()) for t in self.tensors().values() if t.is_floating_point())
+
     def tensors(self) -> dict[str, Tensor]:
         """Return everything as named tensors."""
         result = {f"module.{name}": value for name, value in self.module.state_dict().items()}

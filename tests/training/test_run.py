@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from cmrgz import checkpoint
+from cmrgz.cli import main
 from cmrgz.data.scan import Scan, save
 from cmrgz.durable import read_journal
 from cmrgz.errors import (
@@ -35,6 +36,7 @@ from cmrgz.training import loop
 from cmrgz.training.options import TrainOptions
 from cmrgz.training.plan import Plan
 from cmrgz.training.run import train
+from cmrgz.training.state import State
 
 BUILD = {"vocab": 8, "levels": 2, "width": 8, "fine_width": 4, "blocks": 1, "lloyd": 2}
 OPTIONS = TrainOptions(
@@ -185,6 +187,46 @@ def test_three_bad_steps_stop_the_run(plan: Plan, monkeypatch: pytest.MonkeyPatc
     assert [record["loss"] for record in read_journal(plan.output / "log.jsonl")] == [None, None]
     for path in plan.output.glob("state-*/state.safetensors"):
         assert all(bool(value.isfinite().all()) for value in load_file(path).values() if value.is_floating_point())
+
+
+NAN = float("nan")
+
+
+def test_a_run_without_one_good_step_has_diverged(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "step_loss", lambda module, *_: sum(p.sum() for p in module.parameters()) * NAN)
+    with pytest.raises(DivergedError, match="loss"):
+        train(dataclasses.replace(plan, train=dataclasses.replace(OPTIONS, steps=2)))
+
+
+@pytest.mark.parametrize("change", [{"validate_every": 6, "save_every": 1}, {"early": 1}, {"validate_every": 1}])
+def test_weights_that_are_not_finite_are_divergence(
+    change: dict[str, int], plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overshoot(state: State, *_: Any) -> tuple[float, float]:
+        next(p for p in state.module.parameters() if p.requires_grad).data.fill_(NAN)
+        return 1.0, 1.0
+
+    monkeypatch.setattr(loop, "optimise", overshoot)
+    with pytest.raises(DivergedError, match="weights .*step 1"):
+        train(dataclasses.replace(plan, train=dataclasses.replace(OPTIONS, **change)))
+    assert not list(plan.output.glob("state-*")) and not (plan.output / "early").exists()
+
+
+def test_a_validation_that_is_not_finite_is_divergence(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cmrgz.training.run._Validation._row", lambda self, batch: {"loss": 1.0, "psnr_2": NAN})
+    with pytest.raises(DivergedError, match="validation"):
+        train(plan)
+    assert all(record["step"] < 3 for record in read_journal(plan.output / "log.jsonl"))
+    assert not (plan.output / "checkpoint").exists()
+
+
+def test_too_high_a_rate_ends_with_the_exit_code_of_divergence(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = BUILD | {"steps": 2, "batch_size": 2, "warmup": 0, "fit_items": 4, "validation_items": 2, "lr": 1e30}
+    words = [f"--set={name}={value}" for name, value in options.items()]
+    assert main(["train", "vq", str(data), "-o", str(tmp_path / "run"), "-d", "cpu", *words]) == 7
+    assert "error[diverged]" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_one_bad_step_is_skipped(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,3 +90,11 @@ def test_codes_that_are_near_are_scored_alike() -> None:
     logits = head(torch.randn(50, WIDTH, generator=torch.Generator().manual_seed(1)), torch.zeros(50, 0), 0)
     near, far = (logits[:, 0] - logits[:, i] for i in (1, 2))
     assert near.abs().max() < 0.05 * far.abs().max()
+
+
+def test_codes_that_are_all_the_same_are_described_by_zeros() -> None:
+    """As those of a coarse scale that was fitted to a few items are."""
+    head = DepthHead(WIDTH, 16, channels=4, levels=2, vocab=5, free=2)
+    features = torch.stack([torch.zeros(5, 4), torch.randn(5, 4)])
+    head.describe_by(features)
+    assert (head.describe(0)[:, :5] == 0).all() and head.describe(1)[:, :5].std() > 0.5
