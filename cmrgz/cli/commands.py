@@ -115,10 +115,8 @@ def shared(
     del version, debug  # both are acted on before the command is parsed
     if context.invoked_subcommand is None:
         raise errors.UsageError("unknown-command", "cmrgz", "expected a command", hint="see cmrgz --help")
-    level = "WARNING" if quiet else "DEBUG" if verbose else "INFO"
-    _log(os.environ.get("CMRGZ_LOG_LEVEL", level).upper())
-    if quiet:
-        os.environ["TQDM_DISABLE"] = "1"
+    asked = "WARNING" if quiet else "DEBUG" if verbose else ""
+    _log(asked or os.environ.get("CMRGZ_LOG_LEVEL", "INFO").upper())
 
 
 def _log(level: str) -> None:

@@ -1,7 +1,5 @@
 """`cmrgz data`: render phantoms, check a data set."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,6 +41,7 @@ def phantom(
     as_json: Annotated[bool, typer.Option("--json", help="Print the truth of each subject as JSON.")] = False,
 ) -> None:
     """Render virtual subjects: cine, labels, exact volumes and a manifest, a data set by itself."""
+    from cmrgz.cli.progress import progress
     from cmrgz.data.phantom import Phantom, sample_subject
     from cmrgz.data.phantom.files import write_dataset
     from cmrgz.data.phantom.processes import available
@@ -51,8 +50,16 @@ def phantom(
     kind = partial(Phantom, nsub=1 if lite else 2, realism=not plain, fit_rv=not lite)
     phantoms = [partial(kind, seed + k, group, size, spacing) for k in range(subjects)]
     workers = workers or available()
-    with _bar(subjects, "subjects") as progress:
-        records = write_dataset(out, phantoms, phases, slices, overwrite=overwrite, progress=progress, workers=workers)
+    with progress("subjects") as report:
+        records = write_dataset(
+            out,
+            phantoms,
+            phases,
+            slices,
+            overwrite=overwrite,
+            progress=lambda done: report(done, subjects),
+            workers=workers,
+        )
     _print(records, [_line(record) for record in records], as_json)
 
 
@@ -68,13 +75,14 @@ def check(
 
     Says as which layout it was read, what that says of the scans, and what was left out and why.
     """
+    from cmrgz.cli.progress import progress
     from cmrgz.data import cases
     from cmrgz.data.check import check as check_cases
 
     sets = cases.look_all(paths, subject_column=subject_column, axes=axes, labels=labels)
     found = [case for part in sets for case in part.cases]
-    with _bar(len(found), "scans") as progress:
-        bad = check_cases(found, progress)
+    with progress("scans") as report:
+        bad = check_cases(found, lambda done: report(done, len(found)))
     for error in bad:
         typer.echo(error.line, err=True)
     _tell(sets, bad, as_json)
@@ -117,16 +125,3 @@ def _print(record: Any, lines: list[str], as_json: bool) -> None:
     import json
 
     typer.echo(json.dumps(record, indent=1) if as_json else "\n".join(lines))
-
-
-@contextmanager
-def _bar(total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on stderr, if it is a terminal; gives a function that is told how many are done."""
-    from tqdm import tqdm
-
-    with tqdm(total=total, unit=f" {unit}", disable=None, leave=False) as bar:
-
-        def show(done: int) -> None:
-            bar.update(done - bar.n)
-
-        yield show

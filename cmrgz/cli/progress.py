@@ -11,6 +11,11 @@ PAUSE = 30.0
 """Seconds between two lines."""
 
 
+def is_quiet() -> bool:
+    """Whether progress is not wanted: `--quiet`, or CMRGZ_LOG_LEVEL=WARNING and above."""
+    return not LOG.isEnabledFor(logging.INFO)
+
+
 class Progress:
     """Shows (done, total) items, how many a second and how long the rest will take; call it with both."""
 
@@ -43,7 +48,8 @@ class Progress:
         from tqdm import tqdm
 
         self.close()
-        self._bar = tqdm(total=total, unit=f" {self.unit}", disable=None, leave=False, dynamic_ncols=True)
+        disable = is_quiet() or None  # None: shown on a terminal
+        self._bar = tqdm(total=total, unit=f" {self.unit}", disable=disable, leave=False, dynamic_ncols=True)
         self._bar.n = 0
         self._start = self._last = time.monotonic()
 

@@ -39,6 +39,7 @@ def command(
     Ctrl-C stores the state; the same command goes on. The weights are in OUTPUT/checkpoint, for --model.
     """
     from cmrgz.cli.devices import pick, range_checked
+    from cmrgz.cli.progress import is_quiet
     from cmrgz.data.phantom.processes import available
     from cmrgz.training import settings
     from cmrgz.training.plan import Plan
@@ -61,4 +62,4 @@ def command(
         axes=axes,
         processes=available(),
     )
-    typer.echo(os.fsencode(train(plan, quiet=False)))  # a name need not be text
+    typer.echo(os.fsencode(train(plan, quiet=is_quiet())))  # a name need not be text
