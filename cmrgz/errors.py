@@ -48,7 +48,7 @@ def _named(text: str) -> list[str]:
     return re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Make control characters visible, so that a message stays on one line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
@@ -63,10 +63,10 @@ def _shorten(text: str, limit: int) -> str:
 
 def format_line(level: str, code: str, where: str, what: str, facts: str = "", hint: str = "") -> str:
     """Return `cmrgz: LEVEL[code]: WHERE: WHAT (FACTS); HINT`, one line of at most 240 characters."""
-    where = _shorten(_escape(where), 90)
+    where = _shorten(escape(where), 90)
     tail = f" ({facts})" if facts else ""
     tail += f"; {hint}" if hint else ""
-    line = f"cmrgz: {level}[{code}]: {where}: {_escape(what)}{_escape(tail)}"
+    line = f"cmrgz: {level}[{code}]: {where}: {escape(what)}{escape(tail)}"
     return line if len(line) <= MAX_LINE else line[: MAX_LINE - 3] + "..."
 
 

@@ -427,6 +427,20 @@ def test_odd_names(run: Run, tmp_path: Path) -> None:
     assert os.fsdecode(b"-a \xff\n_inpainted.nii.gz") in os.listdir(tmp_path)
 
 
+def test_control_characters_of_names_do_not_reach_stdout(run: Run, tmp_path: Path) -> None:
+    """A terminal acts on them, and a line is a result; a space of another alphabet does no harm."""
+    name = "a\x1b[31m\n\u202eb\u3000é"
+    write_scan(tmp_path / f"{name}.nii", (24, 24))
+    code, out, err = run("inpaint", "--mask", "0", f"{name}.nii", "-o", f"{name}.nii.gz")
+    assert (code, out) == (0, "a\\x1b[31m\\n\\u202eb\u3000é.nii.gz\n"), err
+    code, out, _ = run("generate", "-o", "g\n\x1b")
+    assert code == 0 and out.startswith("g\\n\\x1b/") and len(out.splitlines()) == 1
+    code, out, _ = run("plugins", "new", "my-model", "-o", "p\n\x1b")
+    assert (code, out) == (0, "p\\n\\x1b\n")
+    code, out, _ = run("inpaint", "--mask", "0", f"{name}.nii", "-o", os.fsdecode(b"\xff.nii.gz"))
+    assert (code, out) == (0, "\ufffd.nii.gz\n"), "bytes that are no text are printed as they are"
+
+
 # ---------------------------------------------------------------------- identity
 ALL = ("--samples", "2", "--keep-samples", "--preview")
 TOKENS = (b"DOE^JANE", b"19630715", b"MRN0012345", b"SECRETPLACE")

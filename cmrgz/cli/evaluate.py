@@ -1,7 +1,6 @@
 """`cmrgz evaluate`: compare models with one another and with what bounds them."""
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ import typer
 import typer.core
 
 from cmrgz.cli.inpaint import Axes, Batch, Device, Labels, batch
+from cmrgz.cli.results import tell
 from cmrgz.errors import DataError, PartialError
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def _tell(root: Path, as_json: bool) -> None:
         typer.echo(json.dumps({"files": [str(file) for file in files]}, indent=1))
         return
     typer.echo("\n".join(lines(summary)))
-    typer.echo(os.fsencode(files[0]))  # a name need not be text
+    tell(files[0])
     sys.stdout.flush()
 
 

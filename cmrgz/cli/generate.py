@@ -1,13 +1,13 @@
 """`cmrgz generate`: draw scans given nothing."""
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cmrgz.cli.inpaint import Batch, Conditions, Device, Guide, Model, Options, batch
+from cmrgz.cli.results import tell
 from cmrgz.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,12 +63,12 @@ def command(
         overwrite=overwrite,
     )
 
-    def tell(names: "Names") -> None:
+    def done(names: "Names") -> None:
         if not as_json:
-            typer.echo(os.fsencode(names.image))
+            tell(names.image)
 
     with progress("items") as report:
-        made = generate_scans(order, output, done=tell, report=report)
+        made = generate_scans(order, output, done=done, report=report)
     if as_json:
         rows = [{"image": str(names.image), "sidecar": str(names.sidecar)} for names in made]
         typer.echo(json.dumps({"outputs": rows}, indent=1))

@@ -2,12 +2,12 @@
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from cmrgz.cli.results import tell
 from cmrgz.errors import CmrgzError, PartialError, UsageError, format_line
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class _Teller:
         facts = {"sidecar": str(result.names.sidecar), "hidden_fraction": result.hidden_fraction}
         self.results.append(roles | facts)
         if not self.as_json:
-            typer.echo(os.fsencode(roles["image"]))  # a name need not be text
+            tell(roles["image"])
 
     def skipped(self, names: "Names") -> None:
         """Tell a result that was there."""

@@ -1,13 +1,13 @@
 """`cmrgz plugins`: what is installed, whether it loads, whether it keeps its promises, and a new one."""
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cmrgz.cli.results import tell
 from cmrgz.errors import PluginError, UsageError
 
 app = typer.Typer(rich_markup_mode=None, help="List, diagnose, check and write plugins.")
@@ -97,4 +97,4 @@ def new(
     """Write a package with a small model that passes every check: a start for your own."""
     from cmrgz.testing.template import write
 
-    typer.echo(os.fsencode(write(name, output or Path(name))))
+    tell(write(name, output or Path(name)))

@@ -1,12 +1,12 @@
 """`cmrgz train`: train a tokenizer or a model."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cmrgz.cli.inpaint import Axes
+from cmrgz.cli.results import tell
 
 
 def command(
@@ -62,4 +62,4 @@ def command(
         axes=axes,
         processes=available(),
     )
-    typer.echo(os.fsencode(train(plan, quiet=is_quiet())))  # a name need not be text
+    tell(train(plan, quiet=is_quiet()))

@@ -229,6 +229,26 @@ def test_too_high_a_rate_ends_with_the_exit_code_of_divergence(
     assert "error[diverged]" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.parametrize("command", ["train vq DATA -d cpu -o", "data check DATA", "data phantom --subjects 1"])
+def test_quiet_shows_no_progress(
+    command: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("CMRGZ_LOG_LEVEL", raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    words = [str(data) if word == "DATA" else word for word in command.split()]
+    if words[0] == "train":
+        options = BUILD | {"steps": 1, "batch_size": 2, "fit_items": 4, "validation_items": 2}
+        words += ["OUT", *(f"--set={name}={value}" for name, value in options.items())]
+    if words[1] == "phantom":
+        words += ["OUT", "--lite", "--size=32", "--phases=1", "--slices=1"]
+    for name, flags in (("loud\x1b\n", []), ("still", ["-q"])):
+        out = str(tmp_path / name)
+        assert main([*(out if word == "OUT" else word for word in words), *flags]) == 0
+        told = capsys.readouterr()
+        assert (told.err == "") == bool(flags), told.err
+        assert told.out and "\x1b" not in told.out and len(told.out.splitlines()) == 1
+
+
 def test_one_bad_step_is_skipped(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     original = loop.step_loss
     monkeypatch.setattr(
