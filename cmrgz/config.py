@@ -15,7 +15,7 @@ import yaml
 from cmrgz.durable import read_bytes
 from cmrgz.errors import UsageError
 
-MAX_BYTES, MAX_DEPTH, MAX_ALIASES, MAX_NODES = 1 << 20, 32, 100, 20_000
+MAX_BYTES, MAX_DEPTH, MAX_ALIASES, MAX_NODES, MAX_DIGITS = 1 << 20, 32, 100, 20_000, 400
 
 Keys = tuple[str | int, ...]
 
@@ -95,7 +95,7 @@ def _scalar(text: str) -> Any:
     """Return what a plain scalar means in the core schema of YAML 1.2, without its octal and hexadecimal forms."""
     if text in _NAMED:
         return _NAMED[text]
-    if _INTEGER.fullmatch(text) and len(text) < 400:
+    if _INTEGER.fullmatch(text):
         return int(text)
     return float(text) if _FLOAT.fullmatch(text) else text
 
@@ -161,6 +161,8 @@ class _Reader:
 
     def _built(self, event: yaml.Event, at: Keys) -> Any:
         if isinstance(event, yaml.ScalarEvent):
+            if event.implicit[0] and len(event.value) > MAX_DIGITS and _INTEGER.fullmatch(event.value):
+                raise self._error("range", event, f"an integer of more than {MAX_DIGITS} digits")
             return _scalar(event.value) if event.implicit[0] else event.value
         return self._sequence(at) if isinstance(event, yaml.SequenceStartEvent) else self._mapping(at)
 

@@ -20,9 +20,11 @@ Where = str | Callable[[str], str]
 
 _SCALARS = (int, float, bool, str)
 _NUMBER = {
-    int: re.compile(r"[-+]?[0-9]{1,18}"),
+    int: re.compile(r"[-+]?[0-9]+"),
     float: re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"),
 }
+DIGITS = 18
+"""Most of an integer: one that has more is out of every range."""
 _NONE = ("none", "null")
 
 
@@ -192,7 +194,8 @@ def _read(option: Option, hint: Any, value: Any, textual: bool, where: str) -> A
     if read is None:
         raise _mistyped(option, value, where)
     if isinstance(read, float) and not math.isfinite(read):
-        raise UsageError("range", where, f"'{option.name}' must be finite, got {value}")
+        must = f"have at most {DIGITS} digits" if hint is int else "be finite"
+        raise UsageError("range", where, f"'{option.name}' must {must}, got {str(value)[:40]}")
     return read
 
 
@@ -211,12 +214,16 @@ def _from_text(hint: Any, text: str) -> Any:
         return {"true": True, "false": False}.get(text.lower())
     if hint is float and text.lower().lstrip("+-") in ("nan", "inf"):
         return float(text)
-    return hint(text) if _NUMBER[hint].fullmatch(text) else None
+    if not _NUMBER[hint].fullmatch(text):
+        return None
+    return hint(text) if hint is float or len(text.lstrip("+-")) <= DIGITS else math.inf
 
 
 def _typed(hint: Any, value: Any) -> Any:
     if hint is float and type(value) is int:
         return float(value) if abs(value) < 2**1000 else math.inf
+    if hint is int and type(value) is int and abs(value) >= 10**DIGITS:
+        return math.inf
     return value if type(value) is hint else None
 
 

@@ -88,6 +88,8 @@ def test_scalars_are_those_of_yaml_1_2(text: str, value: object) -> None:
         ("a: " + "[" * 100_000, "depth", ":1:35"),
         ("a: " + "x" * (1 << 20), "range", ""),
         ("a: [" + "1," * 200_000 + "]", "range", ""),
+        ("a: 1\nb: " + "9" * 20_000, "range", ":2:4"),
+        ("a: [-" + "9" * 500 + "]\n", "range", ":1:5"),
         ("<<: 3\na: 1\n", "type", ":1:5"),
     ],
 )

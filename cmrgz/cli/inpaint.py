@@ -148,7 +148,7 @@ def batch(text: str) -> int | None:
 
     if text == "auto":
         return None
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise UsageError("range", "option --batch-size", "must be auto or a whole number", f"got {text}")
     return range_checked("--batch-size", int(text), 1, 1 << 20)
 

@@ -124,7 +124,8 @@ def check_choice(choice: str) -> None:
     Raises:
         UsageError: `range`.
     """
-    if choice not in ("stack", "cine") and not (choice.isascii() and choice.isdigit() and 1 <= int(choice) <= 1000):
+    number = choice.isascii() and choice.isdigit() and len(choice) <= 4 and 1 <= int(choice) <= 1000
+    if choice not in ("stack", "cine") and not number:
         raise UsageError("range", "frames", "must be a number, 'stack' or 'cine'", f"got '{choice}'")
 
 
