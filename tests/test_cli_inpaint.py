@@ -432,6 +432,15 @@ def test_odd_names(run: Run, tmp_path: Path) -> None:
     assert os.fsdecode(b"-a \xff\n_inpainted.nii.gz") in os.listdir(tmp_path)
 
 
+def test_a_voxel_of_a_large_scan_is_not_nothing(run: Run, tmp_path: Path) -> None:
+    scan = load(write_scan(tmp_path / "a.nii.gz", (64, 64)))
+    hidden = np.zeros(scan.shape, np.uint8)
+    hidden[0, 0, 5, 5] = 1
+    save(tmp_path / "m.nii.gz", scan, hidden)
+    code, _, err = run("inpaint", "a.nii.gz", "--mask", "m.nii.gz", "--mask-label", "hidden")
+    assert code == 0 and "< 0.1 % of the voxels are hidden" in err, err
+
+
 def test_control_characters_of_names_do_not_reach_stdout(run: Run, tmp_path: Path) -> None:
     """A terminal acts on them, and a line is a result; a space of another alphabet does no harm."""
     name = "a\x1b[31m\n\u202eb\u3000é"

@@ -19,6 +19,7 @@ from cmrgz.data.geometry import Geometry
 from cmrgz.data.nifti import read
 from cmrgz.data.nifti_write import CODES, write_nifti
 from cmrgz.data.planes import Cine, Planes
+from cmrgz.data.shares import percent
 from cmrgz.errors import DataError
 
 Shape = tuple[int, int, int, int]
@@ -215,7 +216,7 @@ def save(
     if voxels.dtype not in CODES:
         raise DataError("dtype", where, f"NIfTI has no type {voxels.dtype}", "", "convert it to float32")
     scaled = voxels.dtype == scan.stored.dtype
-    made = "" if hidden_fraction is None else f" synthetic {100 * hidden_fraction:.0f}%"
+    made = "" if hidden_fraction is None else f" synthetic {percent(hidden_fraction).replace(' ', '')}"
     write_nifti(
         path,
         on_disk(voxels, scan.geometry.axes),

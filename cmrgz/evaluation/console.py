@@ -2,6 +2,7 @@
 
 import math
 
+from cmrgz.data.shares import percent
 from cmrgz.evaluation.summary.model import Estimate, Summary
 
 COLUMNS = ("psnr-hole", "psnr-mean-hole", "ssim-hole", "energy-hole", "kappa")
@@ -17,7 +18,7 @@ def lines(summary: Summary) -> list[str]:
         *(f"GATE FAILED: {gate.name}: {gate.detail}" for gate in summary.gates if gate.status == "fail"),
     ]
     for mask in summary.masks:
-        found += ["", f"{mask.spec}: {100 * mask.hidden:.0f} % hidden", *_rows(summary, mask.spec)]
+        found += ["", f"{mask.spec}: {percent(mask.hidden)} hidden", *_rows(summary, mask.spec)]
     if any(estimate.tied for estimate in summary.estimates):
         found += ["", "* the best model, or not shown to be worse than it"]
     return found

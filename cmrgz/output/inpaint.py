@@ -16,6 +16,7 @@ from cmrgz.data.labels import warn_of_label_map
 from cmrgz.data.nifti import count_frames
 from cmrgz.data.planes import Planes
 from cmrgz.data.scan import Scan, load
+from cmrgz.data.shares import percent
 from cmrgz.errors import CmrgzError, DataError, ResourceError, format_line
 from cmrgz.model import Model
 from cmrgz.output import sidecar
@@ -217,7 +218,7 @@ class _Task:
         known = hiding.known(scan, case)
         mask = hiding.describe(known)
         facts = {"mask": mask, "input": {"sha256": sha256_of_file(case.image)}}
-        what = f"{100 * mask['hidden_fraction']:.1f} % of the voxels are hidden"
+        what = f"{percent(mask['hidden_fraction'], 1)} of the voxels are hidden"
         LOG.info(format_line("info", "hidden", str(case.image), what, mask["polarity"]))
         tell_of_context(request.chosen.meta, scan.shape)
         return cls(request, names, scan, known, facts, start)

@@ -118,8 +118,10 @@ def test_axes_are_t_z_y_x(scan: Scan) -> None:
 def test_synthetic_files_say_so(scan: Scan, tmp_path: Path) -> None:
     save(tmp_path / "a.nii.gz", scan, hidden_fraction=0.7)
     save(tmp_path / "b.nii.gz", scan)
-    descriptions = [nib.load(tmp_path / name).header["descrip"].item().decode() for name in ("a.nii.gz", "b.nii.gz")]
-    assert descriptions == [f"cmrgz {__version__} synthetic 70%", f"cmrgz {__version__}"]
+    save(tmp_path / "c.nii.gz", scan, hidden_fraction=1e-5)
+    descriptions = [nib.load(tmp_path / f"{name}.nii.gz").header["descrip"].item().decode() for name in "abc"]
+    made = f"cmrgz {__version__}"
+    assert descriptions == [f"{made} synthetic 70%", made, f"{made} synthetic <1%"]
 
 
 def test_output_depends_on_the_voxels_alone(scan: Scan, tmp_path: Path) -> None:

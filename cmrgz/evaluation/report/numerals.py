@@ -2,6 +2,8 @@
 
 import math
 
+from cmrgz.data.shares import percent
+
 DASH = "–"
 MINUS = "−"
 DIGITS = 3
@@ -21,7 +23,8 @@ def count(value: float) -> str:
 
 def share(value: float) -> str:
     """Return a share as per cent."""
-    return f"{round(100 * value, 1):g}\u00a0%" if math.isfinite(value) else DASH
+    text = percent(value, 1).replace(".0 ", " ").replace(" ", "\u00a0")
+    return text if math.isfinite(value) else DASH
 
 
 def level(p: float) -> str:

@@ -53,6 +53,7 @@ def test_an_interval_stands_to_the_place_of_its_number() -> None:
 
 def test_shares_levels_and_counts() -> None:
     assert (share(0.25), share(0.125), share(NAN)) == ("25\u00a0%", "12.5\u00a0%", DASH)
+    assert (share(0.0), share(1e-6), share(1 - 1e-6)) == ("0\u00a0%", "<\u00a00.1\u00a0%", ">\u00a099.9\u00a0%")
     assert (level(0.0001), level(0.0421), level(NAN)) == ("< 0.001", "0.042", DASH)
     assert (count(50.0), count(1234.0), count(2.5), count(NAN)) == ("50", "1,234", "2.50", DASH)
 
