@@ -187,10 +187,25 @@ def slices(draw: Draw, *, ratio: float | None = None, every: Every | None = None
 
 
 def kt(draw: Draw, *, ratio: float | None = None, every: Every = 2, size: Size = 16) -> Bools:
-    """A checkerboard in time and space: patch (i, j) of frame t is given when `every` divides t + i + j."""
+    """A checkerboard in time and space: patch (i, j) of frame t is given when `every` divides t + i + j.
+
+    A ratio instead hides in each frame the nearest number of patches, in the order of `_by_bits`.
+    """
+    if ratio is not None:
+        return PlanePattern(_by_bits, size=size).hidden(draw, ratio, {})
     t, _, y, x = (np.arange(n).reshape([-1 if i == axis else 1 for i in range(4)]) for axis, n in enumerate(draw.shape))
     hidden: Bools = (t + y // size + x // size) % every != 0
     return hidden
+
+
+def _by_bits(plane: Plane) -> Floats:
+    """Patches by the bits of t + i + j read backwards, largest first, those alike at random.
+
+    Odd sums go first, of these 3, 7, 11, ...: a quarter, a half and three quarters are regular in time and space.
+    """
+    place = plane.frame + np.arange(plane.grid[0])[:, None] + np.arange(plane.grid[1])
+    backwards = sum(((place >> bit) & 1) * 0.5 ** (bit + 1) for bit in range(24))
+    return 2.0**-25 * patch(plane) / place.size - backwards
 
 
 def lesion(draw: Draw, *, ratio: float | None = None, sector: Annotated[int, range(1, 361)] = 60) -> Bools:
@@ -248,7 +263,7 @@ class PlanePattern:
     function: Callable[..., Floats]
     ratio: float | None = None
     size: int = 1
-    takes_ratio = True
+    takes_ratio = needs_ratio = True
 
     def hidden(self, draw: Draw, ratio: float | None, options: Mapping[str, int | str]) -> Bools:
         """Return what is hidden, (t, z, y, x)."""
@@ -271,11 +286,13 @@ class ScanPattern:
 
     Attributes:
         function: `Draw`, `ratio` and options -> hidden, of a shape that broadcasts to (t, z, y, x).
-        takes_ratio: Whether a ratio may be given; then either it or `every` must be.
+        takes_ratio: Whether a ratio may be given in place of `every`.
+        needs_ratio: Whether one of the two must be.
     """
 
     function: Callable[..., Bools]
     takes_ratio: bool = False
+    needs_ratio: bool = False
     ratio = None
 
     def hidden(self, draw: Draw, ratio: float | None, options: Mapping[str, int | str]) -> Bools:
@@ -291,8 +308,8 @@ PATTERNS: dict[str, PlanePattern | ScanPattern] = {
     "irregular": PlanePattern(irregular),
     "heart": PlanePattern(heart, size=16),
     "anti-heart": PlanePattern(anti_heart, size=16),
-    "frames": ScanPattern(frames, takes_ratio=True),
-    "slices": ScanPattern(slices, takes_ratio=True),
-    "kt": ScanPattern(kt),
+    "frames": ScanPattern(frames, takes_ratio=True, needs_ratio=True),
+    "slices": ScanPattern(slices, takes_ratio=True, needs_ratio=True),
+    "kt": ScanPattern(kt, takes_ratio=True),
     "lesion": ScanPattern(lesion),
 }

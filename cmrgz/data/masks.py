@@ -177,7 +177,7 @@ def _check_ratio(name: str, pattern: PlanePattern | ScanPattern, ratio: float | 
         raise UsageError("usage", WHERE, f"'{name}' takes no ratio", f"got {ratio:g}", f"write '{name}'")
     if ratio is not None and every:
         raise UsageError("usage", WHERE, f"'{name}' takes a ratio or every=, not both")
-    if ratio is None and pattern.takes_ratio and not every:
+    if ratio is None and pattern.needs_ratio and not every:
         raise UsageError("usage", WHERE, f"'{name}' needs the fraction to hide", hint=f"for example {name}:0.5")
 
 

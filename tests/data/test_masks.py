@@ -14,7 +14,7 @@ from cmrgz.errors import CmrgzError, DataError, UsageError
 
 RATIOS = [0, 0.01, 0.1, 0.25, 0.5, 0.7, 0.75, 0.9, 1]
 PIXELS = ["box", "box:at=heart", "outpaint", "half", "half:top", "half:left", "half:right", "irregular"]
-PATCHES = ["patch", "patch:size=8", "heart", "anti-heart", "box:size=16"]
+PATCHES = ["patch", "patch:size=8", "heart", "anti-heart", "box:size=16", "kt", "kt:size=8"]
 quick = settings(deadline=None, max_examples=25)
 
 
@@ -59,6 +59,8 @@ def round_half_up(x: float) -> int:
         ("anti-heart:0.5", "anti-heart:0.5"),
         ("kt", "kt"),
         ("kt:size=8,every=4", "kt:every=4,size=8"),
+        ("kt:0.5", "kt:0.5"),
+        ("kt:0.30,size=8", "kt:0.3,size=8"),
         ("lesion", "lesion"),
     ],
 )
@@ -92,7 +94,9 @@ def test_spec_is_canonical(typed: str, canonical: str) -> None:
         ("frames", "usage", "frames:0.5"),
         ("frames:every=1", "range", ""),
         ("frames:0.5,every=2", "usage", ""),
-        ("kt:0.5", "usage", "'kt'"),
+        ("kt:1.5", "range", ""),
+        ("kt:0.5,every=2", "usage", ""),
+        ("lesion:0.5", "usage", "'lesion'"),
     ],
 )
 def test_bad_spec_is_refused_in_one_line(typed: str, code: str, hint: str) -> None:
@@ -272,6 +276,12 @@ def test_kt_alternates_in_time_and_space() -> None:
     assert known[0, 0, 0] and not known[0, 0, 16] and known[0, 16, 16]
     assert (known[0] == ~known[1]).all()
     assert parse("kt:every=4").draw((4, 1, 64, 64), seed=0).mean() == 0.25
+
+
+@pytest.mark.parametrize(("ratio", "every"), [(0.5, 2), (0.75, 4), (0.875, 8)])
+def test_a_share_of_kt_is_as_regular_as_its_every(ratio: float, every: int) -> None:
+    shape = (5, 2, 128, 128)
+    assert (parse(f"kt:{ratio}").draw(shape, seed=3) == parse(f"kt:every={every}").draw(shape, seed=0)).all()
 
 
 def test_lesion_hides_a_sector_of_the_myocardium() -> None:

@@ -1,5 +1,6 @@
 """Checks of a mask pattern: the subject is its name in `PATTERNS`."""
 
+import inspect
 import math
 
 import numpy as np
@@ -35,6 +36,13 @@ def _label(shape: tuple[int, int, int, int]) -> NDArray[np.uint8]:
     return np.broadcast_to(ring, shape).astype(np.uint8)
 
 
+def _unit(name: str) -> int | None:
+    """Return the edge in pixels of what a pattern hides as a whole, or None where that is a frame or a slice."""
+    pattern = PATTERNS[name]
+    size = inspect.signature(pattern.function).parameters.get("size")
+    return pattern.size if isinstance(pattern, PlanePattern) else None if size is None else int(size.default)
+
+
 def share_is_exact(name: str) -> None:
     """Each plane, or the scan, has the share hidden to the nearest unit; 0 hides nothing, 1 everything."""
     pattern = PATTERNS[name]
@@ -43,10 +51,10 @@ def share_is_exact(name: str) -> None:
     for mask, ratio in zip(_recipes(name), RATIOS, strict=True):
         for shape in (SHAPE, CUT):
             hidden = ~_draw(mask, shape)
-            if isinstance(pattern, PlanePattern):
+            if (size := _unit(name)) is not None:
                 counts = hidden.sum((2, 3))
                 off = np.abs(counts - ratio * shape[2] * shape[3]).max()
-                assert off <= pattern.size**2 / 2 + 1e-6, f"{mask.spec}: {counts.ravel()[0]} pixels of a plane"
+                assert off <= size**2 / 2 + 1e-6, f"{mask.spec}: {counts.ravel()[0]} pixels of a plane"
             else:
                 nearest = {math.floor(ratio * n + 0.5) / n for n in shape[:2]}
                 assert hidden.mean() in nearest, f"{mask.spec}: {hidden.mean():.3f} of the scan"
