@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from cmrgz.cli import main
+from cmrgz.data.mask_patterns import PATTERNS
+from cmrgz.data.masks import parse
 from cmrgz.data.scan import Scan, save
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,6 +75,12 @@ def test_a_command_runs(command: str, folder: Path, capsys: pytest.CaptureFixtur
 
 def test_the_python_runs(folder: Path) -> None:
     exec(compile(python().replace("samples=4", "samples=1"), "README.md", "exec"), {})
+
+
+def test_the_masks_that_the_readme_names_are_masks() -> None:
+    (named,) = re.findall(r"^Patterns: (.*?)\n\n", README, re.DOTALL | re.MULTILINE)
+    words = re.findall(r"`([^`]+)`", named)
+    assert len(words) > len(PATTERNS) and {parse(word).pattern for word in words} == set(PATTERNS)
 
 
 def test_the_readme_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,13 +15,14 @@ blocks    one block of 5 phases by 3 slices: training it, and drawing it with `-
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from inpainting_table import draws, items, unit
 from x_transformers import AutoregressiveWrapper, Decoder, TransformerWrapper
 
 from cmrgz import checkpoint, registry
@@ -29,6 +30,9 @@ from cmrgz.data import masks
 from cmrgz.evaluation import regions
 from cmrgz.rng import Streams
 from cmrgz.tokens.model import TokenModel
+
+sys.path.append(str(Path(__file__).resolve().parents[3] / "examples"))
+from inpainting_table import draws, items, unit  # noqa: E402  # how the tables of the examples are made
 
 PARALLEL = (1, 2, 4, 8, 16)
 PARTS = ("ours", "library", "flat", "curve", "share", "blocks")
