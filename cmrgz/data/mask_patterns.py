@@ -19,14 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
+from cmrgz.data.mask_units import Bools, Floats, hidden_units, lowest
 from cmrgz.errors import DataError, UsageError
 
 WHERE = "option --mask"
 MYOCARDIUM = 2
 """Label value of the myocardium, as in the cine data sets that this project reads."""
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 Every = Annotated[int, range(2, 1001)]
 Size = Annotated[int, range(1, 4097)]
 Place = Literal["random", "image", "heart"]
@@ -223,31 +222,6 @@ def lesion(draw: Draw, *, ratio: float | None = None, sector: Annotated[int, ran
             inside = angle % 360 < sector
             hidden[t, z, rows[inside], cols[inside]] = True
     return hidden
-
-
-def lowest(score: Floats, count: int) -> Bools:
-    """Return where the `count` lowest scores are; equal ones in raster order."""
-    flat = score.ravel()
-    hidden = np.zeros(flat.size, dtype=bool)
-    if count > 0:
-        last = np.partition(flat, count - 1)[count - 1]
-        hidden = flat < last
-        hidden[np.flatnonzero(flat == last)[: count - int(hidden.sum())]] = True
-    return hidden.reshape(score.shape)
-
-
-def hidden_units(score: Floats, ratio: float, shape: tuple[int, int], size: int) -> int:
-    """Return how many units to hide: floor(ratio * units + 0.5), never rounded to even.
-
-    In a plane that is no multiple of `size` the cut units at the far edges hold fewer pixels. There the number is the
-    one whose pixels come nearest to ratio * pixels (the larger of two equally near ones), off by at most half a patch.
-    """
-    if shape[0] % size == 0 and shape[1] % size == 0:
-        return floor(ratio * score.size + 0.5)
-    edges = [np.minimum(size, n - np.arange(0, n, size)) for n in shape]
-    pixels = np.outer(*edges).ravel()[np.argsort(score, axis=None, kind="stable")]
-    gaps = np.abs(np.concatenate([[0], np.cumsum(pixels)]) - ratio * shape[0] * shape[1])
-    return len(gaps) - 1 - int(np.argmin(gaps[::-1]))
 
 
 @dataclass(frozen=True)
