@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz import __version__
+from cmrgz.data import binary
 from cmrgz.data import geometry as grids
 from cmrgz.data.axes import arranged, on_disk, placed, settle
 from cmrgz.data.geometry import Geometry
@@ -23,8 +24,6 @@ from cmrgz.data.shares import percent
 from cmrgz.errors import DataError
 
 Shape = tuple[int, int, int, int]
-ROUNDING = 1e-3
-"""How far the values of a mask may lie from 0 and from its largest, in parts of that."""
 MASK_QUIET = frozenset({"constant", "tiny", "empty-frame"})
 """Warnings of the reader that mean nothing of a mask."""
 
@@ -250,7 +249,7 @@ def load_known(
     image = read(path, quiet=MASK_QUIET)
     stored = arranged(image.stored, scan.geometry.axes)
     check_grid(where, "mask", stored.shape, placed(image.geometry, scan.geometry.axes), scan)
-    ones = _ones(stored, image.slope, image.inter, where)
+    ones = binary.ones_of(stored, image.slope, image.inter, where)
     known = ones if label == "known" else np.logical_not(ones, out=ones)
     other = f"1 means {label} here; is --mask-label right?"
     if known.all():
@@ -258,26 +257,6 @@ def load_known(
     if not known.any():
         raise DataError("mask-full", where, "the mask hides everything", "", other)
     return known if known.shape == scan.shape else np.broadcast_to(known, scan.shape).copy()
-
-
-def _ones(stored: NDArray[Any], slope: float, inter: float, where: str) -> NDArray[np.bool_]:
-    """Return which voxels of a mask are 1, or as much more as it was scaled by: 255 and rounding are no matter.
-
-    Raises:
-        DataError: `mask-values`.
-    """
-    plain = slope == 1 and inter == 0
-    planes = Planes(stored.shape, stored.dtype, lambda t, z: stored[t, z] if plain else stored[t, z] * slope + inter)
-    places = list(np.ndindex(stored.shape[:2]))
-    top = max(1.0, *(float(planes[place].max()) for place in places))
-    near = 0.0 if plain and stored.dtype.kind in "iu" else ROUNDING * top
-    ones = np.empty(stored.shape, dtype=bool)
-    for place in places:
-        values = planes[place]
-        ones[place] = values >= top - near
-        if not (ones[place] | ((values <= near) & (values >= -near))).all():
-            raise DataError("mask-values", where, "a mask holds 0 and 1 only", "", "is this the mask, not the scan?")
-    return ones
 
 
 @np.errstate(all="ignore")

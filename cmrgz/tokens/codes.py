@@ -18,7 +18,6 @@ from cmrgz.tokens.prior import (
     Evidence,
     Leaning,
     PriorLogits,
-    decoded,
     flat,
     frames_of,
 )
@@ -34,6 +33,37 @@ SAID = 256
 def framewise_codes(tokenizer: CodeTokenizer, vectors: Tensor) -> Tensor:
     """Return the codes (b, n, levels) of vectors (b, c, *grid)."""
     return tokenizer.quantise(frames_of(vectors)).reshape(len(vectors), -1, tokenizer.levels)
+
+
+@torch.no_grad()
+def decoded(
+    tokenizer: CodeTokenizer, vectors: Tensor, grid: tuple[int, ...], evidence: Evidence | None, even: bool = False
+) -> Tensor:
+    """Return the items of vectors (b, n, c) on a grid.
+
+    A fill has detail that the tokenizer cannot hold: blocks of which something is known get it back. Draws that lie
+    evenly about the fill do so within the range of intensities: where one of them were cut off at an end of it, and
+    not its opposite, their mean would move away from the fill (0.2 dB where much is dark).
+
+    Args:
+        tokenizer: Of the vectors.
+        vectors: What is drawn.
+        grid: Positions of an item.
+        evidence: What is known of the items.
+        even: The vectors are drawn evenly about the fill, by no network.
+    """
+
+    def items(rows: Tensor) -> Tensor:
+        x = rows.transpose(1, 2).unflatten(2, grid)
+        return framewise(tokenizer.decode, x.contiguous() if len(grid) == 4 else x)  # bits may depend on the strides
+
+    x = items(vectors)
+    if evidence is None or evidence.fill is None or evidence.some is None:
+        return x
+    off = x - items(evidence.features[..., : tokenizer.channels])
+    room = (1 - evidence.fill.abs()).clamp(min=0)
+    off = off.clamp(-room, room) if even else off
+    return torch.where(evidence.some.view(-1, 1, 1, 1, 1, 1), evidence.fill + off, x)
 
 
 def level_loss(

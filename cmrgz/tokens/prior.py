@@ -280,34 +280,3 @@ class PriorLogits:
             weight = self.prior.log_factor[level].exp() * (trust / (1 + trust * self.cells[level]))
             book = self.books[level]
             return self.prior.shift[level] + (weight * left) @ book.T - (weight / 2) @ book.square().T
-
-
-@torch.no_grad()
-def decoded(
-    tokenizer: CodeTokenizer, vectors: Tensor, grid: tuple[int, ...], evidence: Evidence | None, even: bool = False
-) -> Tensor:
-    """Return the items of vectors (b, n, c) on a grid.
-
-    A fill has detail that the tokenizer cannot hold: blocks of which something is known get it back. Draws that lie
-    evenly about the fill do so within the range of intensities: where one of them were cut off at an end of it, and
-    not its opposite, their mean would move away from the fill (0.2 dB where much is dark).
-
-    Args:
-        tokenizer: Of the vectors.
-        vectors: What is drawn.
-        grid: Positions of an item.
-        evidence: What is known of the items.
-        even: The vectors are drawn evenly about the fill, by no network.
-    """
-
-    def items(rows: Tensor) -> Tensor:
-        x = rows.transpose(1, 2).unflatten(2, grid)
-        return framewise(tokenizer.decode, x.contiguous() if len(grid) == 4 else x)  # bits may depend on the strides
-
-    x = items(vectors)
-    if evidence is None or evidence.fill is None or evidence.some is None:
-        return x
-    off = x - items(evidence.features[..., : tokenizer.channels])
-    room = (1 - evidence.fill.abs()).clamp(min=0)
-    off = off.clamp(-room, room) if even else off
-    return torch.where(evidence.some.view(-1, 1, 1, 1, 1, 1), evidence.fill + off, x)

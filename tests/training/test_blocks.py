@@ -64,8 +64,8 @@ def test_phases_wrap_around_a_ring_alone_and_never_come_twice() -> None:
         wrapped += bool((np.diff(ring) < 0).any())
         assert (np.diff(straight) > 0).all() and straight.max() < 12
     assert set(strides) == {1, 2}, "a third of the cycle at every third phase would come round"
-    assert strides[1] > strides[2] and wrapped > 50
-    assert {int(np.diff(draw_phases(20, 5, True, RNG(i)))[0] % 20) for i in range(100)} == {1, 2, 3}
+    assert min(strides.values()) > 60 and wrapped > 50
+    assert {int(np.diff(draw_phases(20, 5, True, RNG(i)))[0] % 20) for i in range(100)} == {1, 2, 3, 4}, "4: spread"
     assert {int(np.diff(draw_phases(20, 5, True, RNG(i), False))[0] % 20) for i in range(100)} == {1}
     assert sorted(draw_phases(4, 4, True, RNG(0)).tolist()) == [0, 1, 2, 3]
 

@@ -74,7 +74,7 @@ def test_shares_weigh_the_data_sets(tmp_path: Path) -> None:
     for name, value in (("dark", 0), ("bright", 400)):
         scan = Scan.blank((1, 1, 40, 40), (10.0, 1.4, 1.4))
         voxels = np.full(scan.shape, value, np.int16)
-        voxels[..., ::2] += 100  # not constant
+        voxels[..., ::2] += np.arange(20, dtype=np.int16) * 5 + 5  # not constant, and no label map
         save(tmp_path / f"{name}.nii.gz", scan, voxels)
     dark, bright = (cases.find(tmp_path / f"{name}.nii.gz") for name in ("dark", "bright"))
     share = (Frames([dark, bright], EXTENT, shares=(1.0, 3.0)).batch(0, 0, 400).x.mean((1, 2, 3)) > 0.3).float().mean()
