@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cmrgz.errors import CmrgzError, PluginError, ResourceError, warn
+from cmrgz.errors import PluginError, ResourceError, is_out_of_memory, of_a_plugin, warn
 from cmrgz.model import Model
 from cmrgz.rng import Key, Streams
 
@@ -116,7 +116,7 @@ class Caller:
         try:
             return self._call(items)
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             self._halve()
         return self.draw_all(items)
@@ -151,20 +151,8 @@ class Caller:
 
     def _sample(self, x: Tensor, known: Tensor, condition: Mapping[str, Tensor], rng: Streams) -> Any:
         """Call the model; what it raises is told as its fault."""
-        try:
-            with torch.inference_mode():
-                return self.model.sample(x, known, condition=condition, rng=rng, **(self.setting.options or {}))
-        except CmrgzError:
-            raise
-        except Exception as error:
-            if _is_out_of_memory(error):
-                raise
-            raise PluginError("plugin-broken", "model", f"sample failed: {type(error).__name__}: {error}") from error
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether a device or the host is out of memory; on the CPU torch says so in words alone."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+        with of_a_plugin("model", "sample failed"), torch.inference_mode():
+            return self.model.sample(x, known, condition=condition, rng=rng, **(self.setting.options or {}))
 
 
 def _checked(drawn: object, x: Tensor) -> Floats:

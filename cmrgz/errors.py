@@ -121,6 +121,35 @@ class PluginError(CmrgzError):
     exit_code = 5
 
 
+@contextmanager
+def of_a_plugin(where: str, what: str) -> Iterator[None]:
+    """Tell what code of a plugin raises, `SystemExit` too, as its fault. Our own errors and used-up memory stay so.
+
+    Args:
+        where: The plugin, or the part of it.
+        what: What failed, such as `sample failed`.
+
+    Raises:
+        PluginError: `plugin-broken`.
+    """
+    try:
+        yield
+    except CmrgzError:
+        raise
+    except (Exception, SystemExit) as error:
+        if is_out_of_memory(error):
+            raise
+        lines = str(error).splitlines()
+        cause = f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
+        raise PluginError("plugin-broken", where, f"{what}: {cause}") from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the host is out of memory; on the CPU torch says so in words alone."""
+    name = type(error).__name__
+    return isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in str(error)
+
+
 class ResourceError(CmrgzError):
     """Disk, memory, device, permission or lock."""
 

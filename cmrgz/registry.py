@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
 
 from cmrgz import options
-from cmrgz.errors import CmrgzError, PluginError, UsageError, did_you_mean
+from cmrgz.errors import PluginError, UsageError, did_you_mean, of_a_plugin
 from cmrgz.plugin import PROTOCOL, ModelSpec, TokenizerSpec
 from cmrgz.plugin import Entry as Entry
 from cmrgz.plugin import S as S
@@ -221,12 +221,9 @@ def build_tokenizer(spec: TokenizerSpec, given: Mapping[str, Any]) -> "Tokenizer
 
 
 def _build(spec: ModelSpec | TokenizerSpec, arguments: Mapping[str, Any]) -> object:
-    try:
-        return resolve(spec.build)(**arguments)
-    except CmrgzError:
-        raise
-    except Exception as error:
-        raise PluginError("plugin-broken", spec.name, f"cannot be built: {_last_line(error)}") from error
+    build = resolve(spec.build)
+    with of_a_plugin(spec.name, "cannot be built"):
+        return build(**arguments)
 
 
 def _wrong_type(spec: ModelSpec | TokenizerSpec, wanted: str, built: object) -> PluginError:

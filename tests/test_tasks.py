@@ -1,6 +1,7 @@
 """The invariants: hidden values never reach a model, known voxels never change, and an item's bits are its own."""
 
 import random
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
@@ -295,6 +296,10 @@ def fail(x: Tensor) -> Tensor:
     raise KeyError("x\ny")
 
 
+def leave(x: Tensor) -> Tensor:
+    sys.exit(3)
+
+
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
@@ -307,6 +312,7 @@ def fail(x: Tensor) -> Tensor:
         (lambda x: None, "plugin-output"),
         (lambda x: (part for part in x), "plugin-output"),
         (fail, "plugin-broken"),
+        (leave, "plugin-broken"),
     ],
 )
 def test_a_broken_model_is_named(answer: Callable[[Tensor], Any], code: str) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from tqdm import tqdm
 
 from cmrgz.durable import Journal, encode
-from cmrgz.errors import CheckpointError, DivergedError, Stopped
+from cmrgz.errors import CheckpointError, DivergedError, PluginError, Stopped, of_a_plugin
 from cmrgz.model import Trainable
 from cmrgz.rng import Streams, derive
 from cmrgz.signals import StopFlag
@@ -38,8 +38,12 @@ def step_loss(module: Trainable, batch: Batch, seed: int, step: int, precision: 
     rng = Streams(seed, [("loss", step, i) for i in range(len(batch.x))])
     condition = {name: value.to(device) for name, value in batch.condition.items()}
     torch.manual_seed(derive(seed, "dropout", step))
-    with autocast(device, precision):
-        return module.loss(batch.x.to(device), condition=condition, rng=rng)
+    with of_a_plugin("loss", "failed"), autocast(device, precision):
+        loss = module.loss(batch.x.to(device), condition=condition, rng=rng)
+    if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.requires_grad:
+        what = "must be one number with a gradient"
+        raise PluginError("plugin-output", "loss", what, f"got {type(loss).__name__}")
+    return loss
 
 
 def optimise(state: State, module: Trainable, batch: Batch, seed: int, options: TrainOptions) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from cmrgz.data import cases, sides
 from cmrgz.data.cases import Case
 from cmrgz.data.clips import read_clip
 from cmrgz.durable import locked, make_directory, remove_stale, require_writable
-from cmrgz.errors import UsageError, warn
+from cmrgz.errors import UsageError, of_a_plugin, warn
 from cmrgz.meta import Meta
 from cmrgz.model import Tokenizer, Trainable
 from cmrgz.plugin import Extent, ModelSpec, TokenizerSpec
@@ -105,7 +105,8 @@ def _begin(module: Trainable, extent: Extent, frames: Frames, start: Start | Non
     number = -(-plan.train.fit_items // prod(frames.surroundings))
     # Of neighbours, since `fit` is not told how far apart frames are.
     items = frames.of_shape(plan.seed, FIT_STEP, number, frames.surroundings, strides=False)
-    module.fit(items.x.to(plan.device), rng=Streams(plan.seed, [("fit",)]))
+    with of_a_plugin("fit", "failed"):
+        module.fit(items.x.to(plan.device), rng=Streams(plan.seed, [("fit",)]))
 
 
 def _tokenizer(spec: Spec, plan: Plan) -> Opened | None:
@@ -226,7 +227,8 @@ class _Validation:
         x = batch.x.to(self.plan.device)
         condition = {name: value.to(self.plan.device) for name, value in batch.condition.items()}
         rng = Streams(self.plan.seed, [("validation", i) for i in range(len(x))])
-        return {"loss": float(self.module.loss(x, condition=condition, rng=rng)), **self.module.metrics(x)}
+        with of_a_plugin("validation", "failed"):
+            return {"loss": float(self.module.loss(x, condition=condition, rng=rng)), **self.module.metrics(x)}
 
 
 def _warn_below_closed_form(rows: Sequence[Mapping[str, float]]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cmrgz_tokenizers.vq import ResidualCodes
 from safetensors.torch import load_file
 
 from cmrgz import checkpoint
@@ -27,6 +28,7 @@ from cmrgz.errors import (
     CmrgzWarning,
     DataError,
     DivergedError,
+    PluginError,
     ResourceError,
     Stopped,
     UsageError,
@@ -187,6 +189,29 @@ def test_three_bad_steps_stop_the_run(plan: Plan, monkeypatch: pytest.MonkeyPatc
     assert [record["loss"] for record in read_journal(plan.output / "log.jsonl")] == [None, None]
     for path in plan.output.glob("state-*/state.safetensors"):
         assert all(bool(value.isfinite().all()) for value in load_file(path).values() if value.is_floating_point())
+
+
+@pytest.mark.parametrize(
+    ("part", "answer", "code"),
+    [
+        ("loss", "raise", "plugin-broken"),
+        ("loss", None, "plugin-output"),
+        ("loss", torch.zeros(2, requires_grad=True), "plugin-output"),
+        ("loss", torch.zeros(()), "plugin-output"),
+        ("fit", "raise", "plugin-broken"),
+    ],
+)
+def test_what_a_plugin_does_wrong_in_training_is_told_as_its_fault(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, part: str, answer: object, code: str
+) -> None:
+    def wrong(*_: object, **__: object) -> object:
+        if answer == "raise":
+            raise KeyError("x\ny")
+        return answer
+
+    monkeypatch.setattr(ResidualCodes, part, wrong)
+    with pytest.raises(PluginError, match=code):
+        train(plan)
 
 
 NAN = float("nan")
