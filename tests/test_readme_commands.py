@@ -38,7 +38,7 @@ NONE = {
     "names a command or an option, of which the text speaks": [
         "cmrgz evaluate", "cmrgz train", "cmrgz plugins new", "pytest --cmrgz",
     ],
-    "needs an index that has this project": ["pip install cmrgz[cluster]"],
+    "needs an index that has this project": ["pip install cmrgz[cluster]", "pip install cmrgz[dicom]"],
     "dots stand for the data and options of a command above": [
         "cmrgz train ar-maskgit ... --start runs/ar-maskgit/checkpoint -o runs/more --half --seed 1 "
         "--set steps=3500 --set lr=6e-4 --set warmup=100 --set early=1000",
