@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cmrgz.adaptive import COEFFICIENTS, adaptive_continuation, reach
 from cmrgz.continuation import Links
-from cmrgz.data.planes import Cine
+from cmrgz.data.planes import Cine, Planes
 from cmrgz.grid import Block, Floats, Grid
 from cmrgz.hints import Hints
 from cmrgz.model import Model
@@ -19,6 +19,8 @@ from cmrgz.model import Model
 SLAB = 7 << 20
 """Voxels of which the continuation is computed at once, at most where it can be: larger arrays are mapped anew each
 time by the allocator, which takes longer than the sums."""
+MARGIN = 32
+"""Pixels around what is to be drawn that its continuation sees: a small hole in a large plane costs little."""
 HALO = 1
 """Slices beside a slab that its continuation sees."""
 
@@ -152,18 +154,33 @@ def whole_fill(model: Model, grid: Grid, x: Cine, known: Cine, box: Box | None =
         grid: Of the scan.
         x: (t, z, h', w') in [-1, 1].
         known: (t, z, h', w') bool.
-        box: What to return and hold of it; everything if None. Slabs outside of it are not computed.
+        box: What to return and hold of it; everything if None. What lies far from it is not looked at.
     """
+    box = box or Box(*(slice(0, length) for length in x.shape[1:]))
+    if not any(known[place].any() for place in np.ndindex(x.shape[:2])):
+        return np.zeros((2, x.shape[0], *(part.stop - part.start for part in box)), np.float32)
+    rows, columns = (_widened(part, length) for part, length in zip(box[1:], x.shape[2:], strict=True))
+    near = _cropped(known, rows, columns)
+    if any(near[place].any() for place in np.ndindex(x.shape[:2])):
+        inner = (slice(a.start - b.start, a.stop - b.start) for a, b in zip(box[1:], (rows, columns), strict=True))
+        x, known, box = _cropped(x, rows, columns), near, Box(box.z, *inner)
     t, n, h, w = x.shape
-    box = box or Box(slice(0, n), slice(0, h), slice(0, w))
-    if not any(known[place].any() for place in np.ndindex(t, n)):
-        return np.zeros((2, t, *(part.stop - part.start for part in box)), np.float32)
     number = 1 if prod(x.shape) <= SLAB else -(-n // max(1, SLAB // (t * h * w) - 2 * HALO))
     ends = [n * i // number for i in range(number + 1)]
     spans = [(max(a, box.z.start), min(b, box.z.stop), a, b) for a, b in pairwise(ends)]
     slabs = [_slab(model, grid, x, known, a, b)[:, :, low - a : high - a, box.rows, box.columns].copy()
              for low, high, a, b in spans if low < high]  # fmt: skip
     return np.concatenate(slabs, axis=2)
+
+
+def _widened(part: slice, length: int) -> slice:
+    return slice(max(0, part.start - MARGIN), min(length, part.stop + MARGIN))
+
+
+def _cropped(cine: Cine, rows: slice, columns: slice) -> Planes:
+    """Return rows and columns of a cine, plane by plane."""
+    shape = (*cine.shape[:2], rows.stop - rows.start, columns.stop - columns.start)
+    return Planes(shape, cine.dtype, lambda t, z: cine[t, z][rows, columns])
 
 
 def _slab(model: Model, grid: Grid, x: Cine, known: Cine, start: int, end: int) -> NDArray[np.float32]:

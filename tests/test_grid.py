@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cmrgz.blocks import blocks_in_turn, whole_fill
+from cmrgz.blocks import Box, blocks_in_turn, whole_fill
 from cmrgz.data.masks import parse
 from cmrgz.data.scan import Scan, Shape
 from cmrgz.errors import PluginError
@@ -242,6 +242,22 @@ def test_slabs_of_a_large_scan_hardly_differ(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("cmrgz.blocks.SLAB", 3 * 8 * 32 * 32)
     parts = whole_fill(Smooth(), grid, x, seen)
     assert parts.shape == whole.shape and np.abs(parts - whole).mean() < 0.02
+
+
+def test_what_lies_far_from_a_hole_does_not_change_its_fill() -> None:
+    scan = moving((5, 2, 160, 160))
+    known = np.ones(scan.shape, dtype=bool)
+    known[:, :, 60:80, 50:75] = False
+    grid = Grid.of(scan, scan.voxels, known, BLOCK, 8)
+    x = (scan.voxels / 250 - 1).astype(np.float32)
+    box = Box(slice(0, 2), slice(56, 88), slice(48, 80))
+    near, whole = whole_fill(Smooth(), grid, x, known, box), whole_fill(Smooth(), grid, x, known)
+    assert near.shape == (2, 5, 2, 32, 32) and np.abs(near - whole[:, :, :, 56:88, 48:80]).mean() < 0.002
+    far = np.where(np.arange(160) < 120, x, 0.0).astype(np.float32)
+    assert np.array_equal(whole_fill(Smooth(), grid, far, known, box), near)
+    known[:, :, 20:120, 10:110] = False
+    seen = whole_fill(Smooth(), grid, x, known, box)
+    assert seen[0].any(), "where nothing near is known what is far off counts"
 
 
 @pytest.mark.parametrize(
