@@ -60,7 +60,7 @@ SCRIPTS = {
     "train_segmenter.py": "--steps 2 --most 1",
     "ar-maskgit/benchmarks/decoding.py": "--batch 1 --repeats 1",
     "ar-var/benchmarks/scales.py": "--batch 1 --repeats 1 --items 4",
-    "ar-vq/benchmarks/decoding.py": "--batch 1 --repeats 1 --flat-batch 1 --frames 1 --samples 2 --parallel 8",
+    "ar-vq/benchmarks/decoding.py": "--parts ours library --batch 1 --repeats 1 --frames 1 --samples 2 --parallel 8",
 }
 """What makes a script quick, after its own arguments."""
 REFUSED = ["cmrgz", "plugins", "check", "regression"]
