@@ -124,9 +124,9 @@ class MaskedTokenModel(CodeModel):
             counter(progress, 1)(1)
             mean = self.within_cells(mean, given, evidence, rng, 0.0)
             return lower(self.items(torch.where(given[..., None], vectors, mean), grid, evidence), self.axes)
-        only = draw.only()
+        only = None if remask else draw.only()
         if only is not None:
-            return lower(self.items(torch.where(given[..., None], vectors, only), grid, evidence, True), self.axes)
+            return lower(self.items(torch.where(given[..., None], vectors, only), grid, evidence, even=True), self.axes)
         hidden = (~given).sum(1)
         run = Unmasking(look, grid, counter(progress, int((hidden + remask * redrawn(hidden)).sum())))
         vectors = run.reveal(vectors, given, pace, draw, rng.child("order"))
@@ -136,4 +136,4 @@ class MaskedTokenModel(CodeModel):
             vectors = run.redraw(vectors, given, pace, again, own)
         if not many:
             vectors = self.within_cells(vectors, given, evidence, rng, temperature)
-        return lower(self.items(vectors, grid, evidence), self.axes)
+        return lower(self.items(vectors, grid, evidence, even=many == 1), self.axes)

@@ -150,10 +150,11 @@ class TokenModel(CodeModel):
         many = self.candidates(candidates, plain=top_k == 0 and top_p == 1 and levels == 0 and preset == "fixed")
         many = 0 if order == "smc" or output == "mean" else many
         draw = self.drawer(n, levels, how, rng, particles if order == "smc" else 1, evidence, many, condition)
-        only = draw.only()
+        even = many == 1 and order == "any"  # other orders keep some of what is known from the hints
+        only = draw.only() if even else None
         if only is not None:
             drawn = torch.where(positions[..., None], exact, only)
-            return lower(self.items(drawn, grid, evidence, True), self.axes)
+            return lower(self.items(drawn, grid, evidence, even), self.axes)
         if output == "mean":
             every = torch.arange(n, device=x.device).expand_as(positions)
             mean = draw.mean(ask(self.network, given, every), every)
@@ -167,7 +168,7 @@ class TokenModel(CodeModel):
             drawn = decode(self.network, given, draw, parallel or usual, progress)
         if not many:
             drawn = self.within_cells(drawn, positions, evidence, rng, 0.0 if output == "mean" else temperature)
-        return lower(self.items(drawn, grid, evidence), self.axes)
+        return lower(self.items(drawn, grid, evidence, even), self.axes)
 
     def _evidence(self, x: Tensor, known: Tensor, condition: Condition | None, order: Tensor, name: Order) -> Evidence:
         """Return what may be told of hidden positions: nothing that lies ahead of them in the order (b, n)."""

@@ -109,6 +109,8 @@ def run(
                 record |= state.figures
             if early:
                 keep_early(state)
+            if stop.asked and not stored:
+                stored = state.is_finite()
             _log(log, record, logged.get(state.step), last)
             bar.update()
             bar.set_postfix(loss=f"{loss:.4f}")

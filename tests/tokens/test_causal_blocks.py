@@ -204,11 +204,11 @@ def test_a_block_is_drawn_by_fortieths(shape: tuple[int, ...], many: int) -> Non
     model = TokenModel(network, SymbolTokenizer(3, 1), axes="tzyx").eval()
     x = pixels(shape, 1)
     known = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) < 0.5
-    model.sample(x * known, known, rng=streams(1))
+    model.sample(x * known, known, rng=streams(1), candidates=2)
     assert set(network.widths) == {many}
     if many > 8:
         assert len(network.widths) <= 24  # half of 40, and a short ramp
-    model.sample(x * known, known, rng=streams(1), parallel=5)
+    model.sample(x * known, known, rng=streams(1), candidates=2, parallel=5)
     assert network.widths[-1] == 5
 
 

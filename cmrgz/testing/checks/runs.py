@@ -2,6 +2,7 @@
 
 import tempfile
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from cmrgz.training.options import TrainOptions
 from cmrgz.training.state import State, resume, trainable
 
 OPTIONS = TrainOptions(steps=10, batch_size=2, warmup=3, ema=0.9, validate_every=5, save_every=100)
-KEY = "check"
+KEY = sha256(b"check").hexdigest()
 
 
 def resumed_run_is_the_unbroken_one(subject: Subject) -> None:
