@@ -97,22 +97,17 @@ UNKNOWN = Scale(0.0, 255.0)
 def _not_padding(values: Values, least: float, most: float) -> Values:
     """Return the values that are no padding: whole rows or slices of the lowest value, or a value far off."""
     inside = values.bounds(partial(_other, value=least))
-    known = values.count(_all)
-    found = inside if inside.count(_all) < (1 - EMPTY_SHARE) * known else values
+    found = inside if inside.number < (1 - EMPTY_SHARE) * values.number else values
     for value in (least, most):
         rule = partial(_other, value=value)
         left = found.count(rule)
-        if 0 < left <= (1 - FILL_SHARE) * found.count(_all):
+        if 0 < left <= (1 - FILL_SHARE) * found.number:
             rest = found.left(rule)
             found = rest if _is_far(rest, value) else found
     if found is values:
         return values
     low, high = found.limits() or (least, least)
     return found if low < high else values
-
-
-def _all(_: NDArray[Any], seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return seen
 
 
 def _other(plane: NDArray[Any], seen: NDArray[np.bool_], value: float) -> NDArray[np.bool_]:

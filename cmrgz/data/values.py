@@ -54,6 +54,11 @@ class Values:
             return percentiles(self.parts, percents)
         return [float(p) for p in np.percentile(np.concatenate(list(self.parts())), percents, overwrite_input=True)]
 
+    @property
+    def number(self) -> int:
+        """How many there are; the cine is not looked at."""
+        return int(np.count_nonzero(self.seen))
+
     def count(self, rule: Rule) -> int:
         """Return how many values a rule leaves."""
         return sum(int(rule(plane, seen).sum()) for plane, seen in self.planes())
