@@ -139,9 +139,13 @@ def of_a_plugin(where: str, what: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         if is_out_of_memory(error):
             raise
-        lines = str(error).splitlines()
-        cause = f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
-        raise PluginError("plugin-broken", where, f"{what}: {cause}") from error
+        raise PluginError("plugin-broken", where, f"{what}: {last_line(error)}") from error
+
+
+def last_line(error: BaseException) -> str:
+    """Return the type of an error and the last line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
 
 
 def is_out_of_memory(error: BaseException) -> bool:

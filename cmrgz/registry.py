@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
 
 from cmrgz import options
-from cmrgz.errors import PluginError, UsageError, did_you_mean, of_a_plugin
+from cmrgz.errors import PluginError, UsageError, did_you_mean, last_line, of_a_plugin
 from cmrgz.plugin import PROTOCOL, ModelSpec, TokenizerSpec
 from cmrgz.plugin import Entry as Entry
 from cmrgz.plugin import S as S
@@ -146,7 +146,7 @@ def resolve(target: str) -> Any:
         try:
             return getattr(importlib.import_module(module), attribute)
         except BaseException as error:  # a plugin may raise anything, SystemExit too; it must not end the program
-            raise PluginError("plugin-broken", target, f"cannot be imported: {_last_line(error)}") from error
+            raise PluginError("plugin-broken", target, f"cannot be imported: {last_line(error)}") from error
 
 
 def model_schema(spec: ModelSpec) -> dict[str, options.Option]:
@@ -287,8 +287,3 @@ def _load(point: EntryPoint, kind: type[S]) -> S:
         outdated = "cmrgz" if spec.protocol > PROTOCOL else owned
         raise PluginError("plugin-protocol", name, what, hint=f"update {outdated}")
     return spec
-
-
-def _last_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__

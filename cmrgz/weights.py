@@ -21,9 +21,9 @@ from cmrgz import durable, records
 from cmrgz.errors import CheckpointError
 
 FORMAT = 1
+"""Of the file of tensors; `meta.json` counts its own."""
 OURS = {"not-found": "no-checkpoint", "permission": "no-checkpoint", "not-a-file": "path"}
 """What faults of files are called here."""
-"""Of the file of tensors; `meta.json` counts its own."""
 MAX_HEADER = 4 << 20
 """Bytes of header: some 30,000 tensors."""
 

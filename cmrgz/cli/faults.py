@@ -1,6 +1,5 @@
 """Every fault becomes one line on stderr and an exit code; a bug leaves a crash file."""
 
-import errno
 import os
 import platform
 import secrets
@@ -110,9 +109,9 @@ def _known(error: BaseException) -> CmrgzError | None:
 
 def _of_the_machine(error: OSError) -> CmrgzError:
     """Return a fault of the disk, a descriptor or a process that nobody nearer told: no file that we know of."""
-    from cmrgz.durable.system import resource_error
+    from cmrgz.durable.system import FULL, resource_error
 
-    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.filename is None and error.errno in FULL:
         return ResourceError("disk-full", "stdout", f"cannot be written: {error.strerror}", hint="free some space")
     where = "cmrgz" if error.filename is None else os.fsdecode(error.filename)
     return resource_error(error, where, "used")
