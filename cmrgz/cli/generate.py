@@ -36,8 +36,8 @@ def command(
 ) -> None:
     """Draw scans given nothing: generated-0001.nii.gz and on, each with a sidecar. Not a medical device.
 
-    Slices and frames are drawn independently of one another, each at its place in the heart and its part of the cycle:
-    they do not make one heart that beats.
+    Models of blocks draw slices and frames that belong together; models of frames draw each independently, at its place
+    in the heart and its part of the cycle: they do not make one heart that beats.
     """
     if model is None:
         raise UsageError("usage", "option --model", "is missing", hint="see cmrgz models")
