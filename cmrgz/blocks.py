@@ -1,7 +1,7 @@
 """In which order the blocks of a scan are drawn, and what all of them are told of the whole scan."""
 
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import pairwise, product
 from math import prod
 from typing import Any, NamedTuple
 
@@ -137,6 +137,32 @@ class Box(NamedTuple):
         return cls(slice(first, last), *(slice(min(s.start for s in part), max(s.stop for s in part))
                                          for part in (rows, columns)))  # fmt: skip
 
+    @classmethod
+    def hull(cls, cine: Cine, box: "Box") -> "Box | None":
+        """Return the least box that has all that is True in a part of a bool cine (t, z, y, x), if anything is."""
+        found = [np.zeros(part.stop - part.start, dtype=bool) for part in box]
+        for t, z in product(range(cine.shape[0]), range(box.z.start, box.z.stop)):
+            plane = cine[t, z][box.rows, box.columns]
+            for axis, there in enumerate((plane.any(), plane.any(1), plane.any(0))):
+                found[axis][z - box.z.start if axis == 0 else slice(None)] |= there
+        ends = [np.flatnonzero(axis)[[0, -1]] + (0, 1) if axis.any() else None for axis in found]
+        places = [slice(*(end + part.start).tolist()) for end, part in zip(ends, box, strict=True) if end is not None]
+        return cls(*places) if len(places) == len(box) else None
+
+    def widened(self, shape: tuple[int, ...]) -> "Box":
+        """Return the box with what is around it, in a cine of a shape (t, z, y, x)."""
+        sides = zip(self, (HALO, MARGIN, MARGIN), shape[1:], strict=True)
+        return Box(*(slice(max(0, part.start - n), min(length, part.stop + n)) for part, n, length in sides))
+
+    def within(self, outer: "Box") -> "Box":
+        """Return where the box lies in another."""
+        return Box(*(slice(a.start - b.start, a.stop - b.start) for a, b in zip(self, outer, strict=True)))
+
+    def cut(self, cine: Cine) -> Planes:
+        """Return the part of a cine, plane by plane."""
+        shape = (cine.shape[0], *(part.stop - part.start for part in self))
+        return Planes(shape, cine.dtype, lambda t, z: cine[t, self.z.start + z][self.rows, self.columns])
+
     def shifted(self, block: Block) -> Block:
         """Return where a block lies in the box."""
         start = (self.z.start, self.rows.start, self.columns.start)
@@ -154,50 +180,60 @@ def whole_fill(model: Model, grid: Grid, x: Cine, known: Cine, box: Box | None =
         grid: Of the scan.
         x: (t, z, h', w') in [-1, 1].
         known: (t, z, h', w') bool.
-        box: What to return and hold of it; everything if None. What lies far from it is not looked at.
+        box: What to return and hold of it; everything if None. What lies far from its hole is not looked at.
     """
-    box = box or Box(*(slice(0, length) for length in x.shape[1:]))
-    if not any(known[place].any() for place in np.ndindex(x.shape[:2])):
-        return np.zeros((2, x.shape[0], *(part.stop - part.start for part in box)), np.float32)
-    rows, columns = (_widened(part, length) for part, length in zip(box[1:], x.shape[2:], strict=True))
-    near = _cropped(known, rows, columns)
-    if any(near[place].any() for place in np.ndindex(x.shape[:2])):
-        inner = (slice(a.start - b.start, a.stop - b.start) for a, b in zip(box[1:], (rows, columns), strict=True))
-        x, known, box = _cropped(x, rows, columns), near, Box(box.z, *inner)
-    t, n, h, w = x.shape
-    number = 1 if prod(x.shape) <= SLAB else -(-n // max(1, SLAB // (t * h * w) - 2 * HALO))
-    ends = [n * i // number for i in range(number + 1)]
-    spans = [(max(a, box.z.start), min(b, box.z.stop), a, b) for a, b in pairwise(ends)]
-    slabs = [_slab(model, grid, x, known, a, b)[:, :, low - a : high - a, box.rows, box.columns].copy()
-             for low, high, a, b in spans if low < high]  # fmt: skip
-    return np.concatenate(slabs, axis=2)
+    whole = Box(*(slice(0, length) for length in x.shape[1:]))
+    box = box or whole
+    out = _given(box.cut(x), box.cut(known))
+    hole = Box.hull(Planes(known.shape, known.dtype, lambda t, z: ~known[t, z]), box)
+    if hole is None or not _any(known):
+        return out
+    near = hole.widened(x.shape)
+    near = near if _any(near.cut(known)) else whole
+    x, known, inner = near.cut(x), near.cut(known), hole.within(near)
+    for start, end in _spans(x.shape, inner.z):
+        part = inner._replace(z=slice(start, end)), hole._replace(z=slice(*(near.z.start + z for z in (start, end))))
+        place = part[1].within(box)
+        out[:, :, place.z, place.rows, place.columns] = _slab(model, grid, x, known, part[0])
+    return out
 
 
-def _widened(part: slice, length: int) -> slice:
-    return slice(max(0, part.start - MARGIN), min(length, part.stop + MARGIN))
+def _any(known: Cine) -> bool:
+    return any(known[place].any() for place in np.ndindex(known.shape[:2]))
 
 
-def _cropped(cine: Cine, rows: slice, columns: slice) -> Planes:
-    """Return rows and columns of a cine, plane by plane."""
-    shape = (*cine.shape[:2], rows.stop - rows.start, columns.stop - columns.start)
-    return Planes(shape, cine.dtype, lambda t, z: cine[t, z][rows, columns])
+def _given(x: Cine, known: Cine) -> Floats:
+    """Return what is known, 0 elsewhere, and where that is, (2, t, z, h, w)."""
+    out = np.zeros((2, *x.shape), np.float32)
+    for place in np.ndindex(x.shape[:2]):
+        out[1][place] = known[place]
+        out[0][place][known[place]] = x[place][known[place]]
+    return out
 
 
-def _slab(model: Model, grid: Grid, x: Cine, known: Cine, start: int, end: int) -> NDArray[np.float32]:
-    """Return the continuation of the slices from `start` to before `end`, and its reach."""
-    low, high = max(0, start - HALO), min(x.shape[1], end + HALO)
+def _spans(shape: tuple[int, ...], z: slice) -> list[tuple[int, int]]:
+    """Return (start, end) of the slabs of slices in which a cine (t, z, y, x) is continued at slices `z`."""
+    n = z.stop - z.start
+    number = 1 if prod(shape) <= SLAB else -(-n // max(1, SLAB // (shape[0] * shape[2] * shape[3]) - 2 * HALO))
+    return list(pairwise(z.start + n * i // number for i in range(number + 1)))
+
+
+def _slab(model: Model, grid: Grid, x: Cine, known: Cine, part: Box) -> NDArray[np.float32]:
+    """Return the continuation of a part of a cine, from all of its rows and columns, and its reach."""
+    low, high = (0, x.shape[1]) if prod(x.shape) <= SLAB else (max(0, part.z.start - HALO), part.z.stop + HALO)
+    high = min(high, x.shape[1])
     t, z = x.shape[0], high - low
     time = grid.tempo * torch.arange(t)[:, None].expand(t, z)
     links = Links.of(time[None], (grid.step * torch.arange(z)).expand(1, t, z))
     if not grid.ring:
         links = links._replace(wrap=torch.zeros_like(links.wrap))
-    given, seen = (torch.from_numpy(_slices(part, low, high))[None, None] for part in (x, known))
-    hints = next((part for part in model.modules() if isinstance(part, Hints)), None)
+    given, seen = (torch.from_numpy(_slices(cine, low, high))[None, None] for cine in (x, known))
+    hints = next((module for module in model.modules() if isinstance(module, Hints)), None)
     weights = torch.tensor(COEFFICIENTS) if hints is None else hints.weights.cpu()
     with torch.inference_mode():
         filled = adaptive_continuation(given, seen, links, weights)
         both = torch.cat([filled, reach(filled, seen, links, weights)], 1)[0]
-    return np.asarray(both[:, :, start - low : end - low])
+    return np.asarray(both[:, :, part.z.start - low : part.z.stop - low, part.rows, part.columns])
 
 
 def _slices(cine: Cine, low: int, high: int) -> NDArray[Any]:

@@ -77,17 +77,18 @@ def conjugate_gradients(
         degree: About its diagonal, which preconditions.
         iterations: Of the method.
     """
-    free = (~fixed).to(u)
-    r = -free * gradient(u)
-    z = r / degree
-    p, rz = z, _dot(r, z)
-    for _ in range(iterations):
-        q = free * gradient(p)
+    u, free = u.clone(), ~fixed
+    r = gradient(u).mul_(free).neg_()
+    p = r / degree
+    z, rz = p.clone(), _dot(r, p)
+    for _ in range(iterations):  # in place: cines are large
+        q = gradient(p).mul_(free)
         alpha = rz / _dot(p, q).clamp(min=1e-20)
-        u, r = u + alpha * p, r - alpha * q
-        z = r / degree
-        after = _dot(r, z)
-        p, rz = z + after / rz.clamp(min=1e-20) * p, after
+        u.addcmul_(alpha, p)
+        r.addcmul_(alpha, q, value=-1)
+        del q
+        after = _dot(r, torch.div(r, degree, out=z))
+        p, rz = p.mul_(after / rz.clamp(min=1e-20)).add_(z), after
     return u
 
 

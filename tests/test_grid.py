@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from cmrgz.adaptive import adaptive_continuation
 from cmrgz.blocks import Box, blocks_in_turn, whole_fill
 from cmrgz.data.masks import parse
 from cmrgz.data.scan import Scan, Shape
@@ -258,6 +259,38 @@ def test_what_lies_far_from_a_hole_does_not_change_its_fill() -> None:
     known[:, :, 20:120, 10:110] = False
     seen = whole_fill(Smooth(), grid, x, known, box)
     assert seen[0].any(), "where nothing near is known what is far off counts"
+
+
+def test_a_small_hole_in_a_large_scan_is_continued_from_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = moving((5, 9, 160, 160))
+    known = np.ones(scan.shape, dtype=bool)
+    known[2:4, 4:6, 60:80, 50:75] = False
+    grid = Grid.of(scan, scan.voxels, known, BLOCK, 8)
+    x, sizes = (scan.voxels / 250 - 1).astype(np.float32), []
+
+    def continued(given: Tensor, seen: Tensor, *rest: Any) -> Tensor:
+        sizes.append(tuple(given.shape))
+        return adaptive_continuation(given, seen, *rest)
+
+    monkeypatch.setattr("cmrgz.blocks.adaptive_continuation", continued)
+    fill, near = whole_fill(Smooth(), grid, x, known)
+    assert sizes == [(1, 1, 5, 4, 84, 89)], "the hole, a slice and 32 pixels around it"
+    assert np.array_equal(fill[known], x[known]) and (near[known] == 1).all() and (near[~known] < 1).all()
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(*(st.integers(0, n - 1) for n in (2, 3, 6, 7))), max_size=4), st.integers(0, 2))
+def test_a_hull_is_the_least_box(places: list[tuple[int, int, int, int]], first: int) -> None:
+    cine = np.zeros((2, 3, 6, 7), dtype=bool)
+    for place in places:
+        cine[place] = True
+    box = Box(slice(first, 3), slice(1, 6), slice(0, 5))
+    inside = cine[:, box.z, box.rows, box.columns].any(0)
+    hull = Box.hull(cine, box)
+    assert (hull is None) == (not inside.any())
+    if hull is not None:
+        for part, outer, found in zip(hull, box, np.nonzero(inside), strict=True):
+            assert (part.start, part.stop) == (outer.start + found.min(), outer.start + found.max() + 1)
 
 
 @pytest.mark.parametrize(
