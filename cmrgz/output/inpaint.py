@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -144,7 +144,7 @@ def inpaint_scans(
     for job in left.jobs:
         case, names = job
         try:
-            task = _Task.read(replace(request, overwrite=request.overwrite or job in left.replaced), case, names)
+            task = _Task.read(request, case, names, request.overwrite or job in left.replaced)
         except CmrgzError as error:
             refused.add(error, case)
             continue
@@ -204,13 +204,14 @@ class _Task:
 
     request: Request
     names: Names
+    overwrite: bool
     scan: Scan
     known: NDArray[np.bool_]
     facts: dict[str, Any]
     start: float
 
     @classmethod
-    def read(cls, request: Request, case: Case, names: Names) -> "_Task":
+    def read(cls, request: Request, case: Case, names: Names, overwrite: bool) -> "_Task":
         start = time.monotonic()
         scan = load(case.image, nonfinite=request.nonfinite, orientation=request.orientation, axes=case.axes)
         warn_of_label_map(scan, case)
@@ -221,7 +222,7 @@ class _Task:
         what = f"{percent(mask['hidden_fraction'], 1)} of the voxels are hidden"
         LOG.info(format_line("info", "hidden", str(case.image), what, mask["polarity"]))
         tell_of_context(request.chosen.meta, scan.shape)
-        return cls(request, names, scan, known, facts, start)
+        return cls(request, names, overwrite, scan, known, facts, start)
 
     def run(self, model: Model, report: Report | None) -> Done:
         """Draw and write all files, the sidecar last."""
@@ -230,7 +231,7 @@ class _Task:
         drawn = inpaint(model, self.scan, self.known, setting, report)
         plain = Scan(self.scan.stored, 1.0, 0.0, self.scan.geometry)  # a spread has no offset
         pictures = self._pictures(drawn)
-        with Together(request.overwrite) as files:
+        with Together(self.overwrite) as files:
             for role, path in self.names.roles.items():
                 if role in pictures:
                     files.raw(path, pictures[role])
