@@ -242,4 +242,4 @@ def _warn_below_closed_form(rows: Sequence[Mapping[str, float]]) -> None:
 
 def _meta(spec: Spec, extent: Extent, plan: Plan, training: Mapping[str, Any]) -> Meta:
     """Return what the checkpoint says of itself."""
-    return checkpoint.describe(spec, plan.build, extent=extent, training=training)
+    return dataclasses.replace(checkpoint.describe(spec, plan.build, extent=extent, training=training), dtype=plan.dtype)

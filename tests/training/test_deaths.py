@@ -12,6 +12,7 @@ import pytest
 from cmrgz.data.scan import Scan, save
 from cmrgz.durable import read_journal
 from cmrgz.errors import CheckpointError, CmrgzWarning
+from cmrgz.meta import check_folder
 from cmrgz.training.options import TrainOptions
 from cmrgz.training.plan import Plan
 from cmrgz.training.run import train
@@ -140,6 +141,17 @@ def test_a_damaged_checkpoint_of_a_finished_run_is_told_and_written_anew(
 def replace(path: Path, old: bytes, new: bytes) -> None:
     assert old in path.read_bytes()
     path.write_bytes(path.read_bytes().replace(old, new, 1))
+
+
+def test_a_finished_run_asked_for_in_half_precision_is_exported_anew(done: Plan, unbroken: dict[str, bytes]) -> None:
+    half = dataclasses.replace(done, dtype="float16")
+    with pytest.warns(CmrgzWarning, match="written anew.*dtype"):
+        train(half)
+    assert check_folder(done.output / "checkpoint").dtype == "float16"
+    train(half)  # in silence
+    with pytest.warns(CmrgzWarning, match="written anew.*dtype"):
+        train(done)
+    assert not unlike(done.output, unbroken)
 
 
 def test_a_damaged_checkpoint_without_a_state_is_refused(done: Plan) -> None:
