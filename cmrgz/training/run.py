@@ -129,9 +129,16 @@ def _phantoms(plan: Plan, extent: Extent, quiet: bool) -> list[Case]:
         return cases.builtin(PHANTOMS, plan.seed, 176, phases=phases, progress=advance, workers=plan.processes)
 
 
+def _found(plan: Plan) -> list[list[Case]]:
+    """Return the data sets; scans that are named one by one are one, or one each where each is given a share."""
+    if len(plan.shares) == len(plan.data):
+        return [cases.find(source, axes=plan.axes) for source in plan.data]
+    return cases.find_all(plan.data, axes=plan.axes)
+
+
 def _data(plan: Plan, extent: Extent, quiet: bool) -> tuple[list[list[Case]], list[Case]]:
     """Return the training cases of each data set, and the cases to validate on."""
-    found = cases.find_all(plan.data, axes=plan.axes) or [_phantoms(plan, extent, quiet)]
+    found = _found(plan) or [_phantoms(plan, extent, quiet)]
     if plan.validation:
         named = cases.find_all(plan.validation, axes=plan.axes)
         every = sides.told_apart([*map(sides.to_learn, found), *map(sides.to_validate, named)])
@@ -242,4 +249,6 @@ def _warn_below_closed_form(rows: Sequence[Mapping[str, float]]) -> None:
 
 def _meta(spec: Spec, extent: Extent, plan: Plan, training: Mapping[str, Any]) -> Meta:
     """Return what the checkpoint says of itself."""
-    return dataclasses.replace(checkpoint.describe(spec, plan.build, extent=extent, training=training), dtype=plan.dtype)
+    return dataclasses.replace(
+        checkpoint.describe(spec, plan.build, extent=extent, training=training), dtype=plan.dtype
+    )

@@ -439,3 +439,15 @@ def test_a_checkpoint_tells_who_it_learned_from(plan: Plan, data: Path) -> None:
     other = dataclasses.replace(plan, output=plan.output.with_name("more"), start=start, build={}, seed=5)
     train(other)
     assert set(checkpoint.load(other.output / "checkpoint")[1].training["trained_on"]) >= set(told)
+
+
+def test_scans_that_are_named_one_by_one_have_a_share_each(plan: Plan, tmp_path: Path) -> None:
+    scans = [str(tmp_path / f"{name}.nii.gz") for name in "xyz"]
+    for number, path in enumerate(scans):
+        scan = Scan.blank((2, 1, 128, 128), (10.0, 1.4, 1.4), 0.05)
+        save(path, scan, np.random.default_rng(number).integers(0, 500, scan.shape).astype(np.int16))
+    output = tmp_path / "shares"
+    train(dataclasses.replace(plan, data=scans, shares=(2.0, 1.0, 1.0), output=output))
+    assert (output / "checkpoint" / "meta.json").is_file()
+    with pytest.raises(UsageError, match="one positive number"):
+        train(dataclasses.replace(plan, data=scans, shares=(2.0, 1.0), output=tmp_path / "short"))
