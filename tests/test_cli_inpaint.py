@@ -119,6 +119,21 @@ def test_grid_codes_and_known_voxels_are_kept(run: Run, tmp_path: Path, dtype: s
     assert (std[known] == 0).all() and std.max() > 0
 
 
+def test_planes_by_number_and_a_mask_that_holds_still(run: Run, tmp_path: Path) -> None:
+    source = write_scan(tmp_path / "a.nii.gz", (48, 40, 3, 2))
+    old = load(source).stored
+    assert run("inpaint", source, "--mask", "slices:2-3", "-o", "two.nii")[0] == 0
+    new = load("two.nii").stored
+    assert np.array_equal(new[:, 0], old[:, 0]) and all((new[:, z] != old[:, z]).any() for z in (1, 2))
+    assert sidecar("two.json")["mask"]["spec"] == "slices:2-3"
+    assert run("inpaint", source, "--mask", "0.5,size=8,hold=tz", "-o", "held.nii")[0] == 0
+    changed = load("held.nii").stored != old
+    assert 0.3 < changed.any(axis=(0, 1)).mean() <= 0.52  # in all planes the same half
+    code, out, err = run("inpaint", source, "--mask", "slices:3-4", "-o", "none.nii")
+    assert (code, out) == (2, "") and "option --mask: the scan has the slices 1 .. 3 (got 4)" in err
+    assert LINE.fullmatch(err) and not Path("none.nii").exists()
+
+
 def test_samples_mean_and_spread_agree(run: Run, tmp_path: Path) -> None:
     source = write_scan(tmp_path / "a.nii.gz", dtype="f4")
     code, out, _ = run(

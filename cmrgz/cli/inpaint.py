@@ -55,7 +55,8 @@ def command(
         str | None,
         typer.Option(
             help="What to hide: the fraction of pixels (0.7), a pattern (patch:0.7, box:0.3, slices:0.5, "
-            "frames:every=2, heart:0.5, ...) or a NIfTI file of 0 and 1 [the column mask of the manifest]."
+            "slices:3-5,9, frames:every=2, heart:0.5,hold=t, ...) or a NIfTI file of 0 and 1 [the column mask of the "
+            "manifest]."
         ),
     ] = None,
     mask_label: Annotated[

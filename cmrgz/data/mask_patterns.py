@@ -10,93 +10,22 @@ the recipe: `Annotated[int, range(...)]` is a bounded integer, `Literal[...]` a 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from math import floor
-from typing import Annotated, Any, Literal
-from zlib import crc32
+from typing import Annotated, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
+from cmrgz.data.mask_draw import WHERE, Draw, Plane
+from cmrgz.data.mask_planes import Every, frames, slices
 from cmrgz.data.mask_units import Bools, Floats, hidden_units, lowest
-from cmrgz.errors import DataError, UsageError
+from cmrgz.errors import DataError
 
-WHERE = "option --mask"
 MYOCARDIUM = 2
 """Label value of the myocardium, as in the cine data sets that this project reads."""
 
-Every = Annotated[int, range(2, 1001)]
 Size = Annotated[int, range(1, 4097)]
 Place = Literal["random", "image", "heart"]
-
-
-@dataclass(frozen=True)
-class Draw:
-    """What a mask is drawn for.
-
-    Attributes:
-        pattern: Name of the pattern, part of the key of the random streams.
-        shape: Shape of the scan (t, z, y, x).
-        seed: The seed of the run.
-        case: Name of the case.
-        spacing: Pixel size (y, x) in mm, or in any unit.
-        heart: (row, col) of the heart's centre in pixels.
-        label: Segmentation (t, z, y, x), or None.
-    """
-
-    pattern: str
-    shape: tuple[int, int, int, int]
-    seed: int
-    case: str
-    spacing: tuple[float, float]
-    heart: tuple[float, float]
-    label: NDArray[Any] | None = None
-
-    def stream(self, slice_: int, frame: int) -> np.random.Generator:
-        """Return the random stream of one plane; it depends on (seed, pattern, case, slice, frame) alone."""
-        key = [self.seed, crc32(self.pattern.encode()), crc32(self.case.encode()), slice_, frame]
-        return np.random.default_rng(np.random.SeedSequence(key))
-
-
-@dataclass(frozen=True)
-class Plane:
-    """One plane (slice, frame) of a scan, cut into square units of `size` pixels aligned to pixel (0, 0)."""
-
-    draw: Draw
-    slice_: int
-    frame: int
-    size: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return self.draw.shape[2:]
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of units; those at the far edges may be cut."""
-        return -(-self.shape[0] // self.size), -(-self.shape[1] // self.size)
-
-    @property
-    def rows(self) -> Floats:
-        """Row of the centre of each unit in pixels, (units, 1)."""
-        return _centres(self.grid[0], self.size)[:, None]
-
-    @property
-    def cols(self) -> Floats:
-        """Column of the centre of each unit in pixels, (1, units)."""
-        return _centres(self.grid[1], self.size)[None, :]
-
-    @cached_property
-    def rng(self) -> np.random.Generator:
-        """The random stream of this plane."""
-        return self.draw.stream(self.slice_, self.frame)
-
-
-def _centres(units: int, size: int) -> Floats:
-    """Return where the centres of units of `size` pixels are."""
-    return (np.arange(units, dtype=np.float64) + 0.5) * size - 0.5
+Hold = Literal["t", "z", "tz"]
 
 
 def patch(plane: Plane) -> Floats:
@@ -161,30 +90,6 @@ def anti_heart(plane: Plane) -> Floats:
     return -heart(plane)
 
 
-def _along(draw: Draw, axis: int, word: str, ratio: float | None, every: int | None) -> Bools:
-    """Hide whole frames (axis 0) or slices (axis 1)."""
-    count = draw.shape[axis]
-    if count < 2:
-        what = f"'{draw.pattern}' hides whole {word}s and gives others, but the scan has one {word}"
-        raise UsageError("usage", WHERE, what, hint="use patch:0.5, or 1 to hide everything")
-    if every is None:
-        keys = [(0, i) if axis == 0 else (i, 0) for i in range(count)]
-        hidden = lowest(np.array([draw.stream(*key).random() for key in keys]), floor((ratio or 0.0) * count + 0.5))
-    else:
-        hidden = np.arange(count) % every != 0
-    return hidden.reshape([count if i == axis else 1 for i in range(4)])
-
-
-def frames(draw: Draw, *, ratio: float | None = None, every: Every | None = None) -> Bools:
-    """Whole frames, the same in all slices; `every=n` gives frames 0, n, 2n, ... and hides the others."""
-    return _along(draw, 0, "frame", ratio, every)
-
-
-def slices(draw: Draw, *, ratio: float | None = None, every: Every | None = None) -> Bools:
-    """Whole slices, the same in all frames; `every=n` gives slices 0, n, 2n, ... and hides the others."""
-    return _along(draw, 1, "slice", ratio, every)
-
-
 def kt(draw: Draw, *, ratio: float | None = None, every: Every = 2, size: Size = 16) -> Bools:
     """A checkerboard in time and space: patch (i, j) of frame t is given when `every` divides t + i + j.
 
@@ -226,7 +131,7 @@ def lesion(draw: Draw, *, ratio: float | None = None, sector: Annotated[int, ran
 
 @dataclass(frozen=True)
 class PlanePattern:
-    """A pattern that scores the units of a plane.
+    """A pattern that scores the units of a plane; with `hold` those of the first frame, slice or both are used in all.
 
     Attributes:
         function: `Plane` and options -> scores of the units, shape `Plane.grid`.
@@ -241,12 +146,14 @@ class PlanePattern:
 
     def hidden(self, draw: Draw, ratio: float | None, options: Mapping[str, int | str]) -> Bools:
         """Return what is hidden, (t, z, y, x)."""
-        hidden = np.empty(draw.shape, dtype=bool)
-        rest = {name: value for name, value in options.items() if name != "size"}
-        for t, z in np.ndindex(draw.shape[:2]):
+        hold = str(options.get("hold", ""))
+        own = [1 if axis in hold else n for axis, n in zip("tz", draw.shape, strict=False)]
+        hidden = np.empty((*own, *draw.shape[2:]), dtype=bool)
+        rest = {name: value for name, value in options.items() if name not in ("size", "hold")}
+        for t, z in np.ndindex(hidden.shape[:2]):
             plane = Plane(draw, z, t, int(options.get("size", self.size)))
             hidden[t, z] = self._cut(plane, self.function(plane, **rest), ratio or 0.0)
-        return hidden
+        return np.broadcast_to(hidden, draw.shape) if hold else hidden
 
     def _cut(self, plane: Plane, score: Floats, ratio: float) -> Bools:
         units = lowest(score, hidden_units(score, ratio, plane.shape, plane.size))

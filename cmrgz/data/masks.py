@@ -8,14 +8,16 @@ that a smaller ratio hides a part of what a larger one hides.
 
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cmrgz.data.mask_patterns import PATTERNS, WHERE, Draw, PlanePattern, ScanPattern, Size
+from cmrgz.data.mask_draw import WHERE, Draw
+from cmrgz.data.mask_patterns import PATTERNS, Hold, PlanePattern, ScanPattern, Size
+from cmrgz.data.mask_planes import canonical, numbered
 from cmrgz.errors import DataError, UsageError, did_you_mean
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -40,7 +42,8 @@ class Mask:
     def spec(self) -> str:
         """The canonical text: `parse(mask.spec) == mask`, and equal masks have equal texts."""
         words = [] if self.ratio is None else [repr(self.ratio).removesuffix(".0")]
-        words += [f"{name}={value}" for name, value in self.options]
+        words += [f"{name}={value}" for name, value in self.options if name != "planes"]
+        words += [str(value) for name, value in self.options if name == "planes"]
         return f"{self.pattern}:{','.join(words)}" if words else self.pattern
 
     def draw(
@@ -67,7 +70,8 @@ class Mask:
             Bool (t, z, y, x), True = given.
 
         Raises:
-            UsageError: `range` for a seed out of range; `usage` for `frames` or `slices` of which the scan has one.
+            UsageError: `range` for a seed, or a number of a frame or a slice, out of range; `usage` for `frames` or
+                `slices` of which the scan has one.
             DataError: `dims` or `shape-mismatch` for bad shapes; `mask-empty` for a pattern without its label.
         """
         if not 0 <= seed < 2**63:
@@ -89,9 +93,11 @@ def parse(spec: str) -> Mask:
     """Read a mask as it is typed.
 
     `0.7` is `patch:0.7`; then `PATTERN:RATIO,name=value,...`. The value of a choice may stand alone (`half:top`).
+    `slices:3-5,9` and `frames:1-3,7` hide these, counted from 1; `slices:1` hides all, as the share 1, `slices:1-1`
+    the first. `hold=t`, `hold=z` and `hold=tz` hide the same of all frames, of all slices, or of both.
 
     Args:
-        spec: For example `0.7`, `patch:0.5,size=8`, `box:0.3,at=heart`, `half:bottom`, `slices:every=2`.
+        spec: For example `0.7`, `patch:0.5,size=8`, `box:0.3,at=heart,hold=t`, `half:bottom`, `slices:every=2`.
 
     Raises:
         UsageError: `usage` for an unknown pattern or word, `range` for a number out of range, `unknown-key` for an
@@ -103,8 +109,12 @@ def parse(spec: str) -> Mask:
         raise UsageError("usage", WHERE, f"unknown pattern '{name}'", hint=did_you_mean(name, PATTERNS))
     pattern, ratio, options = PATTERNS[name], None, dict[str, Value]()
     kinds = _options(pattern)
-    for word in rest.split(",") if rest else []:
-        key, value = _read(name, word.strip(), kinds)
+    words = [word.strip() for word in rest.split(",")] if rest else []
+    if "planes" in kinds and (planes := numbered(words)):
+        options["planes"] = canonical(planes)
+        words = [word for word in words if word not in planes]
+    for word in words:
+        key, value = _read(name, word, {key: kind for key, kind in kinds.items() if key != "planes"})
         if key in options or (key == "ratio" and ratio is not None):
             raise UsageError("usage", WHERE, f"'{key}' is given twice in '{text}'")
         if isinstance(value, float):
@@ -112,7 +122,7 @@ def parse(spec: str) -> Mask:
         else:
             options[key] = value
     ratio = pattern.ratio if ratio is None else ratio
-    _check_ratio(name, pattern, ratio, "every" in options)
+    _check_ratio(name, pattern, ratio, options, "planes" in kinds)
     return Mask(name, ratio, tuple(sorted((k, v) for k, v in options.items() if v != kinds[k][1])))
 
 
@@ -121,7 +131,9 @@ def _options(pattern: PlanePattern | ScanPattern) -> dict[str, tuple[Any, Any]]:
     hints = get_type_hints(pattern.function, include_extras=True)
     keywords = [p for p in inspect.signature(pattern.function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     kinds = {p.name: (hints[p.name], p.default) for p in keywords if p.name != "ratio"}
-    return {**kinds, "size": (Size, pattern.size)} if isinstance(pattern, PlanePattern) else kinds
+    if isinstance(pattern, ScanPattern):
+        return kinds
+    return {**kinds, "size": (Size, pattern.size), "hold": (Hold, None)}
 
 
 def _read(name: str, word: str, kinds: dict[str, tuple[Any, Any]]) -> tuple[str, Value | float]:
@@ -172,13 +184,19 @@ def _allowed(kind: object) -> range:
     return allowed
 
 
-def _check_ratio(name: str, pattern: PlanePattern | ScanPattern, ratio: float | None, every: bool) -> None:
+def _check_ratio(
+    name: str, pattern: PlanePattern | ScanPattern, ratio: float | None, options: Mapping[str, Value], planes: bool
+) -> None:
+    """Refuse a pattern that is told in no way how much to hide, or in two."""
     if ratio is not None and not pattern.takes_ratio:
         raise UsageError("usage", WHERE, f"'{name}' takes no ratio", f"got {ratio:g}", f"write '{name}'")
-    if ratio is not None and every:
-        raise UsageError("usage", WHERE, f"'{name}' takes a ratio or every=, not both")
-    if ratio is None and pattern.needs_ratio and not every:
-        raise UsageError("usage", WHERE, f"'{name}' needs the fraction to hide", hint=f"for example {name}:0.5")
+    ways = (ratio is not None) + ("every" in options) + ("planes" in options)
+    if ways > 1:
+        among = "a ratio, every= or numbers, one of them" if planes else "a ratio or every=, not both"
+        raise UsageError("usage", WHERE, f"'{name}' takes {among}")
+    if pattern.needs_ratio and not ways:
+        hint = f"for example {name}:0.5" + (f", or {name}:3-5,9, counted from 1" if planes else "")
+        raise UsageError("usage", WHERE, f"'{name}' needs the fraction to hide", hint=hint)
 
 
 def _label_centre(plane: tuple[int, int], label: NDArray[Any] | None) -> tuple[float, float]:

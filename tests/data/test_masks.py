@@ -55,6 +55,16 @@ def round_half_up(x: float) -> int:
         ("outpaint:0.5", "outpaint:0.5"),
         ("slices:0.5", "slices:0.5"),
         ("frames:every=2", "frames:every=2"),
+        ("frames:1", "frames:1"),
+        ("frames:1.0", "frames:1"),
+        ("frames:1-1", "frames:1-1"),
+        ("frames:1,1", "frames:1-1"),
+        ("frames:2-2", "frames:2"),
+        ("slices:9, 3-5", "slices:3-5,9"),
+        ("slices:3,4,5,9,4-4", "slices:3-5,9"),
+        ("patch:0.5,hold=tz,size=8", "patch:0.5,hold=tz,size=8"),
+        ("0.5,hold=t", "patch:0.5,hold=t"),
+        ("half:top,hold=z", "half:0.5,hold=z,side=top"),
         ("heart:0.5", "heart:0.5"),
         ("anti-heart:0.5", "anti-heart:0.5"),
         ("kt", "kt"),
@@ -94,6 +104,17 @@ def test_spec_is_canonical(typed: str, canonical: str) -> None:
         ("frames", "usage", "frames:0.5"),
         ("frames:every=1", "range", ""),
         ("frames:0.5,every=2", "usage", ""),
+        ("frames:3,every=2", "usage", ""),
+        ("frames:0.5,3", "usage", ""),
+        ("frames", "usage", "counted from 1"),
+        ("slices:0-2", "range", "the first plane is 1"),
+        ("slices:0,3", "range", "the first plane is 1"),
+        ("slices:5-3", "range", "3-5,9"),
+        ("slices:99999", "range", ""),
+        ("slices:planes=3", "unknown-key", "every"),
+        ("patch:3-5", "usage", ""),
+        ("patch:0.5,hold=x", "usage", "tz"),
+        ("slices:0.5,hold=t", "unknown-key", ""),
         ("kt:1.5", "range", ""),
         ("kt:0.5,every=2", "usage", ""),
         ("lesion:0.5", "usage", "'lesion'"),
@@ -108,7 +129,7 @@ def test_bad_spec_is_refused_in_one_line(typed: str, code: str, hint: str) -> No
 
 
 @quick
-@given(st.text(alphabet="patch:0.7,=sizbox-+e\n\x00 ", max_size=24))
+@given(st.text(alphabet="patch:0.7,=sizbox-+e\n\x00 ", max_size=24).map(lambda text: text.replace("x", "slices:", 1)))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         mask = parse(text)
@@ -322,3 +343,50 @@ def test_bad_arguments_are_refused(change: dict[str, Any], error: type[CmrgzErro
     with pytest.raises(error) as caught:
         parse("0.5").draw(arguments.pop("shape"), **arguments)
     assert caught.value.code == code
+
+
+# ---------------------------------------------------------------------- held still, and by number
+@quick
+@given(
+    st.sampled_from([name for name in PATTERNS if isinstance(PATTERNS[name], PlanePattern)]),
+    st.sampled_from(["t", "z", "tz"]),
+    st.lists(st.floats(0, 1), min_size=2, max_size=2).map(sorted),
+    st.integers(0, 2**63 - 1),
+)
+def test_what_is_held_is_the_first_plane_in_all(name: str, hold: str, ratios: list[float], seed: int) -> None:
+    """Of an axis that is not held the planes stay what they were, and a smaller share stays part of a larger one."""
+    shape = (3, 4, 33, 50)
+    free = ~parse(f"{name}:{ratios[1]}").draw(shape, seed=seed, case="a", centre=(20, 9))
+    less, held = (~parse(f"{name}:{r},hold={hold}").draw(shape, seed=seed, case="a", centre=(20, 9)) for r in ratios)
+    first = free[:1] if "t" in hold else free
+    first = first[:, :1] if "z" in hold else first
+    assert (held == np.broadcast_to(first, shape)).all()
+    assert (held | ~less).all()
+
+
+def test_held_streams_of_the_other_axis_differ() -> None:
+    known = parse("patch:0.5,hold=t,size=4").draw((3, 4, 64, 64), seed=1)
+    assert len(np.unique(known[0].reshape(4, -1), axis=0)) == 4
+    known[:] = True  # the caller owns it
+
+
+@quick
+@given(
+    st.sampled_from(["frames", "slices"]), st.sets(st.integers(1, 40), min_size=1), st.randoms(use_true_random=False)
+)
+def test_planes_by_number_hide_these_alone(name: str, numbers: set[int], random: Any) -> None:
+    words = [f"{n}-{n}" if random.random() < 0.5 or numbers == {1} else str(n) for n in numbers]
+    mask = parse(f"{name}:{','.join(words)}")
+    assert parse(mask.spec) == mask == parse(f"{name}:{','.join(sorted(words))}")
+    axis = ["frames", "slices"].index(name)
+    known = mask.draw((41, 42, 2, 3), seed=0)
+    planes = np.moveaxis(known, axis, 0).reshape(known.shape[axis], -1)
+    assert {i + 1 for i in np.flatnonzero(~planes.any(axis=1))} == numbers
+    assert planes.all(axis=1).sum() == len(planes) - len(numbers)
+
+
+@pytest.mark.parametrize("typed", ["slices:5-7", "frames:70", "slices:2,9"])
+def test_planes_that_a_scan_has_not_are_told_when_drawn(typed: str) -> None:
+    with pytest.raises(UsageError, match=r"the scan has the (slices|frames) 1 \.\. 6 \(got \d+\)") as caught:
+        parse(typed).draw((6, 6, 4, 4), seed=0)
+    assert (caught.value.code, caught.value.where) == ("range", "option --mask")
