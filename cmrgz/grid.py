@@ -61,6 +61,7 @@ class Grid:
         slices: (z,) place between base and apex.
         step: Distance of slices, mm.
         ring: The phases are a full cycle.
+        finer: Phases in the place of one that was recorded, see `Scan.finer`.
     """
 
     shape: tuple[int, int, int, int]
@@ -72,6 +73,7 @@ class Grid:
     slices: NDArray[Any]
     step: float
     ring: bool
+    finer: int = 1
 
     @classmethod
     def of(cls, scan: Scan, voxels: Cine, known: Bools, extent: Extent, patch: int) -> "Grid":
@@ -97,14 +99,15 @@ class Grid:
         centred = len(extent.axes) == 2 or not known.any()
         overlap = min(OVERLAP if centred else NARROW, min(item) // 4)
         window = Window.plan(plane, edges, item, extent.spacing, centre, patch, overlap, centred=centred)
-        ring = "t" in extent.axes and is_cycle(voxels, known)
-        step = scan.spacing[0]
-        return cls(scan.shape, padded, turn, window, extent, scan.phases, scan.slice_positions, step, ring)
+        ring = "t" in extent.axes and is_cycle(*_recorded(voxels, known, scan.finer))
+        step, finer = scan.spacing[0], scan.finer
+        return cls(scan.shape, padded, turn, window, extent, scan.phases, scan.slice_positions, step, ring, finer)
 
     @property
     def tempo(self) -> float:
         """Share of the cycle from one phase to the next."""
-        return 1 / self.shape[0] if self.ring or self.shape[0] < RING else USUAL_STEP
+        recorded = -(-self.shape[0] // self.finer)
+        return (1 / recorded if self.ring or recorded < RING else USUAL_STEP) / self.finer
 
     @property
     def lengths(self) -> tuple[int, int]:
@@ -212,6 +215,12 @@ class Grid:
         margin = [(0, 0), *((0, p - n) for p, n in zip(self.padded, self.shape[2:], strict=True))]
         flat = voxels.reshape(-1, *self.shape[2:])
         return np.ascontiguousarray(self.orientation.apply(np.pad(flat, margin, constant_values=fill)))
+
+
+def _recorded(voxels: Cine, known: Bools, finer: int) -> tuple[Cine, Bools]:
+    """Return every n-th phase of a scan of which the others lie between those that were recorded."""
+    part = known[::finer]
+    return Planes((*part.shape[:2], *voxels.shape[2:]), voxels.dtype, lambda t, z: voxels[t * finer, z]), part
 
 
 def _heart(voxels: Cine, known: Bools, turn: Orientation) -> tuple[float, float]:

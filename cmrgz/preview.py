@@ -80,7 +80,7 @@ def heat(plane: Floats, most: float) -> Bytes:
     return (np.clip(np.stack([3 * unit, 3 * unit - 1, 3 * unit - 2]), 0, 1) * 255).astype(np.uint8)
 
 
-def sheet(scan: Scan, known: Bools, result: Cine, scale: Scale, std: Cine | None = None) -> bytes:
+def sheet(scan: Scan, known: Bools, result: Cine, scale: Scale, std: Cine | None = None, note: str = "") -> bytes:
     """Return a PNG of a few slices of the frame of which most is hidden: scan, hidden, result and spread.
 
     Args:
@@ -89,6 +89,7 @@ def sheet(scan: Scan, known: Bools, result: Cine, scale: Scale, std: Cine | None
         result: (t, z, y, x) in the scan's intensities, whole or plane by plane.
         scale: What is black and what is white.
         std: (t, z, y, x), or None for a single sample.
+        note: What else was done, for the line below.
     """
     view, most = View.of(scan, scale), 0.0 if std is None else _most(std)
     hidden = known.shape[2] * known.shape[3] - np.count_nonzero(known, axis=(2, 3))
@@ -102,10 +103,10 @@ def sheet(scan: Scan, known: Bools, result: Cine, scale: Scale, std: Cine | None
         rows.append(
             [_noted(view.image(c), f"slice {z + 1}, frame {t + 1}" if i == 0 else "") for i, c in enumerate(cells)]
         )
-    return _png(_table(rows, titles))
+    return _png(_table(rows, titles, note))
 
 
-def cine(scan: Scan, known: Bools, result: Cine, scale: Scale) -> bytes:
+def cine(scan: Scan, known: Bools, result: Cine, scale: Scale, note: str = "") -> bytes:
     """Return an endless GIF of the middle slice: scan, hidden, result; arguments as `sheet`."""
     view, slices = View.of(scan, scale), _slices(known)
     z = slices[len(slices) // 2]
@@ -113,7 +114,7 @@ def cine(scan: Scan, known: Bools, result: Cine, scale: Scale) -> bytes:
     for t in range(scan.shape[0]):
         given = view.grey(scan.plane(t, z))
         cells = [given, tinted(given, known[t, z]), view.grey(result[t, z])]
-        frames.append(_table([[view.image(c) for c in cells]], ["scan", "hidden", "result"]))
+        frames.append(_table([[view.image(c) for c in cells]], ["scan", "hidden", "result"], note))
     return _gif(frames, _duration(scan))
 
 
@@ -170,8 +171,8 @@ def _noted(image: Image.Image, text: str) -> Image.Image:
     return image
 
 
-def _table(rows: list[list[Image.Image]], titles: Sequence[str]) -> Image.Image:
-    """Return images in rows under their titles, with the mark of what is synthetic below."""
+def _table(rows: list[list[Image.Image]], titles: Sequence[str], note: str = "") -> Image.Image:
+    """Return images in rows under their titles, with the mark of what is synthetic and a note below."""
     w, h = rows[0][0].size
     page = Image.new("RGB", (max(len(titles) * w, 190), len(rows) * h + 2 * STRIP))
     draw = ImageDraw.Draw(page)
@@ -180,7 +181,7 @@ def _table(rows: list[list[Image.Image]], titles: Sequence[str]) -> Image.Image:
     for row, cells in enumerate(rows):
         for column, cell in enumerate(cells):
             page.paste(cell, (column * w, STRIP + row * h))
-    draw.text((3, page.height - STRIP + 3), MARK, fill=(180, 180, 180))
+    draw.text((3, page.height - STRIP + 3), "; ".join(filter(None, [MARK, note])), fill=(180, 180, 180))
     return page
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cmrgz.adaptive import adaptive_continuation
 from cmrgz.blocks import Box, blocks_in_turn, whole_fill
+from cmrgz.data.finer import Finer
 from cmrgz.data.masks import parse
 from cmrgz.data.scan import Scan, Shape
 from cmrgz.errors import PluginError
@@ -161,6 +162,28 @@ def test_blocks_around_a_cycle_have_something_in_common() -> None:
     )
     assert len(set(common.tolist())) == 2 and len(set(own.tolist())) == 2 * 3
     assert sorted(set((12 * starts).round().int().tolist())) == grid_of(scan).starts[0]
+
+
+@pytest.mark.parametrize(("recorded", "count"), [(12, 24), (3, 5), (6, 11)])
+def test_a_finer_grid_is_told_as_it_is(recorded: int, count: int) -> None:
+    """Half the steps in time and between slices, as many a cycle as there are; a part of a cycle is a part of it."""
+    whole = moving((12, 3, 32, 32))
+    scan = replace(whole, stored=whole.stored[:recorded])
+    known = np.ones(scan.shape, dtype=bool)
+    coarse = grid_of(scan)
+    made, seen = Finer(z=2, t=2).refined(scan, known, coarse.ring)
+    fine = Grid.of(made, np.where(seen, made.voxels, 777), seen, BLOCK, 8)
+    assert fine.shape[:2] == (count, 5) and fine.ring == coarse.ring == (recorded == 12)
+    assert fine.tempo == pytest.approx(coarse.tempo / 2) and (coarse.step, fine.step) == (8, 4)
+    model = Smooth()
+    drawn = inpaint(model, made, seen, Setting())
+    assert np.array_equal(drawn.mean[::2, ::2], scan.voxels)
+    for _, known_, condition in model.asked:
+        time, height = condition["time"], condition["height"]
+        assert torch.allclose(time.diff(dim=1), torch.tensor(fine.tempo)) and (height.diff(dim=2) == 4).all()
+        if condition["start"][0] == 0:
+            assert torch.allclose(condition["phase"][0, :3, 0], fine.tempo * torch.arange(3)) or recorded == 6
+        assert known_.any() and not known_.all()
 
 
 def test_a_part_of_a_cycle_is_no_ring() -> None:

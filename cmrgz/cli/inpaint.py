@@ -62,6 +62,13 @@ def command(
     mask_label: Annotated[
         Literal["hidden", "known"] | None, typer.Option(help="What 1 means in a mask file [hidden].")
     ] = None,
+    refine: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="z=2 or t=2, 3, ... 8: a finer grid, whose new slices or phases are drawn; --mask then hides of the "
+            "scan as it is, and may be left out."
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -95,14 +102,15 @@ def command(
 ) -> None:
     """Hide a part of scans and draw it anew given the rest. Not a medical device.
 
-    Known voxels are written back bit for bit, on the same grid. Each result has a sidecar NAME.json that says how it
-    was made; the paths of the results are printed.
+    Known voxels are written back bit for bit, on the same grid or, with --refine, on a finer one. Each result has a
+    sidecar NAME.json that says how it was made; the paths of the results are printed.
     """
     sources = [*(scan or []), *(more or [])]
     if not sources or model is None:
         raise _missing("SCAN" if not sources else "option --model")
     from cmrgz.cli.devices import pick, range_checked
     from cmrgz.cli.progress import progress
+    from cmrgz.data.finer import Finer
     from cmrgz.output.hiding import Hiding
     from cmrgz.output.scans import find_scans
 
@@ -110,8 +118,9 @@ def command(
     range_checked("--samples", samples, 1, 1000)
     in_flight = batch(batch_size)
     hiding = None if mask is None else Hiding.of(mask, seed, mask_label)
+    finer = Finer.of(refine or [])
     found = find_scans(sources, output, axes, labels)
-    if hiding is None and not all(case.mask for case in found):
+    if hiding is None and not finer.axes and not all(case.mask for case in found):
         raise _missing("option --mask")
 
     from cmrgz.output.chosen import Chosen
@@ -120,6 +129,7 @@ def command(
     request = Request(
         chosen=Chosen.of(model, set_ or [], condition or [], pick(device), in_flight, guide),
         hiding=hiding,
+        refine=finer,
         mask_label=mask_label or "hidden",
         samples=samples,
         keep_samples=keep_samples,

@@ -37,12 +37,14 @@ class Scan:
         slope: Scale of the stored values.
         inter: Offset of the scaled values.
         geometry: Affine, both forms, units and rank on disk.
+        finer: Of how many phases the first was recorded, and the others lie between it and the next that was.
     """
 
     stored: NDArray[Any]
     slope: float
     inter: float
     geometry: Geometry
+    finer: int = 1
 
     @classmethod
     def blank(cls, shape: Shape, spacing: tuple[float, float, float], frame_time: float = math.nan) -> "Scan":
@@ -107,7 +109,8 @@ class Scan:
     def phases(self) -> NDArray[np.float32]:
         """(t,) part of the cardiac cycle in [0, 1); NaN for a single frame."""
         t = self.shape[0]
-        return np.arange(t, dtype=np.float32) / np.float32(t) if t > 1 else np.full(1, np.nan, np.float32)
+        cycle = -(-t // self.finer) * self.finer
+        return np.arange(t, dtype=np.float32) / np.float32(cycle) if t > 1 else np.full(1, np.nan, np.float32)
 
     @property
     def slice_positions(self) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
     scans.py      which scans are meant
     hiding.py     what to hide of each
+    refining.py   a scan on a finer grid, whose new planes are to be drawn
     chosen.py     a model that was chosen and checked, but not loaded
     context.py    which axes of a scan a model leaves out
     files.py      the names of the outputs, checked before any work, and written all or none

@@ -15,12 +15,12 @@ def tell_of_context(meta: Meta, shape: tuple[int, int, int, int]) -> None:
     if not missing:
         return
     names = " and ".join(WORDS[axis] for axis in missing)
-    other = _with_axes(missing)
+    other = with_axes(missing)
     hint = f"--model {other} uses them" if other else f"train one: cmrgz train {meta.name} DATA --set item=5,3,128,128"
     warn("no-context", meta.name, f"draws each frame alone: neighbouring {names} are not used", "", hint)
 
 
-def _with_axes(axes: list[str]) -> str:
+def with_axes(axes: list[str]) -> str:
     """Return the first model with bundled weights that see these axes, or ""."""
     for name in sorted(registry.models()):
         with suppress(CmrgzError):

@@ -27,12 +27,12 @@ class Hiding:
     """What to hide.
 
     Attributes:
-        what: A pattern, or the path of a mask file.
+        what: A pattern, the path of a mask file, or None to hide nothing.
         seed: Seed of the pattern.
         label: What 1 means in the file.
     """
 
-    what: Mask | Path
+    what: Mask | Path | None
     seed: int = 0
     label: Label = "hidden"
 
@@ -60,6 +60,8 @@ class Hiding:
             DataError: The mask does not fit the scan.
             UsageError: The pattern cannot hide what the scan has not.
         """
+        if self.what is None:
+            return np.ones(scan.shape, dtype=bool)
         if isinstance(self.what, Path):
             return load_known(self.what, scan, self.label)
         centre, label = None, None
@@ -72,6 +74,8 @@ class Hiding:
     @property
     def told(self) -> dict[str, Any]:
         """What the sidecar says of a mask, whatever the scan: no path, no name."""
+        if self.what is None:
+            return {"spec": None, "polarity": "nothing of the scan is hidden"}
         if isinstance(self.what, Path):
             return {"file_sha256": sha256_of_file(self.what), "polarity": f"1 in the file means {self.label}"}
         return {"spec": self.what.spec, "polarity": "the ratio is the fraction hidden"}
@@ -79,6 +83,10 @@ class Hiding:
     def describe(self, known: NDArray[np.bool_]) -> dict[str, Any]:
         """Return what the sidecar says of a mask and what it hides of a scan."""
         return self.told | {"hidden_fraction": hidden_fraction(known), "known_sha256": sha256_of_array(known)}
+
+
+NOTHING = Hiding(None)
+"""Hides nothing."""
 
 
 def _heart(scan: Scan, case: Case) -> tuple[float, float]:

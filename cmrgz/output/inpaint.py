@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz import preview
+from cmrgz.data.finer import Finer
 from cmrgz.data.importers import Case
 from cmrgz.data.labels import warn_of_label_map
 from cmrgz.data.nifti import count_frames
@@ -24,9 +25,10 @@ from cmrgz.output.chosen import Chosen
 from cmrgz.output.context import tell_of_context
 from cmrgz.output.files import Names, Together, check
 from cmrgz.output.hashes import sha256_of_file
-from cmrgz.output.hiding import Hiding, Label, hidden_fraction
+from cmrgz.output.hiding import NOTHING, Hiding, Label, hidden_fraction
+from cmrgz.output.refining import END, Refined, check_model, described
 from cmrgz.output.resume import Left, left_to_do
-from cmrgz.output.scans import FOLDER, places
+from cmrgz.output.scans import FOLDER, USUAL, places
 from cmrgz.tasks import Drawn, Report, inpaint
 
 COMMAND = "cmrgz inpaint"
@@ -40,6 +42,7 @@ class Request:
     Attributes:
         chosen: The model.
         hiding: What to hide; None for the masks that a manifest names.
+        refine: The finer grid to draw on; what is hidden is hidden of the scan as it is.
         mask_label: What 1 means in the masks of a manifest.
         samples: Draws from p(x | known); of more than one the mean is the result.
         keep_samples: Write each draw as well.
@@ -54,6 +57,7 @@ class Request:
 
     chosen: Chosen
     hiding: Hiding | None
+    refine: Finer = Finer()
     mask_label: Label = "hidden"
     samples: int = 1
     keep_samples: bool = False
@@ -69,10 +73,12 @@ class Request:
         """Return what to hide of a scan.
 
         Raises:
-            DataError: `mask-empty`: neither the request nor the scan says.
+            DataError: `mask-empty`: neither the request nor the scan says, and nothing is refined.
         """
         if self.hiding is not None:
             return self.hiding
+        if case.mask is None and self.refine.axes:
+            return NOTHING
         if case.mask is None:
             raise DataError("mask-empty", str(case.image), "has no mask", hint="name it in a column mask of a manifest")
         return Hiding(case.mask, self.seed, self.mask_label)
@@ -89,6 +95,7 @@ class Request:
             "seed": self.seed,
             "options": {name: getattr(self, name) for name in ("samples", "antithetic", "nonfinite", "orientation")},
             "mask": self.hiding_of(case).told,
+            "refine": described(self.refine),
             "input": {"sha256": sha256_of_file(case.image)},
         }
 
@@ -130,8 +137,9 @@ def inpaint_scans(
         CmrgzError: What a single scan was refused for; what concerns all of them; or, where every one was refused, a
             line that says so.
     """
+    check_model(request.refine, request.chosen.meta)
     refused = _Refused(len(found), failed)
-    where = zip(found, places(found, output), strict=True)
+    where = zip(found, places(found, output, END if request.refine.axes else USUAL), strict=True)
     jobs = [(case, names) for case, place in where if (names := _named(request, case, place, refused))]
     left = left_to_do(jobs, request.facts, request.overwrite) if request.skip_existing else Left(jobs, [], [])
     written = [path for _, names in left.jobs for path in names.every]
@@ -209,6 +217,7 @@ class _Task:
     known: NDArray[np.bool_]
     facts: dict[str, Any]
     start: float
+    note: str
 
     @classmethod
     def read(cls, request: Request, case: Case, names: Names, overwrite: bool) -> "_Task":
@@ -216,13 +225,18 @@ class _Task:
         scan = load(case.image, nonfinite=request.nonfinite, orientation=request.orientation, axes=case.axes)
         warn_of_label_map(scan, case)
         hiding = request.hiding_of(case)
-        known = hiding.known(scan, case)
+        known, note = hiding.known(scan, case), ""
+        facts: dict[str, Any] = {"refine": None, "input": {"sha256": sha256_of_file(case.image)}}
+        if request.refine.axes:
+            refined = Refined.of(request.refine, scan, known)
+            scan, known, note = refined.scan, refined.known, refined.told
+            facts["refine"] = refined.facts
+            LOG.info(format_line("info", "refined", str(case.image), note))
         mask = hiding.describe(known)
-        facts = {"mask": mask, "input": {"sha256": sha256_of_file(case.image)}}
         what = f"{percent(mask['hidden_fraction'], 1)} of the voxels are hidden"
         LOG.info(format_line("info", "hidden", str(case.image), what, mask["polarity"]))
         tell_of_context(request.chosen.meta, scan.shape)
-        return cls(request, names, overwrite, scan, known, facts, start)
+        return cls(request, names, overwrite, scan, known, facts | {"mask": mask}, start, note)
 
     def run(self, model: Model, report: Report | None) -> Done:
         """Draw and write all files, the sidecar last."""
@@ -256,8 +270,9 @@ class _Task:
         if not self.request.preview:
             return {}
         shown = (self.scan, self.known, drawn.mean_planes, drawn.scale)
-        pictures = {"preview": preview.sheet(*shown, drawn.std_planes if drawn.number > 1 else None)}
-        return pictures | ({"cine": preview.cine(*shown)} if self.names.moving else {})
+        std = drawn.std_planes if drawn.number > 1 else None
+        pictures = {"preview": preview.sheet(*shown, std, self.note)}
+        return pictures | ({"cine": preview.cine(*shown, self.note)} if self.names.moving else {})
 
     def _facts(self, drawn: Drawn) -> dict[str, Any]:
         request = self.request

@@ -14,7 +14,8 @@ from cmrgz.output.files import NIFTI, strip
 
 FOLDER = "inpainted"
 """Where the results of several scans go."""
-END = "_inpainted.nii.gz"
+USUAL = "_inpainted.nii.gz"
+"""How the name of a result ends."""
 
 
 def find_scans(
@@ -54,7 +55,7 @@ def _found(paths: Sequence[Path]) -> list[Case]:
     return found + [make_case(path.parent, path, path.stem) for path in pairs]
 
 
-def places(found: Sequence[Case], output: Path | None) -> list[Path]:
+def places(found: Sequence[Case], output: Path | None, end: str = USUAL) -> list[Path]:
     """Return where the result of each scan goes.
 
     Names of several scans that collide keep the folders that tell them apart, and then all keep theirs.
@@ -62,11 +63,12 @@ def places(found: Sequence[Case], output: Path | None) -> list[Path]:
     Args:
         found: The scans.
         output: As in `inpaint_scans`.
+        end: How the name of a result ends.
 
     Raises:
         UsageError: `usage` where one file is named for several scans.
     """
-    names = [strip(case.image.name) + END for case in found]
+    names = [strip(case.image.name) + end for case in found]
     if output is not None and output.name.lower().endswith(NIFTI) and not is_folder(output):
         if len(found) > 1:
             raise UsageError("usage", "option --output", f"is one file for {len(found)} scans", hint="name a folder")
