@@ -23,6 +23,8 @@ ARGUMENTS = {
     "sampling_speed.py": ["--models", "ldm-dit", "--batch", "1", "--steps", "2", "--repeats", "1"],
     "context_table.py": [PHANTOM, "--models", "ldm-dit", "--set", "steps=2", "moves=1", "--draws", "3", "--antithetic"]
     + ["--phases", "2", "--slices", "2", "--masks", "0.7", "held 0.7", "slices:every=2"],
+    "refine_table.py": [PHANTOM, "--set", "steps=2", "moves=1", "--draws", "2", "--phases", "3", "--slices", "3"]
+    + ["--axes", "z"],
     "train_segmenter.py": [PHANTOM, "--test", PHANTOM, "--steps", "2", "--out", "a.safetensors"],
     "inpainting_table.py": ["a.nii.gz", "--bank", "a.nii.gz", "--models", "ar-vq", "ldm-unet:steps=2,moves=1"]
     + ["--samples", "2", "--frames", "1", "--masks", "patch:0.5"],
