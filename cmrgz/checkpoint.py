@@ -16,12 +16,14 @@ from torch import Tensor, nn
 
 from cmrgz import options as schemas
 from cmrgz import registry, weights
+from cmrgz.conditions import learn
 from cmrgz.durable import exists, is_file, is_folder, write_directory
 from cmrgz.errors import CheckpointError, PluginError, UsageError, did_you_mean
 from cmrgz.meta import DTYPES, META, TOKENIZER, WEIGHTS, Link, Meta, read_folder, read_meta, rename, write_meta
 from cmrgz.model import Model, Tokenizer
 from cmrgz.plugin import PROTOCOL, Extent, ModelSpec, TokenizerSpec
 from cmrgz.skeletons import check_grid, check_options
+from cmrgz.vocabulary import Vocabulary
 
 Device = str | torch.device
 M = TypeVar("M", Model, Tokenizer)
@@ -33,6 +35,7 @@ def describe(
     *,
     extent: Extent,
     training: Mapping[str, Any] | None = None,
+    conditions: Vocabulary | None = None,
 ) -> Meta:
     """Return the meta of something freshly built, for `save`.
 
@@ -41,6 +44,7 @@ def describe(
         options: Its builder's options; those not given are recorded with their defaults.
         extent: What one call sees, of the items that it was trained on.
         training: What else to keep, in JSON's types: seed, steps, split hash, metrics.
+        conditions: What a model has learned to be told of patients.
     """
     entry: registry.Entry[Any]
     if isinstance(spec, ModelSpec):
@@ -57,6 +61,7 @@ def describe(
         axes=extent.axes,
         item=extent.item,
         spacing=extent.spacing,
+        conditions=dict(conditions or {}),
         training=dict(training or {}),
     )
 
@@ -226,7 +231,13 @@ def _loaded_model(folder: Path, meta: Meta) -> Model:
     tokenizer = _linked_tokenizer(folder, meta.tokenizer)
     if tokenizer is not None:
         check_grid(meta, tokenizer.patch, str(folder / META))
-    model = _filled(folder, meta, tokenizer, lambda: registry.build_model(spec, tokenizer, meta.options))
+
+    def build() -> Model:
+        model = registry.build_model(spec, tokenizer, meta.options)
+        learn(model, meta.conditions)
+        return model
+
+    model = _filled(folder, meta, tokenizer, build)
     model.extent = meta.extent
     return model
 

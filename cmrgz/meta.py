@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,9 +16,10 @@ from cmrgz import records, weights
 from cmrgz.durable import is_file, is_folder
 from cmrgz.errors import CheckpointError
 from cmrgz.plugin import AXES, PROTOCOL, Extent
+from cmrgz.vocabulary import Vocabulary, is_vocabulary
 
 META, WEIGHTS, TOKENIZER = "meta.json", "weights.safetensors", "tokenizer"
-FORMAT = 2
+FORMAT = 3
 """Of `meta.json`."""
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
@@ -69,6 +70,7 @@ class Meta:
         item: Shape of the items that it was trained on, a number for each axis.
         spacing: In-plane pixel size in mm that it was trained on.
         tokenizer: A model's tokenizer, or None.
+        conditions: What it may be told of patients, and the values of each, see `cmrgz.vocabulary`.
         training: How it was trained, in JSON's types.
         dtype: Floating-point type of the stored weights.
         sha256: Hash of the weights file; "" before it is saved.
@@ -85,6 +87,7 @@ class Meta:
     item: tuple[int, ...]
     spacing: float
     tokenizer: Link | None = None
+    conditions: Vocabulary = field(default_factory=dict)
     training: dict[str, Any]
     dtype: str = "float32"
     sha256: str = ""
@@ -123,7 +126,15 @@ def _with_axes(raw: dict[str, Any]) -> dict[str, Any]:
     return {**raw, "axes": ["y", "x"]}
 
 
-MIGRATIONS: tuple[Migration, ...] = (Migration("items have axes", 1, _with_axes),)
+def _without_patients(raw: dict[str, Any]) -> dict[str, Any]:
+    """Format 2 knew no conditions of patients."""
+    return {**raw, "conditions": {}}
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration("items have axes", 1, _with_axes),
+    Migration("patients have conditions", 2, _without_patients),
+)
 """One for each older format, in order."""
 
 
@@ -140,7 +151,9 @@ def read_meta(data: bytes, where: str) -> Meta:
     fields = _checked(raw, _META, where)
     if len(fields["axes"]) != len(fields["item"]):
         raise CheckpointError("header", where, "'axes' and 'item' differ in length", f"{raw['axes']}, {raw['item']}")
-    meta = Meta(**fields | {"format": stated, "tokenizer": _link(raw["tokenizer"], where)})
+    conditions = {name: tuple(values) for name, values in fields["conditions"].items()}
+    link = _link(raw["tokenizer"], where)
+    meta = Meta(**fields | {"format": stated, "tokenizer": link, "conditions": conditions})
     if fault := meta.extent.out_of_bounds():
         raise CheckpointError("header", where, f"no model can have this item: {fault}")
     return meta
@@ -241,6 +254,7 @@ _META: records.Checks = {**_OWNER} | {
     "item": lambda value: isinstance(value, list) and 0 < len(value) <= 4 and all(map(records.natural, value)),
     "spacing": lambda value: type(value) in (int, float) and 0 < value < 1000,
     "tokenizer": records.kind(dict, type(None)),
+    "conditions": is_vocabulary,
     "training": _training,
     "dtype": records.one_of(*DTYPES),
     "format": records.anything,

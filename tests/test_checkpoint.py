@@ -352,13 +352,13 @@ def test_migrations_are_applied_in_order(
     renamed = {name.replace("net.", "body."): tensor for name, tensor in model.state_dict().items()}
     reweigh(tmp_path / "run", weights.dump(renamed))
     old = json.loads((tmp_path / "run/meta.json").read_text())
-    old["pixel_size"], old["format"] = old.pop("spacing"), 1
+    old["pixel_size"], old["format"] = old.pop("spacing"), 2
     (tmp_path / "run/meta.json").write_text(json.dumps(old))
-    monkeypatch.setattr(meta, "FORMAT", 3)
+    monkeypatch.setattr(meta, "FORMAT", 4)
     refused(tmp_path / "run", "version")
     steps = (
-        Migration("spacing has its word", 1, meta=lambda raw: {**raw, "spacing": raw["pixel_size"]}),
-        Migration("nets are called nets", 2, lambda raw: {k: v for k, v in raw.items() if k != "pixel_size"}),
+        Migration("spacing has its word", 2, meta=lambda raw: {**raw, "spacing": raw["pixel_size"]}),
+        Migration("nets are called nets", 3, lambda raw: {k: v for k, v in raw.items() if k != "pixel_size"}),
     )
     monkeypatch.setattr(meta, "MIGRATIONS", steps)
     refused(tmp_path / "run", "unexpected-keys")
