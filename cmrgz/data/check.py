@@ -45,6 +45,8 @@ def describe(cases: Sequence[Case]) -> dict[str, dict[str, int]]:
     said = {name: {value: count[value] for value in sorted(count, key=str) if value} for name, count in counts.items()}
     phases = {name.upper(): sum(getattr(case, name) is not None for case in cases) for name in ("ed", "es")}
     said["phases known"] = {name: count for name, count in phases.items() if count}
+    volumes = {name.upper(): sum(getattr(case, name) is not None for case in cases) for name in ("ef", "edv")}
+    said["volumes known"] = {name: count for name, count in volumes.items() if count}
     said["masks"] = {"given": count} if (count := sum(case.mask is not None for case in cases)) else {}
     return {name: values for name, values in said.items() if values}
 

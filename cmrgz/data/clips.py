@@ -1,7 +1,7 @@
 """Clips: the frames of a case at a model's pixel size, scaled and turned to the reader's view, and crops of them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ class Clip:
         centre: (row, column) of the heart.
         spacing: (z, y, x) of a voxel, mm, of the frames as they are here.
         labels: (t, z, y, x) uint8, 0 where there is none, or None; see `read_clip`.
+        patient: What a network is told of the patient, NaN where unknown; see `cmrgz.vocabulary`.
     """
 
     subject: str
@@ -43,6 +44,7 @@ class Clip:
     centre: Corner
     spacing: tuple[float, float, float] = (10.0, SPACING, SPACING)
     labels: NDArray[np.uint8] | None = None
+    patient: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def heights(self) -> Floats:
@@ -63,13 +65,14 @@ class Clip:
     def place(self, t: int, z: int, corner: Corner, item: Pair) -> dict[str, float]:
         """Return the conditions of the crop at `corner` of frame t, slice z; row and column in crops from the heart."""
         row, column = ((c + m / 2 - h) / m for c, m, h in zip(corner, item, self.centre, strict=True))
-        return {"phase": float(self.phases[t]), "slice": float(self.slices[z]), "row": row, "column": column}
+        place = {"phase": float(self.phases[t]), "slice": float(self.slices[z]), "row": row, "column": column}
+        return {**place, **self.patient}
 
     def places(self, t: Indices, z: Indices, corner: Corner, item: Pair) -> dict[str, Floats]:
         """Return the conditions of the block at `corner` of phases t and slices z.
 
         Those of `place`, `phase` and `slice` of each frame (t, z); and, also (t, z), `time`, the share of the cycle
-        since the first phase of the block, in [0, 1), and `height`, mm from its first slice. They are never NaN.
+        since the first phase of the block, in [0, 1), and `height`, mm from its first slice. These two are never NaN.
         """
         first, shape = self.place(int(t[0]), int(z[0]), corner, item), (len(t), len(z))
         cycle = len(self.frames)
@@ -80,8 +83,9 @@ class Clip:
             "column": first["column"],
             "time": ((np.asarray(t) - t[0]) % cycle / cycle)[:, None],
             "height": (self.heights[np.asarray(z)] - self.heights[z[0]])[None],
+            **self.patient,
         }
-        single = ("row", "column")
+        single = ("row", "column", *self.patient)
         shaped = {name: value if name in single else np.broadcast_to(value, shape) for name, value in values.items()}
         return {name: np.array(value, dtype=np.float32) for name, value in shaped.items()}
 

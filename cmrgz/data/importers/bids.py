@@ -9,7 +9,7 @@ from cmrgz.data.importers.case import Case, Found, make_case
 from cmrgz.data.importers.files import stem
 from cmrgz.data.importers.folders import pairs
 from cmrgz.data.importers.names import UNKNOWN
-from cmrgz.data.importers.tables import Tables, sex, word
+from cmrgz.data.importers.tables import Tables, number, sex, word
 from cmrgz.durable import is_folder
 
 SUBJECT = re.compile("sub-[A-Za-z0-9]+")
@@ -61,7 +61,7 @@ def _case(image: Path, label: Path | None, table: Tables) -> Case:
     row = table.of(image, subject)
     group = word(row.get("group")) or word(row.get("diagnosis")) or word(row.get("pathology"))
     case = make_case(anchor, image, subject, label, group)
-    return replace(case, sex=sex(row.get("sex")))
+    return replace(case, sex=sex(row.get("sex")), ef=number(row.get("ef")), edv=number(row.get("edv")))
 
 
 def _derived(images: list[Path], files: list[Path]) -> dict[Path, Path]:

@@ -32,6 +32,8 @@ class Case:
         es: Number of the end-systolic frame, from 0, where it is known.
         loose_labels: Label maps of single frames of which no file says which they are.
         mask: What to hide of it, where the data set says so.
+        ef: Ejection fraction of the left ventricle as the data set has it, where it does; see `cmrgz.data.told`.
+        edv: End-diastolic volume of the left ventricle, likewise.
     """
 
     id: str
@@ -52,6 +54,8 @@ class Case:
     es: int | None = None
     loose_labels: tuple[Path, ...] = ()
     mask: Path | None = None
+    ef: float | None = None
+    edv: float | None = None
 
     @property
     def label_files(self) -> tuple[Path, ...]:

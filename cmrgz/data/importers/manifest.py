@@ -2,12 +2,13 @@
 
 Columns: `image` (required), `subject`, `label`, `frame` (which one a label map of one frame is), `group`, `split`,
 `dataset`, `sex`, `vendor`, `ed` and `es` (these frames), `label_ed` and `label_es` (label maps of them alone), `labels`
-(what label values mean, `lv=1,myo=2,rv=3`), `mask` (what to hide). Frames count from 1. Others are ignored. Paths are
-relative to the manifest.
+(what label values mean, `lv=1,myo=2,rv=3`), `mask` (what to hide), `ef` and `edv` (of the left ventricle: a fraction
+0 .. 1, and ml). Frames count from 1. Others are ignored. Paths are relative to the manifest.
 """
 
 import csv
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from difflib import get_close_matches
@@ -24,7 +25,8 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 FILES = ("label", "label_ed", "label_es", "mask")
 TEXTS = ("group", "dataset", "sex", "vendor")
 FRAMES = ("frame", "ed", "es")
-COLUMNS = ("image", "subject", "split", "labels", *FILES, *TEXTS, *FRAMES)
+NUMBERS = ("ef", "edv")
+COLUMNS = ("image", "subject", "split", "labels", *FILES, *TEXTS, *FRAMES, *NUMBERS)
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
           "test": "test", "testing": "test"}  # fmt: skip
 MAX_BYTES = 64 << 20
@@ -122,6 +124,8 @@ def _case(path: Path, where: str, row: dict[str, str], whose: Patient) -> Case:
     texts = {name: row.get(name) or None for name in TEXTS}
     case = make_case(path.parent, image, whose.name, None, texts["group"], _split(where, row), whose.how)
     case = replace(case, sex=texts["sex"], vendor=texts["vendor"], ed=frames["ed"], es=frames["es"])
+    ef, edv = (_number(where, name, row.get(name, "")) for name in NUMBERS)
+    case = replace(case, ef=ef, edv=edv)
     if texts["dataset"]:
         case = replace(case, dataset=texts["dataset"], dataset_named=True)
     return replace(_labelled(case, files, frames), order=_order(where, row.get("labels", "")), mask=files.get("mask"))
@@ -150,6 +154,15 @@ def _frame(where: str, name: str, text: str) -> int | None:
     if text and not (text.isascii() and text.isdecimal() and 0 < int(text) < 10**5):
         raise DataError("range", where, f"{name} is a whole number from 1", f"got '{text[:20]}'")
     return int(text) - 1 if text else None
+
+
+def _number(where: str, name: str, text: str) -> float | None:
+    """Return a number, None where nothing is said."""
+    if text.lower() in ("", "n/a", "na", "nan", "none", "unknown"):
+        return None
+    if not re.fullmatch(r"[-+]?[0-9]{0,9}\.?[0-9]{1,18}", text):
+        raise DataError("range", where, f"{name} is a number", f"got '{text[:20]}'")
+    return float(text)
 
 
 def _check_columns(where: str, row: dict[str, str], subject_column: str) -> None:

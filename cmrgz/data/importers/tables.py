@@ -1,5 +1,6 @@
 """What a data set says of its patients: a table, or a file of keys and values, beside the scans or above them."""
 
+import math
 import re
 from functools import cache
 from pathlib import Path
@@ -56,6 +57,15 @@ def frame(text: str | None, first: int = 0) -> int | None:
 def word(text: str | None) -> str | None:
     """Return a short text such as a diagnosis or the name of a vendor; None where nothing is said."""
     return text if text and len(text) <= 40 and text.lower() not in ("n/a", "nan", "none", "unknown") else None
+
+
+def number(text: str | None) -> float | None:
+    """Return a number, None where there is none."""
+    try:
+        value = float(text or "nan")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def sex(text: str | None) -> str | None:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,8 @@ def write_dataset(
 ) -> list[dict[str, Any]]:
     """Render subjects into a folder that is a data set by itself, and return their truth records.
 
-    Writes `sub-XXXX/{cine,labels}.nii.gz`, then `truth.json` and `manifest.csv` (image, subject, label, group).
+    Writes `sub-XXXX/{cine,labels}.nii.gz`, then `truth.json` and `manifest.csv` (image, subject, label,
+    group, sex, ef, edv; the last two of the continuum).
 
     Args:
         out: The folder.
@@ -162,9 +163,10 @@ def write_dataset(
 def _manifest(records: Sequence[dict[str, Any]]) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "subject", "label", "group"])
+    writer.writerow(["image", "subject", "label", "group", "sex", "ef", "edv"])
     for r in records:
-        writer.writerow([f"{r['id']}/{IMAGE}", r["id"], f"{r['id']}/{LABELS}", r["group"]])
+        volumes = [f"{r['continuum']['LVEF']:.4f}", f"{r['continuum']['LVEDV']:.2f}"]
+        writer.writerow([f"{r['id']}/{IMAGE}", r["id"], f"{r['id']}/{LABELS}", r["group"], r["sex"], *volumes])
     return text.getvalue().encode()
 
 
@@ -218,5 +220,6 @@ def cached_subjects(
 
 
 def _case(root: Path, seed: int) -> Case:
-    folder = root / name_of(seed)
-    return make_case(root, folder / IMAGE, folder.name, folder / LABELS, sample_subject(seed).group, told_by=BUILT_IN)
+    folder, subject = root / name_of(seed), sample_subject(seed)
+    case = make_case(root, folder / IMAGE, folder.name, folder / LABELS, subject.group, told_by=BUILT_IN)
+    return replace(case, sex=subject.sex, ef=subject.ef, edv=subject.edv)
