@@ -4,7 +4,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, NoReturn
 
@@ -23,9 +23,12 @@ from cmrgz.parts import MARGINS
 from cmrgz.plugin import Extent
 from cmrgz.rng import derive
 from cmrgz.training.blocks import Shape, draw_phases, draw_shape, draw_slices, is_ring, shapes, spread_starts
+from cmrgz.training.patients import Patients
 
 DROP = 0.15
 """Share of the items that miss a condition, drawn for each: every model also works without."""
+UNTOLD = 0.3
+"""Share of the items that miss all conditions of their patient: most scans are filled without any."""
 KEPT = ("time", "height")
 """Conditions that no item misses: the places of its frames."""
 FEWEST = 4
@@ -53,6 +56,7 @@ class Frames:
         shares: Weight of each data set; equal if empty.
         quiet: No progress bar.
         augment: How strongly, 1 being the usual amount.
+        patients: What items are told of their patients.
 
     Raises:
         DataError: `empty-dataset`.
@@ -65,12 +69,13 @@ class Frames:
         shares: Sequence[float] = (),
         quiet: bool = True,
         augment: float = 1.0,
+        patients: Patients | None = None,
     ) -> None:
         if not sources or not all(sources):
             raise DataError("empty-dataset", "data", "no scans to train on", hint="check with: cmrgz data check DIR")
         if shares and (len(shares) != len(sources) or min(shares) < 0 or sum(shares) <= 0):
             raise UsageError("range", "option --share", "expected one positive number a data set", f"got {shares}")
-        self.extent, self.item, self.augment = extent, extent.plane, augment
+        self.extent, self.item, self.augment, self.patients = extent, extent.plane, augment, patients or Patients()
         weights = np.array(shares or [1.0] * len(sources))
         self.shares = weights / weights.sum()
         total = sum(map(len, sources))
@@ -81,7 +86,7 @@ class Frames:
 
     def _read(self, case: Case, bar: "tqdm[NoReturn]") -> Clip:
         bar.update()
-        return read_clip(case, spacing=self.extent.spacing)
+        return replace(read_clip(case, spacing=self.extent.spacing), patient=self.patients.of(case))
 
     def batch(self, seed: int, step: int, size: int) -> Batch:
         """Return the items of training step `step`, a function of the arguments alone."""
@@ -157,6 +162,8 @@ class Frames:
         condition["row"] += jitter[0]
         condition["column"] += jitter[1]
         dropped = {name for name in condition if name not in KEPT and rng.random() < DROP}
+        if clip.patient and rng.random() < UNTOLD:
+            dropped |= set(clip.patient)
         if "phase" in dropped and shape[0] > 1 and rng.random() < 0.5:
             x = x.flip(1)  # time runs backwards: a motion of its own kind, where no phase says otherwise
         told = {name: np.full_like(value, np.nan) if name in dropped else value for name, value in condition.items()}

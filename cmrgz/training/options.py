@@ -20,6 +20,9 @@ class TrainOptions:
         "what a model sees: rows,columns, or phases,slices,rows,columns of at most so many; none is the model's own",
         Range(1),
     ] = None
+    conditions: Annotated[
+        tuple[str, ...], "what of a patient to learn to be told, of group, sex, ef and edv; each may be left out in use"
+    ] = ()
     batch_size: Annotated[int, "items per step, each a frame or a block", Range(1, 1 << 16)] = 16
     lr: Annotated[float, "peak learning rate", Range(1e-12)] = 1e-3
     warmup: Annotated[int, "steps of linear warm-up, then cosine to zero", Range(0, MOST)] = 100

@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from cmrgz import __version__, checkpoint, registry
+from cmrgz.conditions import learn
 from cmrgz.data import cases, sides
 from cmrgz.data.cases import Case
 from cmrgz.data.clips import read_clip
@@ -27,8 +28,10 @@ from cmrgz.training.extents import check_together, extent_of, settled
 from cmrgz.training.folder import CHECKPOINT, claim, finished, key_of
 from cmrgz.training.frames import Batch, Frames, held_out
 from cmrgz.training.loop import run
+from cmrgz.training.patients import Patients, check_names, read_patients
 from cmrgz.training.plan import Plan, Spec, Start, find_spec, starting_from
 from cmrgz.training.state import State, resume
+from cmrgz.vocabulary import Vocabulary
 
 PHANTOMS = 24
 """Built-in phantoms that a run without data trains on."""
@@ -55,28 +58,31 @@ def train(plan: Plan, quiet: bool = True) -> Path:
     require_writable(plan.output)
     plan, extent, tokenizer, start = _opened(plan, spec)
     sources, held = _data(plan, extent, quiet)
-    config = _config(plan, extent, sources, held, tokenizer, start)
+    patients = read_patients(
+        plan.train.conditions, list(chain(*sources)), held, start.meta.conditions if start else None
+    )
+    config = _config(plan, extent, sources, held, tokenizer, start, patients)
     key = key_of(config)
     make_directory(plan.output)
     with locked(plan.output, "training"):
         remove_stale(plan.output)
         claim(plan.output, config)
-        if finished(plan.output, _meta(spec, extent, plan, config), key, plan.train.steps):
+        if finished(plan.output, _meta(spec, extent, plan, config, patients), key, plan.train.steps):
             return target
         with torch.random.fork_rng(devices=[]), stop_on_signals() as stop:
             torch.manual_seed(derive(plan.seed, "init"))
-            module = _build(spec, extent, tokenizer, plan).to(plan.device)
-            frames = Frames(sources, extent, plan.shares, quiet, plan.train.augment)
+            module = _build(spec, extent, tokenizer, plan, patients.vocabulary).to(plan.device)
+            frames = Frames(sources, extent, plan.shares, quiet, plan.train.augment, patients)
             state = State.start(module, plan.train)
             if not resume(state, plan.output, key):
                 _begin(module, extent, frames, start, plan)
                 state = State.start(module, plan.train)
-            validate = _Validation(module, held, extent, plan)
+            validate = _Validation(module, held, extent, plan, patients)
 
             def export(state: State, folder: Path = plan.output / "early") -> None:
                 told = {**config, **state.figures, "plugins": _plugins(spec, tokenizer)}
                 with state.averaged():
-                    meta = _meta(spec, extent, plan, told)
+                    meta = _meta(spec, extent, plan, told, patients)
                     checkpoint.save(folder, module, meta, tokenizer=tokenizer, dtype=plan.dtype, overwrite=True)  # type: ignore[arg-type]
 
             run(state, module, frames, plan.train, plan.output, key, plan.seed, stop, validate, export, quiet)
@@ -94,12 +100,19 @@ def _opened(plan: Plan, spec: Spec) -> tuple[Plan, Extent, Opened | None, Start 
         start.check_tokenizer(tokenizer and tokenizer[1])
     check_together(plan.train, extent)
     full = settled(full, spec, extent, tokenizer[0].patch if tokenizer else None)
-    check_options(lambda: _build(spec, extent, tokenizer, full))
+    check_names(spec, plan.train.conditions)
+    asked = {name: () for name in plan.train.conditions}
+    check_options(lambda: _build(spec, extent, tokenizer, full, asked))
     return full, extent, tokenizer, start
 
 
 def _begin(module: Trainable, extent: Extent, frames: Frames, start: Start | None, plan: Plan) -> None:
-    """Give a fresh module the weights that training starts from, and what has a closed form."""
+    """Give a fresh module the weights that training starts from, and what has a closed form.
+
+    Conditions of patients that those weights lack are zero: the module starts as what they are, to the bit.
+    """
+    if start is not None:
+        learn(start.module, frames.patients.vocabulary)
     if start is not None and start.give(module, extent):
         return
     number = -(-plan.train.fit_items // prod(frames.surroundings))
@@ -156,6 +169,7 @@ def _config(
     held: list[Case],
     tokenizer: Opened | None,
     start: Start | None,
+    patients: Patients,
 ) -> dict[str, Any]:
     """Return all that the result depends on, in JSON's types."""
     parts = {f"train-{i}": part for i, part in enumerate(sources)} | {"validation": held}
@@ -169,6 +183,8 @@ def _config(
         "split_sha256": cases.split_hash(parts),
         "subjects": {name: len({case.subject for case in part}) for name, part in parts.items()},
         "trained_on": _trained_on(sources, tokenizer[1] if tokenizer else None, start.meta if start else None),
+        "conditions": patients.vocabulary,
+        "conditions_sha256": patients.sha256(chain(*sources, held)),
         "tokenizer_sha256": tokenizer[1].sha256 if tokenizer else None,
         "start_sha256": start.meta.sha256 if start else None,
         "version": __version__,
@@ -194,10 +210,11 @@ def _trained_on(sources: list[list[Case]], *before: Meta | None) -> list[str] | 
     return sorted(found)
 
 
-def _build(spec: Spec, extent: Extent, tokenizer: Opened | None, plan: Plan) -> Trainable:
+def _build(spec: Spec, extent: Extent, tokenizer: Opened | None, plan: Plan, vocabulary: Vocabulary) -> Trainable:
     if isinstance(spec, TokenizerSpec):
         return registry.build_tokenizer(spec, plan.build)
     model = registry.build_model(spec, tokenizer[0] if tokenizer else None, plan.build)
+    learn(model, vocabulary)
     model.extent = extent
     return model
 
@@ -215,9 +232,10 @@ def _plugins(spec: Spec, tokenizer: Opened | None) -> list[dict[str, Any]]:
 class _Validation:
     """Loss and figures of merit on held-out patients, patient by patient; warns where training made things worse."""
 
-    def __init__(self, module: Trainable, held: Sequence[Case], extent: Extent, plan: Plan) -> None:
+    def __init__(self, module: Trainable, held: Sequence[Case], extent: Extent, plan: Plan, patients: Patients) -> None:
         self.module, self.plan = module, plan
-        clips = (read_clip(case, spacing=extent.spacing) for case in held)
+        read = (read_clip(case, spacing=extent.spacing) for case in held)
+        clips = (dataclasses.replace(clip, patient=patients.of(case)) for clip, case in zip(read, held, strict=True))
         self.batches = [held_out(clip, extent, plan.train.validation_items) for clip in clips]
 
     @torch.no_grad()
@@ -247,8 +265,8 @@ def _warn_below_closed_form(rows: Sequence[Mapping[str, float]]) -> None:
             warn("below-closed-form", f"held-out patient {number}", "the trained decoder is worse", facts)
 
 
-def _meta(spec: Spec, extent: Extent, plan: Plan, training: Mapping[str, Any]) -> Meta:
+def _meta(spec: Spec, extent: Extent, plan: Plan, training: Mapping[str, Any], patients: Patients) -> Meta:
     """Return what the checkpoint says of itself."""
-    return dataclasses.replace(
-        checkpoint.describe(spec, plan.build, extent=extent, training=training), dtype=plan.dtype
-    )
+    told = patients.vocabulary
+    meta = checkpoint.describe(spec, plan.build, extent=extent, training=training, conditions=told)
+    return dataclasses.replace(meta, dtype=plan.dtype)

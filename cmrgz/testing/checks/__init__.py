@@ -38,6 +38,7 @@ MODEL_CHECKS: dict[str, Callable[[Subject], None]] = {
         drawing.ends_of_the_dial,
         drawing.odd_sizes,
         drawing.conditions_may_be_missing,
+        drawing.patients_may_be_told,
         drawing.progress_and_cancel,
         training.loss_is_a_function_of_its_streams,
         training.gradients_reach_every_weight,

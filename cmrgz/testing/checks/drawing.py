@@ -1,15 +1,19 @@
 """Checks of what a model draws."""
 
 import random
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cmrgz.conditions import learn
 from cmrgz.data.masks import parse
+from cmrgz.errors import UsageError
 from cmrgz.rng import Streams
 from cmrgz.tasks import generate, inpaint
+from cmrgz.testing.checks.outcomes import Skipped
 from cmrgz.testing.subject import Subject
 
 
@@ -135,6 +139,32 @@ def conditions_may_be_missing(subject: Subject) -> None:
         assert torch.allclose(unknown, plain, atol=1e-5), f"'{name}' unknown differs from '{name}' absent"
         given = subject.draw(x, known, condition={name: torch.linspace(0.1, 0.9, n)})
         assert bool(given.isfinite().all()) and not torch.equal(given, plain), f"'{name}' does not matter"
+
+
+def patients_may_be_told(subject: Subject) -> None:
+    """Conditions of patients change nothing until they are trained; then they matter, and may be left out."""
+    x, known = subject.items(2), subject.known_part(2)
+    x, told = torch.where(known, x, 0.0), {"group": torch.tensor([0.0, 2.0]), "ef": torch.tensor([0.3, 0.6])}
+    model, generator = deepcopy(subject.model), torch.Generator().manual_seed(3)
+    before = {id(parameter) for parameter in model.parameters()}
+    try:
+        learn(model, {"group": ("A", "B", "C"), "ef": ()})
+    except UsageError:
+        raise Skipped("nothing of the kit that takes conditions") from None
+    plain, early = subject.draw(x, known), subject.draw(x, known, model=model, condition=told)
+    assert torch.equal(early, plain), "what is not trained matters"
+    with torch.no_grad():
+        for parameter in (p for p in model.parameters() if id(p) not in before):
+            parameter.copy_(0.5 * torch.randn(parameter.shape, generator=generator))
+    plain = subject.draw(x, known, model=model)
+    unknown = subject.draw(x, known, model=model, condition={name: torch.full((2,), torch.nan) for name in told})
+    assert torch.equal(unknown, plain), "unknown differs from absent"
+    given = {name: subject.draw(x, known, model=model, condition={name: value}) for name, value in told.items()}
+    for name, drawn in given.items():
+        assert bool(drawn.isfinite().all()) and not torch.equal(drawn, plain), f"'{name}' does not matter"
+    rng, last = Streams(0, [("item", 1)]), {"ef": told["ef"][1:]}
+    alone = subject.draw(x[1:], known[1:], model=model, condition=last, rng=rng)
+    assert torch.allclose(alone[0], given["ef"][1], atol=1e-3), "an item that is told depends on its neighbours"
 
 
 def progress_and_cancel(subject: Subject) -> None:

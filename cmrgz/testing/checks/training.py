@@ -1,8 +1,12 @@
 """Checks of a model's loss."""
 
+from contextlib import suppress
+
 import torch
 from torch import Tensor, nn
 
+from cmrgz.conditions import learn
+from cmrgz.errors import UsageError
 from cmrgz.model import Condition, Model
 from cmrgz.testing.checks.outcomes import Skipped
 from cmrgz.testing.subject import Subject, streams
@@ -26,9 +30,12 @@ def loss_is_a_function_of_its_streams(subject: Subject) -> None:
 
 
 def gradients_reach_every_weight(subject: Subject) -> None:
-    """Each trained weight gets a finite gradient; the tokenizer's are frozen."""
+    """Each trained weight gets a finite gradient, those of patients too; the tokenizer's are frozen."""
     model = subject.fresh().train()
-    condition = _conditions(subject)
+    with suppress(UsageError):  # a model need not take any
+        learn(model, {"group": ("A", "B"), "ef": ()})
+    patients = {"group": torch.arange(subject.count) % 2, "ef": torch.linspace(0.2, 0.7, subject.count)}
+    condition = _conditions(subject) | {name: value.float() for name, value in patients.items()}
     for seed in range(3):
         _loss(model, subject.items(), seed, condition).backward()
     frozen = set(subject.tokenizer.parameters()) if subject.tokenizer is not None else set()
