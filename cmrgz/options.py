@@ -44,6 +44,10 @@ class Range(NamedTuple):
         return f"at most {self.high}" if self.low is None else f"{self.low} .. {self.high}"
 
 
+class OfLoss:
+    """A mark of an option that only the loss knows: training may start from weights that were made with another."""
+
+
 Axes = Annotated[Literal["yx", "tyx", "zyx", "tzyx"], "axes of a scan that are seen together"]
 """An option of builders whose models can see phases (t) and slices (z); training sets it to those of its items."""
 
@@ -58,6 +62,7 @@ class Option:
         default: Its default value.
         help: What it does, from `Annotated[..., "help"]`, or "".
         range: Bounds of a number, or None.
+        of_loss: Whether it is marked `OfLoss`.
     """
 
     name: str
@@ -65,6 +70,7 @@ class Option:
     default: Any
     help: str = ""
     range: Range | None = None
+    of_loss: bool = False
 
     @property
     def kind(self) -> str:
@@ -139,7 +145,8 @@ def _option(parameter: inspect.Parameter, hints: Mapping[str, Any], where: str) 
     if not _supported(hint):
         raise PluginError("plugin-protocol", where, f"option '{name}' has type {hint}, which no text can give")
     text = next((e for e in extras if isinstance(e, str)), "")
-    return Option(name, hint, parameter.default, text, next((e for e in extras if isinstance(e, Range)), None))
+    bounds = next((e for e in extras if isinstance(e, Range)), None)
+    return Option(name, hint, parameter.default, text, bounds, OfLoss in extras)
 
 
 def _union(hint: Any) -> tuple[Any, ...]:

@@ -129,8 +129,8 @@ def starting_from(plan: Plan, spec: Spec) -> tuple[Plan, Start | None]:
     """Return the plan with the architecture and tokenizer of what it starts from, and that.
 
     Raises:
-        UsageError: `usage` where it is another model, or an option of the architecture differs from it. Where items of
-            other axes are asked for, options may differ: only weights that fit are taken.
+        UsageError: `usage` where it is another model, or an option differs that is not of the loss alone. Where items
+            of other axes are asked for, options may differ: only weights that fit are taken.
         CheckpointError: As `checkpoint.load`.
     """
     if plan.start is None:
@@ -144,10 +144,10 @@ def starting_from(plan: Plan, spec: Spec) -> tuple[Plan, Start | None]:
     whole = plan.build.get("axes", build.get("axes")) == build.get("axes")
     for name, value in plan.build.items():
         stored = build[name]
-        if whole and value != (tuple(stored) if isinstance(stored, list) else stored):
+        if whole and not schema[name].of_loss and value != (tuple(stored) if isinstance(stored, list) else stored):
             facts = f"{stored} in {plan.start}, {value} asked for"
             raise UsageError("usage", "option --set", f"'{name}' differs from what training starts from", facts)
     inner = Path(plan.start) / TOKENIZER
     tokenizer = plan.tokenizer or (str(inner) if is_folder(inner) else None)
-    build = build if whole else {**build, **plan.build}
+    build |= plan.build
     return dataclasses.replace(plan, build=build, tokenizer=tokenizer), Start(plan.start, module, meta)

@@ -36,7 +36,7 @@ from cmrgz.errors import (
 from cmrgz.signals import StopFlag
 from cmrgz.training import loop
 from cmrgz.training.options import TrainOptions
-from cmrgz.training.plan import Plan
+from cmrgz.training.plan import Plan, find_spec, starting_from
 from cmrgz.training.run import train
 from cmrgz.training.state import State
 
@@ -388,6 +388,15 @@ def test_a_run_starts_from_the_weights_of_another(plan: Plan, unbroken: Path) ->
     ours, theirs = result(plan.output)[0], result(unbroken)[0]
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in theirs)
     assert checkpoint.load(plan.output / "checkpoint")[1].options == checkpoint.load(start)[1].options
+
+
+def test_a_start_may_be_trained_with_another_loss(tmp_path: Path) -> None:
+    plan = Plan(name="ldm-dit", output=tmp_path / "run", start="ldm-dit", build={"known_share": 0.25, "min_snr": 2.0})
+    spec = find_spec("ldm-dit")
+    full, _ = starting_from(plan, spec)
+    assert (full.build["known_share"], full.build["min_snr"]) == (0.25, 2.0)
+    with pytest.raises(UsageError, match="'objective' differs"):
+        starting_from(dataclasses.replace(plan, build={"objective": "eps"}), spec)
 
 
 def test_a_start_of_another_shape_or_kind_is_refused(plan: Plan, unbroken: Path) -> None:

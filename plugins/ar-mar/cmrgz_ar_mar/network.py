@@ -15,7 +15,7 @@ from cmrgz.frames import FrameAttention
 from cmrgz.hints import places
 from cmrgz.latents import framewise
 from cmrgz.model import Condition, Tokenizer
-from cmrgz.options import Axes, Range
+from cmrgz.options import Axes, OfLoss, Range
 from cmrgz.tokens.continuous import MaskedVectorModel, VectorNetwork
 from cmrgz_ar_mar import SPEC
 from cmrgz_ar_mar.head import MlpDenoiser
@@ -126,8 +126,10 @@ def build(
     objective: Annotated[Literal["v", "eps", "x0", "flow"], "what the head predicts"] = "flow",
     schedule: NoiseSchedule = "cosine",
     min_snr: MinSnr = 5.0,
-    draws: Annotated[int, "noise levels at which the loss looks at each vector", Range(1, 64)] = 4,
-    asked: Annotated[float, "share of the positions that the loss looks at, hidden ones first", Range(0.01, 1)] = 0.5,
+    draws: Annotated[int, "noise levels at which the loss looks at each vector", Range(1, 64), OfLoss] = 4,
+    asked: Annotated[
+        float, "share of the positions the loss looks at, hidden ones first", Range(0.01, 1), OfLoss
+    ] = 0.5,
     axes: Axes = "yx",
 ) -> MaskedVectorModel:
     """Build the model on a tokenizer with standardised vectors."""

@@ -10,7 +10,7 @@ from cmrgz.conditions import ConditionEmbedding
 from cmrgz.errors import UsageError
 from cmrgz.frames import FrameAttention
 from cmrgz.model import CodeTokenizer, Condition
-from cmrgz.options import Axes, Range
+from cmrgz.options import Axes, OfLoss, Range
 from cmrgz.tokens.head import DepthHead, FrozenHead
 from cmrgz.tokens.layers import HINT_SHARES, Attention, GridRotary, Rotation, Whitening, feed_forward, normalised
 from cmrgz.tokens.masked import MaskedTokenModel
@@ -158,8 +158,8 @@ def build(
     local: Annotated[int, "features of a single position", Range(4, 4096)] = 128,
     patch: Annotated[Literal[1, 2, 4], "edge of a token of the transformer in positions"] = 2,
     free: Annotated[int, "free numbers that describe a code beside its vector", Range(0, 1024)] = 32,
-    hidden_law: Annotated[Literal["arccos", "uniform"], "share that is hidden in training"] = "arccos",
-    level_decay: Annotated[float, "weight of a level's loss relative to the level before", Range(0, 1)] = 0.75,
+    hidden_law: Annotated[Literal["arccos", "uniform"], "share that is hidden in training", OfLoss] = "arccos",
+    level_decay: Annotated[float, "weight of a level's loss relative to the level before", Range(0, 1), OfLoss] = 0.75,
     axes: Axes = "yx",
 ) -> MaskedTokenModel:
     """Build the model on a code tokenizer.

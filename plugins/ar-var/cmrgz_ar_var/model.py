@@ -10,7 +10,7 @@ from cmrgz.errors import UsageError
 from cmrgz.hints import with_detail
 from cmrgz.latents import lift, lower, position_pixels, training_known
 from cmrgz.model import Condition, Model, Progress
-from cmrgz.options import Axes, Range
+from cmrgz.options import Axes, OfLoss, Range
 from cmrgz.rng import Streams
 from cmrgz.tokens.blocks import QUICK, block_condition
 from cmrgz.tokens.codes import level_loss
@@ -234,7 +234,7 @@ def build(
     layers: Annotated[int, "layers of the transformer", Range(1, 64)] = 5,
     patch: Annotated[int, "edge of the smallest token in positions", Range(1, 16)] = 2,
     free: Annotated[int, "free numbers that describe a code beside its vector", Range(0, 1024)] = 16,
-    level_decay: Annotated[float, "weight of a level's loss relative to the level before", Range(0, 1)] = 0.75,
+    level_decay: Annotated[float, "weight of a level's loss relative to the level before", Range(0, 1), OfLoss] = 0.75,
     axes: Axes = "yx",
 ) -> ScaleModel:
     """Build the model on a tokenizer of scales.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cmrgz.conditions import ConditionEmbedding
 from cmrgz.errors import UsageError
 from cmrgz.model import CodeTokenizer, Condition
-from cmrgz.options import Axes, Range
+from cmrgz.options import Axes, OfLoss, Range
 from cmrgz.tokens.head import DepthHead, FrozenHead
 from cmrgz.tokens.layers import HINT_SHARES, Whitening
 from cmrgz.tokens.model import TokenModel
@@ -181,8 +181,8 @@ def build(
     content_layers: Annotated[int, "layers over what is known or drawn", Range(1, 64)] = 3,
     target_layers: Annotated[int, "layers that ask for a position", Range(1, 64)] = 3,
     free: Annotated[int, "free numbers that describe a code beside its vector", Range(0, 1024)] = 32,
-    raster_share: Annotated[float, "share of the training in raster order", Range(0, 1)] = 0.1,
-    level_decay: Annotated[float, "weight of a level's loss relative to the level before", Range(0, 1)] = 0.75,
+    raster_share: Annotated[float, "share of the training in raster order", Range(0, 1), OfLoss] = 0.1,
+    level_decay: Annotated[float, "weight of a level's loss relative to the level before", Range(0, 1), OfLoss] = 0.75,
     axes: Axes = "yx",
 ) -> TokenModel:
     """Build the model on a code tokenizer.
