@@ -1,5 +1,7 @@
 """Where to compute, and checks of numbers that several commands take."""
 
+import os
+
 from cmrgz.errors import ResourceError, UsageError
 
 
@@ -25,14 +27,22 @@ def available() -> list[str]:
 def pick(device: str) -> str:
     """Return the device to compute on: `auto` takes the first there is, `gpu[:N]` is `cuda[:N]`.
 
+    Of the processes that `torchrun` started on a machine each has a GPU of its own.
+
     Raises:
         ResourceError: `device`: it is not there. Never falls back to another.
     """
     there = available()
     if device == "auto":
-        return there[0]
+        device = "cuda" if there[0].startswith("cuda") else there[0]
     name = device.replace("gpu", "cuda", 1) if device.startswith("gpu") else device
-    name = "cuda:0" if name == "cuda" else name
+    name = f"cuda:{_own_gpu()}" if name == "cuda" else name
     if name not in there:
-        raise ResourceError("device", "option --device", f"no device '{device}'", f"there are: {', '.join(there)}")
+        raise ResourceError("device", "option --device", f"no device '{name}'", f"there are: {', '.join(there)}")
     return name
+
+
+def _own_gpu() -> int:
+    """Return the number of the GPU that is this process's."""
+    local = os.environ.get("LOCAL_RANK", "")
+    return int(local) if local.isascii() and local.isdigit() else 0

@@ -16,11 +16,13 @@ from typing import Any
 import typer
 
 from cmrgz import __version__
-from cmrgz.cli.process import discard_stdout, interrupted, say
+from cmrgz.cli.process import discard_stdout, interrupted, leads, say
 from cmrgz.errors import CmrgzError, CmrgzWarning, ResourceError, UsageError, did_you_mean, format_line
 from cmrgz.signals import Ending
 
 CLOSED_PIPE = 141
+OWN = (ResourceError.exit_code, 70)
+"""Exit codes of faults that one of several processes may have alone."""
 _CLICK: Any = typer.BadParameter.__mro__[2]  # ClickException, which Typer has under a private name
 
 
@@ -45,7 +47,8 @@ def guarded(run: Callable[[], int], arguments: Sequence[str], ending: Ending) ->
         if ending.raised is not None and not isinstance(error, CmrgzError):
             return interrupted(ending.raised, arguments)
         known = _known(error) or _crash(error, arguments)
-        say(known.line)
+        if leads() or known.exit_code in OWN:
+            say(known.line)
         return known.exit_code
 
 
@@ -69,7 +72,7 @@ def warned(debug: bool) -> Iterator[None]:
             say(f"{filename}:{lineno}: {category.__name__}: {message}")
             return
         counts[message.code] += 1
-        if counts[message.code] == 1:
+        if counts[message.code] == 1 and leads():
             say(message.line)
 
     with warnings.catch_warnings():
@@ -80,7 +83,7 @@ def warned(debug: bool) -> Iterator[None]:
             yield
         finally:
             for code, count in counts.items():
-                if count > 1:
+                if count > 1 and leads():
                     say(format_line("warning", code, "cmrgz", f"{count} times in this run"))
 
 

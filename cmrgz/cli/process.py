@@ -35,6 +35,11 @@ def discard_stdout() -> None:
     os.close(null)
 
 
+def leads() -> bool:
+    """Whether this is the only process, or the first of those that `torchrun` started: what all would say it says."""
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+
+
 def say(line: str) -> None:
     """Print to stderr; nowhere to print to is no reason to fail."""
     try:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cmrgz.cli.inpaint import Axes
+from cmrgz.cli.process import leads
 from cmrgz.cli.results import tell
 
 
@@ -36,7 +37,8 @@ def command(
 ) -> None:
     """Train a tokenizer or a model, or continue the run in the output folder.
 
-    Ctrl-C stores the state; the same command goes on. The weights are in OUTPUT/checkpoint, for --model.
+    Ctrl-C stores the state; the same command goes on. The weights are in OUTPUT/checkpoint, for --model. With
+    `torchrun --nproc-per-node N -m cmrgz train ... --set shards=N` N processes train as one, each on a GPU of its own.
     """
     from cmrgz.cli.devices import pick, range_checked
     from cmrgz.cli.progress import is_quiet
@@ -62,4 +64,6 @@ def command(
         axes=axes,
         processes=available(),
     )
-    tell(train(plan, quiet=is_quiet()))
+    trained = train(plan, quiet=is_quiet())
+    if leads():
+        tell(trained)

@@ -42,11 +42,14 @@ def extent_of(axes: str | None, item: tuple[int, ...] | None, base: Extent) -> E
 
 
 def check_together(options: TrainOptions, extent: Extent) -> None:
-    """Refuse more items at once than any memory holds.
+    """Refuse more items at once than any memory holds, and a batch that its shards do not divide.
 
     Raises:
         UsageError: `range`.
     """
+    if options.batch_size % options.shards:
+        facts = f"batch_size is {options.batch_size}, shards is {options.shards}"
+        raise UsageError("range", "option shards", "must divide the batch", facts)
     frames = math.prod(extent.plane)
     for name, number, each in (
         ("batch_size", options.batch_size, math.prod(extent.item)),

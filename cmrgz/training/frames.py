@@ -88,35 +88,36 @@ class Frames:
         bar.update()
         return replace(read_clip(case, spacing=self.extent.spacing), patient=self.patients.of(case))
 
-    def batch(self, seed: int, step: int, size: int) -> Batch:
-        """Return the items of training step `step`, a function of the arguments alone."""
-        return self.of_shape(seed, step, size, self._shape(seed, step))
+    def batch(self, seed: int, step: int, items: int | Sequence[int]) -> Batch:
+        """Return the items of training step `step`, a function of the arguments alone; of some their numbers."""
+        return self.of_shape(seed, step, items, self._shape(seed, step))
 
-    def of_shape(self, seed: int, step: int, size: int, shape: Shape, strides: bool = True) -> Batch:
+    def of_shape(self, seed: int, step: int, items: int | Sequence[int], shape: Shape, strides: bool = True) -> Batch:
         """Return items of one shape, a function of the arguments alone.
 
         Args:
             seed: Of the run.
             step: Of the training.
-            size: Number of items.
+            items: How many, or their numbers in the step.
             shape: Phases and slices of the items.
             strides: Take every second or third phase or slice too, and not neighbours alone.
         """
-        rngs = (default_rng(derive(seed, "item", step, i)) for i in range(size))
+        numbers = range(items) if isinstance(items, int) else items
+        rngs = (default_rng(derive(seed, "item", step, i)) for i in numbers)
         return collate([self._item(shape, rng, strides) for rng in rngs])
 
-    def batches(self, seed: int, steps: Iterable[int], size: int, workers: int = 0) -> Iterator[Batch]:
+    def batches(self, seed: int, steps: Iterable[int], items: int | Sequence[int], workers: int = 0) -> Iterator[Batch]:
         """Yield the batches of `steps`, the next ones made by `workers` threads while one is in use."""
         if not workers:
-            yield from (self.batch(seed, step, size) for step in steps)
+            yield from (self.batch(seed, step, items) for step in steps)
             return
         with ThreadPoolExecutor(workers) as pool:
             remaining = iter(steps)
-            ahead = deque(pool.submit(self.batch, seed, step, size) for step in islice(remaining, 2 * workers))
+            ahead = deque(pool.submit(self.batch, seed, step, items) for step in islice(remaining, 2 * workers))
             try:
                 while ahead:
                     yield ahead.popleft().result()
-                    ahead.extend(pool.submit(self.batch, seed, step, size) for step in islice(remaining, 1))
+                    ahead.extend(pool.submit(self.batch, seed, step, items) for step in islice(remaining, 1))
             finally:
                 pool.shutdown(cancel_futures=True)
 

@@ -24,6 +24,9 @@ class TrainOptions:
         tuple[str, ...], "what of a patient to learn to be told, of group, sex, ef and edv; each may be left out in use"
     ] = ()
     batch_size: Annotated[int, "items per step, each a frame or a block", Range(1, 1 << 16)] = 16
+    shards: Annotated[
+        int, "parts of a batch whose gradients are added up: less memory, or as many processes", Range(1, 1 << 16)
+    ] = 1
     lr: Annotated[float, "peak learning rate", Range(1e-12)] = 1e-3
     warmup: Annotated[int, "steps of linear warm-up, then cosine to zero", Range(0, MOST)] = 100
     weight_decay: Annotated[float, "of matrices; vectors have none", Range(0)] = 0.05

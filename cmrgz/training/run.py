@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from math import prod
 from pathlib import Path
@@ -30,6 +31,7 @@ from cmrgz.training.frames import Batch, Frames, held_out
 from cmrgz.training.loop import run
 from cmrgz.training.patients import Patients, check_names, read_patients
 from cmrgz.training.plan import Plan, Spec, Start, find_spec, starting_from
+from cmrgz.training.ranks import Ranks, joined
 from cmrgz.training.state import State, resume
 from cmrgz.vocabulary import Vocabulary
 
@@ -45,7 +47,7 @@ Opened = tuple[Tokenizer, Meta]
 
 
 def train(plan: Plan, quiet: bool = True) -> Path:
-    """Train, or continue, and return the checkpoint folder.
+    """Train, or continue, and return the checkpoint folder; as one of several processes where `torchrun` started it.
 
     Raises:
         UsageError, DataError, PluginError: Before anything is written.
@@ -54,8 +56,15 @@ def train(plan: Plan, quiet: bool = True) -> Path:
         DivergedError: The loss is not finite.
         Stopped: After a signal; the same call goes on.
     """
+    with joined(plan.device, plan.train.shards) as ranks:
+        return _train(plan, ranks, quiet or not ranks.leads)
+
+
+def _train(plan: Plan, ranks: Ranks, quiet: bool) -> Path:
+    """Train as one of some processes, of which the first writes."""
     spec, target = find_spec(plan.name), plan.output / CHECKPOINT
-    require_writable(plan.output)
+    if ranks.leads:
+        require_writable(plan.output)
     plan, extent, tokenizer, start = _opened(plan, spec)
     sources, held = _data(plan, extent, quiet)
     patients = read_patients(
@@ -63,21 +72,25 @@ def train(plan: Plan, quiet: bool = True) -> Path:
     )
     config = _config(plan, extent, sources, held, tokenizer, start, patients)
     key = key_of(config)
-    make_directory(plan.output)
-    with locked(plan.output, "training"):
+
+    def is_done() -> bool:
         remove_stale(plan.output)
         claim(plan.output, config)
-        if finished(plan.output, _meta(spec, extent, plan, config, patients), key, plan.train.steps):
+        return finished(plan.output, _meta(spec, extent, plan, config, patients), key, plan.train.steps)
+
+    with ranks.alone(_held(plan.output)):
+        if ranks.shared(lambda: b"done" if is_done() else b"to do") == b"done":
             return target
         with torch.random.fork_rng(devices=[]), stop_on_signals() as stop:
             torch.manual_seed(derive(plan.seed, "init"))
             module = _build(spec, extent, tokenizer, plan, patients.vocabulary).to(plan.device)
             frames = Frames(sources, extent, plan.shares, quiet, plan.train.augment, patients)
             state = State.start(module, plan.train)
-            if not resume(state, plan.output, key):
+            if ranks.leads and not resume(state, plan.output, key):
                 _begin(module, extent, frames, start, plan)
                 state = State.start(module, plan.train)
-            validate = _Validation(module, held, extent, plan, patients)
+            state.spread(ranks)
+            validate = _Validation(module, held if ranks.leads else [], extent, plan, patients)
 
             def export(state: State, folder: Path = plan.output / "early") -> None:
                 told = {**config, **state.figures, "plugins": _plugins(spec, tokenizer)}
@@ -85,9 +98,17 @@ def train(plan: Plan, quiet: bool = True) -> Path:
                     meta = _meta(spec, extent, plan, told, patients)
                     checkpoint.save(folder, module, meta, tokenizer=tokenizer, dtype=plan.dtype, overwrite=True)  # type: ignore[arg-type]
 
-            run(state, module, frames, plan.train, plan.output, key, plan.seed, stop, validate, export, quiet)
-            export(state, target)
+            run(state, module, frames, plan.train, plan.output, key, plan.seed, stop, validate, export, quiet, ranks)
+            if ranks.leads:
+                export(state, target)
             return target
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    make_directory(folder)
+    with locked(folder, "training"):
+        yield
 
 
 def _opened(plan: Plan, spec: Spec) -> tuple[Plan, Extent, Opened | None, Start | None]:

@@ -17,6 +17,7 @@ from cmrgz import records, weights
 from cmrgz.durable import discard, encode, exists, matching, read_journal, rename, write_directory
 from cmrgz.errors import CheckpointError, ResourceError, warn
 from cmrgz.training.options import TrainOptions
+from cmrgz.training.ranks import Ranks
 
 TENSORS, RECORD = "state.safetensors", "state.json"
 CHECKS = {"step": records.natural, "key": records.sha256, "sha256": records.sha256, "figures": records.kind(dict)}
@@ -70,6 +71,19 @@ class State:
     def _put(self, values: dict[str, Tensor]) -> None:
         for name, p in trainable(self.module).items():
             p.copy_(values[name])
+
+    def spread(self, ranks: Ranks) -> None:
+        """Be as the state of the first of several processes.
+
+        Raises:
+            ResourceError: `lost-process`.
+        """
+        if ranks.number == 1:
+            return
+        data = ranks.shared(lambda: weights.dump(self.tensors() | {"step": torch.tensor(self.step)}))
+        if not ranks.leads:
+            tensors = weights.tensors(data, weights.inspect(data, "state"), "state")
+            self.put_tensors(tensors, int(tensors.pop("step")))
 
     def is_finite(self) -> bool:
         """Whether everything that would be stored is finite."""

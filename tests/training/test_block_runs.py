@@ -108,10 +108,10 @@ def plan(data: Path, tmp_path: Path) -> Plan:
 def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     original = loop.optimise
 
-    def optimise(state: Any, module: Any, batch: Any, seed: int, options: Any) -> tuple[float, float]:
+    def optimise(state: Any, module: Any, *rest: Any) -> tuple[float, float]:
         if state.step == step:
             os.kill(os.getpid(), 15)
-        return original(state, module, batch, seed, options)
+        return original(state, module, *rest)
 
     monkeypatch.setattr(loop, "optimise", optimise)
 

@@ -15,6 +15,7 @@ from cmrgz.errors import CheckpointError, CmrgzWarning
 from cmrgz.meta import check_folder
 from cmrgz.training.options import TrainOptions
 from cmrgz.training.plan import Plan
+from cmrgz.training.ranks import Ranks
 from cmrgz.training.run import train
 
 BUILD = {"vocab": 4, "levels": 2, "width": 8, "fine_width": 4, "blocks": 1, "lloyd": 1}
@@ -210,8 +211,11 @@ def test_redone_figures_that_are_no_numbers_are_no_difference(done: Plan, monkey
     from cmrgz.training import loop
 
     told = [{"step": 1, "loss": 1.0, "validation": {"loss": float("nan")}} for _ in range(2)]
-    loop._log(None, told[0], told[1], True)  # type: ignore[arg-type]
-    told[1]["loss"] = 2.0
-    with pytest.raises(CheckpointError, match="nondeterminism"):
-        loop._log(None, told[0], told[1], True)  # type: ignore[arg-type]
+    with loop._Log.of(done.output, 0, Ranks()) as log:
+        assert log is not None
+        log.before[1] = told[0]
+        log.note(told[1], True)
+        told[1]["loss"] = 2.0
+        with pytest.raises(CheckpointError, match="nondeterminism"):
+            log.note(told[1], True)
     assert len(read_journal(done.output / "log.jsonl")) == 6

@@ -34,7 +34,7 @@ from cmrgz.errors import (
     UsageError,
 )
 from cmrgz.signals import StopFlag
-from cmrgz.training import loop
+from cmrgz.training import loop, shards
 from cmrgz.training.options import TrainOptions
 from cmrgz.training.plan import Plan, find_spec, starting_from
 from cmrgz.training.run import train
@@ -82,10 +82,10 @@ def assert_equal(run: Path, other: Path) -> None:
 def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     original = loop.optimise
 
-    def optimise(state: Any, module: Any, batch: Any, seed: int, options: Any) -> tuple[float, float]:
+    def optimise(state: Any, module: Any, *rest: Any) -> tuple[float, float]:
         if state.step == step:
             os.kill(os.getpid(), signal.SIGTERM)
-        return original(state, module, batch, seed, options)
+        return original(state, module, *rest)
 
     monkeypatch.setattr(loop, "optimise", optimise)
 
@@ -183,7 +183,7 @@ def test_two_processes_cannot_share_a_folder(plan: Plan) -> None:
 
 
 def test_three_bad_steps_stop_the_run(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "step_loss", lambda module, *_: sum(p.sum() for p in module.parameters()) * torch.nan)
+    monkeypatch.setattr(shards, "step_loss", lambda module, *_: sum(p.sum() for p in module.parameters()) * torch.nan)
     with pytest.raises(DivergedError, match="diverged"):
         train(plan)
     assert [record["loss"] for record in read_journal(plan.output / "log.jsonl")] == [None, None]
@@ -218,7 +218,7 @@ NAN = float("nan")
 
 
 def test_a_run_without_one_good_step_has_diverged(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "step_loss", lambda module, *_: sum(p.sum() for p in module.parameters()) * NAN)
+    monkeypatch.setattr(shards, "step_loss", lambda module, *_: sum(p.sum() for p in module.parameters()) * NAN)
     with pytest.raises(DivergedError, match="loss"):
         train(dataclasses.replace(plan, train=dataclasses.replace(OPTIONS, steps=2)))
 
@@ -275,9 +275,9 @@ def test_quiet_shows_no_progress(
 
 
 def test_one_bad_step_is_skipped(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = loop.step_loss
+    original = shards.step_loss
     monkeypatch.setattr(
-        loop, "step_loss", lambda m, b, s, step, p: original(m, b, s, step, p) * (torch.nan if step == 1 else 1)
+        shards, "step_loss", lambda m, b, s, step, p: original(m, b, s, step, p) * (torch.nan if step == 1 else 1)
     )
     tokenizer, _ = checkpoint.open_tokenizer(train(plan))
     assert all(bool(p.isfinite().all()) for p in tokenizer.parameters())

@@ -1,0 +1,139 @@
+"""The gradient of a step: of a batch at once, or of its shards, one after another or in several processes."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cmrgz.errors import PluginError, of_a_plugin
+from cmrgz.model import Trainable
+from cmrgz.rng import Streams, derive
+from cmrgz.training.frames import Batch
+from cmrgz.training.ranks import Ranks
+from cmrgz.training.state import trainable
+
+ALONE = Ranks()
+
+
+def own_items(size: int, shards: int, ranks: Ranks) -> list[int]:
+    """Return the numbers of the items of a batch that this process makes, shard after shard."""
+    length = size // shards
+    return [shard * length + i for shard in ranks.own(shards) for i in range(length)]
+
+
+def step_loss(
+    module: Trainable, batch: Batch, seed: int, step: int, precision: str, items: range | None = None, shard: int = -1
+) -> Tensor:
+    """Return the loss of a step or a shard of it, a function of the weights and the numbers alone.
+
+    Args:
+        module: What is trained.
+        batch: The items.
+        seed: Of the run.
+        step: Of the training.
+        precision: `fp32` or `bf16`.
+        items: Their numbers in the batch of the step; all of it if None.
+        shard: Its number; none for a batch as a whole.
+
+    Raises:
+        PluginError: `plugin-output`, `plugin-broken`.
+    """
+    device = next(module.parameters()).device
+    rng = Streams(seed, [("loss", step, i) for i in items or range(len(batch.x))])
+    condition = {name: value.to(device) for name, value in batch.condition.items()}
+    torch.manual_seed(derive(seed, "dropout", step, *([] if shard < 0 else [shard])))
+    with of_a_plugin("loss", "failed"), autocast(device, precision):
+        loss = module.loss(batch.x.to(device), condition=condition, rng=rng)
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
+        what = "must be one number with a gradient"
+        raise PluginError("plugin-output", "loss", what, f"got {type(loss).__name__}")
+    return loss
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Return the context of a forward pass at `precision`."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def give_gradients(
+    module: Trainable, batch: Batch, seed: int, step: int, precision: str, shards: int = 1, ranks: Ranks = ALONE
+) -> Tensor:
+    """Give the parameters the gradient of a step's mean loss, and return that loss (1,).
+
+    Of several shards it is the mean of their losses. What a module changes in its buffers while it computes a loss,
+    such as running statistics, each shard changes from where the step began; the mean of that stays.
+
+    Args:
+        module: What is trained.
+        batch: The items of this process, see `own_items`.
+        seed: Of the run.
+        step: Of the training.
+        precision: `fp32` or `bf16`.
+        shards: Of the whole batch, K; the result depends on it.
+        ranks: The processes; the result does not depend on them.
+
+    Raises:
+        PluginError: `plugin-output`, `plugin-broken`.
+        ResourceError: `lost-process`.
+    """
+    module.zero_grad(set_to_none=True)
+    if shards == 1:
+        loss = step_loss(module, batch, seed, step, precision)
+        loss.backward()
+        return loss.detach().reshape(1)
+    made = _Made.of(module)
+    own, total = ranks.own(shards), torch.zeros(0)
+    length = len(batch.x) // len(own)
+    for place, shard in enumerate(own):
+        part = _part(batch, slice(place * length, (place + 1) * length))
+        items = range(shard * length, (shard + 1) * length)
+        loss = step_loss(module, part, seed, step, precision, items, shard)
+        loss.backward()
+        for vector in ranks.gathered(made.taken(loss.detach())):
+            total = total.add_(vector) if len(total) else vector.clone()
+    return made.give(total.div_(shards))
+
+
+def _part(batch: Batch, items: slice) -> Batch:
+    return Batch(batch.x[items], {name: value[items] for name, value in batch.condition.items()})
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What a shard makes: a loss, gradients, and changes of buffers of which a mean can be taken."""
+
+    parameters: list[nn.Parameter]
+    buffers: list[Tensor]
+    before: list[Tensor]
+
+    @classmethod
+    def of(cls, module: Trainable) -> "_Made":
+        """Look at a module before the first shard."""
+        buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
+        return cls(list(trainable(module).values()), buffers, [buffer.clone() for buffer in buffers])
+
+    @torch.no_grad()
+    def taken(self, loss: Tensor) -> Tensor:
+        """Return it as one (n,), with which of it there is, and take it from the module."""
+        used = loss.new_tensor([p.grad is not None for p in self.parameters])
+        changed = [(now != then).any().to(loss)[None] for now, then in zip(self.buffers, self.before, strict=True)]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+        vector = torch.cat([loss.reshape(1), used, *changed, *(x.flatten().to(loss) for x in gradients + self.buffers)])
+        for p in self.parameters:
+            p.grad = None
+        for now, then in zip(self.buffers, self.before, strict=True):
+            now.copy_(then)
+        return vector
+
+    @torch.no_grad()
+    def give(self, mean: Tensor) -> Tensor:
+        """Give the module the mean over the shards, and return that of the loss (1,)."""
+        there = len(self.parameters) + len(self.buffers)
+        sizes = [1, there, *(x.numel() for x in (*self.parameters, *self.buffers))]
+        loss, some, *parts = mean.split(sizes)
+        for x, part, given in zip((*self.parameters, *self.buffers), parts, some.tolist(), strict=True):
+            if given and isinstance(x, nn.Parameter):
+                x.grad = part.view_as(x).to(x)
+            elif given:
+                x.copy_(part.view_as(x))
+        return loss
