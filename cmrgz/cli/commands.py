@@ -10,7 +10,7 @@ import typer
 import typer.core
 
 from cmrgz import __version__, errors
-from cmrgz.cli import data, env, evaluate, generate, inpaint, metrics, models, plugins, train
+from cmrgz.cli import data, env, evaluate, generate, inpaint, measure, metrics, models, plugins, train
 
 GLOBAL = ("--debug", "--quiet", "-q", "--verbose", "-v")
 
@@ -52,6 +52,7 @@ app.add_typer(plugins.app, name="plugins", cls=Commands, no_args_is_help=False)
 app.add_typer(evaluate.app, name="evaluate", help="Compare models, with what bounds them, and write a report.")
 app.command("inpaint")(inpaint.command)
 app.command("generate")(generate.command)
+app.command("measure")(measure.command)
 app.command("train")(train.command)
 app.command("models")(models.command)
 app.command("metrics")(metrics.command)

@@ -14,7 +14,12 @@ def tell(path: Path | str) -> None:
 
     A name need not be text: bytes that are none are printed as they are, so that a script finds the file.
     """
-    typer.echo(os.fsencode("".join(c if _is_harmless(c) else escape(c) for c in str(path))))
+    typer.echo(os.fsencode(shown(path)))
+
+
+def shown(path: Path | str) -> str:
+    """Return a path whose control characters are made visible."""
+    return "".join(c if _is_harmless(c) else escape(c) for c in str(path))
 
 
 def _is_harmless(character: str) -> bool:

@@ -92,7 +92,7 @@ def _whole(values: NDArray[Any], where: str) -> Labels:
 
 def _check_order(labels: Labels, case: Case) -> None:
     """Refuse labels whose right ventricle is what the myocardium encloses, and whose left one is not."""
-    left, right = _enclosed(labels, LV), _enclosed(labels, RV)
+    left, right = enclosed(labels, LV), enclosed(labels, RV)
     if right > max(left, ENCLOSED) and (labels == LV).any():
         facts = f"{100 * right:.0f} % of its border, {100 * left:.0f} % of lv"
         swapped = LabelOrder(rv=case.order.lv, myo=case.order.myo, lv=case.order.rv)
@@ -100,8 +100,8 @@ def _check_order(labels: Labels, case: Case) -> None:
         raise DataError("label-order", str(case.label_files[0]), what, facts, f"--labels {swapped}")
 
 
-def _enclosed(labels: Labels, value: int) -> float:
-    """Return which share of the border of a class is myocardium, NaN where there is none."""
+def enclosed(labels: Labels, value: int) -> float:
+    """Return which share of the border of a class in maps (..., h, w) is myocardium, NaN where there is none."""
     inside = labels == value
     border = np.zeros(labels.shape, dtype=bool)
     border[..., 1:, :] |= inside[..., :-1, :]

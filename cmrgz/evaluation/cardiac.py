@@ -71,6 +71,26 @@ def biomarkers(truth: Floats, result: Floats, step: float) -> tuple[dict[str, fl
     return of_truth, of_result
 
 
+def function_of(cine: Floats, step: float) -> tuple[dict[str, float], tuple[int, int]]:
+    """Return the biomarkers of one cine, and its frames ED and ES, from 0.
+
+    Args:
+        cine: Areas (t, z, 3) in mm^2, NaN for a frame that was not looked at; at least one was.
+        step: Distance between slices, mm.
+
+    Returns:
+        `UNITS`; of a single frame those of ED alone, the others NaN; NaN of what no frame has.
+    """
+    frames = np.flatnonzero(np.isfinite(cine).all((1, 2)))
+    size = cine[frames][..., LV].sum(1)
+    ends = int(frames[size.argmax()]), int(frames[size.argmin()])
+    there = np.nansum(cine, axis=(0, 1)) > 0
+    found = _measured(np.where(there, cine[list(ends)].sum(1) * step * 1e-3, np.nan))
+    if len(frames) == 1:
+        found = {name: value if name.endswith(("EDV", "_ED")) else np.nan for name, value in found.items()}
+    return found, ends
+
+
 def _measured(ml: Floats) -> dict[str, float]:
     """Return the biomarkers of volumes (ED and ES, 3)."""
     found: dict[str, float] = {}

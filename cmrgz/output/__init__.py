@@ -4,6 +4,7 @@
     hiding.py     what to hide of each
     refining.py   a scan on a finer grid, whose new planes are to be drawn
     chosen.py     a model that was chosen and checked, but not loaded
+    refused.py    one refused scan of several
     context.py    which axes of a scan a model leaves out
     files.py      the names of the outputs, checked before any work, and written all or none
     sidecar.py    what each output says of itself

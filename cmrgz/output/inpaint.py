@@ -18,7 +18,7 @@ from cmrgz.data.nifti import count_frames
 from cmrgz.data.planes import Planes
 from cmrgz.data.scan import Scan, load
 from cmrgz.data.shares import percent
-from cmrgz.errors import CmrgzError, DataError, ResourceError, format_line
+from cmrgz.errors import CmrgzError, DataError, format_line
 from cmrgz.model import Model
 from cmrgz.output import sidecar
 from cmrgz.output.chosen import Chosen
@@ -27,6 +27,7 @@ from cmrgz.output.files import Names, Together, check
 from cmrgz.output.hashes import sha256_of_file
 from cmrgz.output.hiding import NOTHING, Hiding, Label, hidden_fraction
 from cmrgz.output.refining import END, Refined, check_model, described
+from cmrgz.output.refused import Refused
 from cmrgz.output.resume import Left, left_to_do
 from cmrgz.output.scans import FOLDER, USUAL, places
 from cmrgz.tasks import Drawn, Report, inpaint
@@ -138,7 +139,7 @@ def inpaint_scans(
             line that says so.
     """
     check_model(request.refine, request.chosen.meta)
-    refused = _Refused(len(found), failed)
+    refused = Refused(COMMAND, len(found), failed)
     where = zip(found, places(found, output, END if request.refine.axes else USUAL), strict=True)
     jobs = [(case, names) for case, place in where if (names := _named(request, case, place, refused))]
     left = left_to_do(jobs, request.facts, request.overwrite) if request.skip_existing else Left(jobs, [], [])
@@ -168,29 +169,7 @@ def inpaint_scans(
     return results
 
 
-class _Refused:
-    """The scans that were refused: one of one is the end, one of many is told."""
-
-    def __init__(self, total: int, tell: Callable[[CmrgzError], None]) -> None:
-        self.total, self.tell, self.first = total, tell, CmrgzError("empty-dataset", "scans", "there are none")
-
-    def add(self, error: CmrgzError, case: Case) -> None:
-        shared = isinstance(error, ResourceError) and error.code != "too-large"
-        if self.total == 1 or shared:
-            raise error
-        if self.first.code == "empty-dataset":
-            self.first = error
-        if str(case.image) not in error.where:
-            where = f"{case.image}: {error.where}"
-            error = type(error)(error.code, where, error.what, error.facts, error.hint)
-        self.tell(error)
-
-    def all(self) -> CmrgzError:
-        """Return the error that says that none was left."""
-        return type(self.first)(self.first.code, "cmrgz inpaint", f"all {self.total} scans were refused")
-
-
-def _named(request: Request, case: Case, place: Path, refused: _Refused) -> Names | None:
+def _named(request: Request, case: Case, place: Path, refused: Refused) -> Names | None:
     """Return what to write for a scan whose header is good, else None."""
     try:
         frames = count_frames(case.image, orientation=request.orientation, axes=case.axes)
