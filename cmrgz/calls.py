@@ -33,7 +33,8 @@ class Setting:
         seed: What is drawn is a function of it, of the sample's number and of the place in the scan alone.
         samples: Draws from p(x | known).
         options: Keywords of the model's `sample`.
-        condition: Values that replace those that a scan has, by name.
+        condition: Values that replace those that a scan has, by name, and what is asked of patients; one for all
+            samples, or one a sample.
         batch_size: Items in flight; None picks what suits the device. Does not change the result.
         first: Number of the first sample: samples 0 .. 4 are those of 0 .. 1 and of 2 .. 4.
         antithetic: Samples 2j and 2j + 1 are drawn with opposite random numbers, see `cmrgz.rng`. Each is a draw as
@@ -43,7 +44,7 @@ class Setting:
     seed: int = 0
     samples: int = 1
     options: Mapping[str, Any] | None = None
-    condition: Mapping[str, float] | None = None
+    condition: Mapping[str, float | Sequence[float]] | None = None
     batch_size: int | None = None
     first: int = 0
     antithetic: bool = False

@@ -180,12 +180,12 @@ class Grid:
         h, w = self.window.item
         return slice(block.row, block.row + h), slice(block.column, block.column + w)
 
-    def condition(self, blocks: Sequence[Block], given: Mapping[str, float]) -> dict[str, Floats]:
+    def condition(self, blocks: Sequence[Block], given: Mapping[str, float | Sequence[float]]) -> dict[str, Floats]:
         """Return what is known of blocks beside their pixels, one array a name, of the model's axes.
 
         Args:
             blocks: Where they lie.
-            given: Values that replace those of the scan.
+            given: Values that replace those of the scan, one for all blocks or one a block.
         """
         offset = [self.window.offset((block.row, block.column)) for block in blocks]
         values: dict[str, NDArray[Any]] = {
@@ -194,7 +194,7 @@ class Grid:
             "row": np.array([row for row, _ in offset]),
             "column": np.array([column for _, column in offset]),
         }
-        values |= {name: np.full_like(values.get(name, values["row"]), value) for name, value in given.items()}
+        values |= {name: _spread(value, values.get(name, values["row"])) for name, value in given.items()}
         if len(self.extent.axes) > 2:
             t, z = self.lengths
             time, height = self.tempo * np.arange(t), self.step * np.arange(z)
@@ -221,6 +221,11 @@ def _recorded(voxels: Cine, known: Bools, finer: int) -> tuple[Cine, Bools]:
     """Return every n-th phase of a scan of which the others lie between those that were recorded."""
     part = known[::finer]
     return Planes((*part.shape[:2], *voxels.shape[2:]), voxels.dtype, lambda t, z: voxels[t * finer, z]), part
+
+
+def _spread(value: float | Sequence[float], like: NDArray[Any]) -> NDArray[Any]:
+    """Return a value, or one of each block, in the shape (n, ...) of an array."""
+    return np.broadcast_to(np.reshape(np.asarray(value, like.dtype), (-1, *[1] * (like.ndim - 1))), like.shape)
 
 
 def _heart(voxels: Cine, known: Bools, turn: Orientation) -> tuple[float, float]:

@@ -123,7 +123,11 @@ def _items(
 ) -> Items:
     """Return blocks of samples with their streams and conditions."""
     keys: list[Key] = [(setting.first + k, *block.key) for k, block in part]
-    condition = grid.condition([block for _, block in part], setting.condition or {})
+    asked = {
+        name: value if isinstance(value, int | float) else [value[k] for k, _ in part]
+        for name, value in (setting.condition or {}).items()
+    }
+    condition = grid.condition([block for _, block in part], asked)
     if fill is not None:
         condition["fill"] = np.stack([fill.cut(block) for _, block in part])
     around: list[Key] = [(setting.first + k, "around", *block[1:4]) for k, block in part]

@@ -9,19 +9,23 @@ from typing import Annotated, Any
 import typer
 
 from cmrgz import records, registry
-from cmrgz.durable import read_bytes
+from cmrgz.durable import is_folder, read_bytes
 from cmrgz.errors import CheckpointError, CmrgzError, UsageError, did_you_mean
 from cmrgz.options import Option
 from cmrgz.plugin import ModelSpec, TokenizerSpec
+from cmrgz.vocabulary import NUMBERS, is_vocabulary
 
 Entry = registry.Entry[ModelSpec] | registry.Entry[TokenizerSpec]
 ITEMS = {"yx": "frames", "tyx": "clips", "zyx": "stacks", "tzyx": "blocks"}
 """What items of axes are called."""
+SHARES, SHARE = ("phase", "slice"), "0 .. 1"
+"""Conditions of frames that are shares: of the cardiac cycle, and of the way from base to apex."""
 
 
 def command(
     name: Annotated[
-        str | None, typer.Argument(help="A model or tokenizer, to see its options.", show_default=False)
+        str | None,
+        typer.Argument(help="A model, a tokenizer or a checkpoint folder, to see its options.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -55,20 +59,36 @@ def _facts(entry: Entry) -> dict[str, Any]:
         return {"kind": "tokenizer", **facts}
     facts |= {"weights_of": _weights_of(spec), "family": spec.family, "tokenizer": spec.tokenizer}
     facts |= {"axes": spec.axes, "item": spec.item, "spacing": spec.spacing}
-    return {"kind": "model", **facts, "conditions": spec.conditions}
+    return {"kind": "model", **facts, **_conditions(spec, _bundled(spec).get("conditions"))}
+
+
+def _conditions(spec: ModelSpec, vocabulary: Any) -> dict[str, Any]:
+    """Return the conditions that a model knows, of frames and of patients, and what each may be where that is said."""
+    known = vocabulary if is_vocabulary(vocabulary) else {}
+    values = {name: SHARE for name in spec.conditions if name in SHARES}
+    values |= {name: list(words) or str(NUMBERS[name]) for name, words in known.items()}
+    return {"conditions": [*spec.conditions, *known], "condition_values": values}
+
+
+def _bundled(spec: ModelSpec) -> dict[str, Any]:
+    """Return the meta of the bundled weights as it stands there, empty where there are none or it is damaged."""
+    if spec.checkpoint is None:
+        return {}
+    package, _, folder = spec.checkpoint.partition(":")
+    try:
+        data = read_bytes(Path(str(files(package) / folder), "meta.json"), CheckpointError)
+        return records.parse(data, folder)
+    except (CmrgzError, ValueError, TypeError, ImportError):  # a damaged folder
+        return {}
 
 
 def _weights_of(spec: ModelSpec) -> str | None:
     """Return what the bundled weights see, read from their meta alone: `frames`, `blocks 5x3`; None without weights."""
-    if spec.checkpoint is None:
-        return None
-    package, _, folder = spec.checkpoint.partition(":")
+    meta = _bundled(spec)
     try:
-        data = read_bytes(Path(str(files(package) / folder), "meta.json"), CheckpointError)
-        meta = records.parse(data, folder)
         axes, item = "".join(meta.get("axes", "yx")), meta["item"]
         return " ".join([ITEMS[axes], *filter(None, ["x".join(map(str, item[:-2]))])])
-    except (CmrgzError, ValueError, LookupError, TypeError, AttributeError, ImportError):  # a damaged folder
+    except (LookupError, TypeError, AttributeError):  # damaged
         return None
 
 
@@ -80,9 +100,30 @@ def _details(name: str) -> dict[str, Any]:
         return _facts(model) | {key: _described(schema) for key, schema in options.items()}
     if (tokenizer := registry.find(name, registry.tokenizers())) is not None:
         return _facts(tokenizer) | {"build": _described(registry.tokenizer_schema(tokenizer.require()))}
+    if is_folder(name):
+        return _of_checkpoint(name)
     names = [*registry.models(), *registry.tokenizers()]
     hint = did_you_mean(name, names) if names else "none is installed"
     raise UsageError("unknown-plugin", name, "no registered model or tokenizer has this name", hint=hint)
+
+
+def _of_checkpoint(folder: str) -> dict[str, Any]:
+    """Return what a checkpoint folder says of itself, with the options that its model or tokenizer is drawn with.
+
+    Raises:
+        CheckpointError: It is none, or damaged.
+    """
+    from cmrgz.meta import read_folder
+
+    meta = read_folder(Path(folder))
+    facts: dict[str, Any] = {name: getattr(meta, name) for name in ("kind", "name", "distribution", "version")}
+    facts |= {name: getattr(meta, name) for name in ("axes", "item", "spacing", "dtype", "sha256")}
+    facts["options"] = ", ".join(f"{name}={value}" for name, value in meta.options.items())
+    if meta.kind == "tokenizer":
+        return facts
+    spec = registry.get_model(meta.qualified)
+    told = {name: list(values) for name, values in meta.conditions.items()}
+    return facts | _conditions(spec, told) | {"sample": _described(registry.sample_schema(spec))}
 
 
 def _described(schema: dict[str, Option]) -> list[dict[str, Any]]:
@@ -104,8 +145,11 @@ def _row(facts: dict[str, Any]) -> str:
 
 
 def _page(facts: dict[str, Any]) -> list[str]:
-    plain = {key: value for key, value in facts.items() if key not in ("build", "sample")}
+    plain = {key: value for key, value in facts.items() if key not in ("build", "sample", "condition_values")}
     lines = [f"{key:<13} {_text(value)}" for key, value in plain.items()]
+    if values := facts.get("condition_values"):
+        lines += ["", "Conditions that say what they may be (--condition NAME=VALUE)"]
+        lines += [f"  {name}={_text(value)}" for name, value in values.items()]
     titles = {"build": "Options of training (--set NAME=VALUE)", "sample": "Options of sampling (--set NAME=VALUE)"}
     for key, title in titles.items():
         if key in facts:

@@ -3,6 +3,7 @@
     scans.py      which scans are meant
     hiding.py     what to hide of each
     refining.py   a scan on a finer grid, whose new planes are to be drawn
+    asked.py      what is asked of the scans that are drawn
     chosen.py     a model that was chosen and checked, but not loaded
     refused.py    one refused scan of several
     context.py    which axes of a scan a model leaves out
@@ -10,7 +11,8 @@
     sidecar.py    what each output says of itself
     hashes.py     sha256 of files and arrays
     inpaint.py    scans -> inpainted scans
-    generate.py   scans from nothing
+    like.py       a scan that others are generated like
+    generate.py   scans from nothing, or from a part of one
 
 The first two do not import torch, so that a wrong command line is refused at once.
 """

@@ -9,10 +9,8 @@ from cmrgz.calls import Setting
 from cmrgz.errors import UsageError
 from cmrgz.meta import Meta
 from cmrgz.model import Model
-from cmrgz.options import Option, Range
-
-SHARES = {"phase": Range(0, 1), "slice": Range(0, 1)}
-"""Conditions that are shares: of the cardiac cycle, and of the way from base to apex."""
+from cmrgz.output import asked
+from cmrgz.output.asked import Asked
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class Chosen:
         target: A registered name or a checkpoint folder.
         meta: What its checkpoint says.
         options: All of its sampling options.
-        condition: Values that replace those of a scan.
+        asked: Conditions of patients, and values that replace those of a scan.
         device: Where to compute.
         batch_size: Items in flight, or None.
         guide: A weaker checkpoint of the same model that guides its sampling, or None.
@@ -32,7 +30,7 @@ class Chosen:
     target: str
     meta: Meta
     options: Mapping[str, Any]
-    condition: Mapping[str, float]
+    asked: Asked
     device: str = "cpu"
     batch_size: int | None = None
     guide: str | None = None
@@ -46,6 +44,7 @@ class Chosen:
         device: str = "cpu",
         batch_size: int | None = None,
         guide: str | None = None,
+        spread: bool = False,
     ) -> "Chosen":
         """Check a choice without loading any weights.
 
@@ -56,6 +55,7 @@ class Chosen:
             device: Where to compute.
             batch_size: Items in flight.
             guide: A weaker checkpoint of the same model, or None.
+            spread: Whether conditions may differ from scan to scan.
 
         Raises:
             UsageError: `unknown-plugin`, or for an option or a condition that the model does not take.
@@ -66,8 +66,7 @@ class Chosen:
         spec = registry.get_model(meta.qualified)
         schema = registry.sample_schema(spec)
         given = options.parse(assignments, schema, "option --set")
-        known = {name: Option(name, float, None, "", SHARES.get(name)) for name in spec.conditions}
-        condition = options.parse(conditions, known, "option --condition")
+        condition = asked.parse(conditions, spec.conditions, meta, spread)
         complete = options.complete(given, schema)
         registry.model_class(spec).check_options(meta.options, complete)
         if guide is not None:
@@ -97,7 +96,7 @@ class Chosen:
             seed=seed,
             samples=samples,
             options=self.options,
-            condition=self.condition,
+            condition=self.asked.told(first, samples),
             batch_size=self.batch_size,
             first=first,
             antithetic=antithetic,
@@ -117,3 +116,8 @@ def _check_guide(guide: str, meta: Meta, kind: type[Model]) -> None:
     if other.name != meta.name or ours != theirs:
         facts = f"'{other.name}' guides '{meta.name}'" if other.name != meta.name else "their tokenizers differ"
         raise UsageError("usage", "option --guide", "must be a checkpoint of the same model", facts)
+    if any(
+        meta.conditions[name] != other.conditions[name] for name in meta.conditions.keys() & other.conditions.keys()
+    ):
+        what = "must know the values of conditions in the order of the model that it guides"
+        raise UsageError("usage", "option --guide", what)

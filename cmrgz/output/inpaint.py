@@ -92,7 +92,7 @@ class Request:
             "model": {"weights_sha256": chosen.meta.sha256},
             "guide_sha256": chosen.guide_sha256,
             "sampling": dict(chosen.options),
-            "condition": dict(chosen.condition),
+            "condition": chosen.asked.of(0),
             "seed": self.seed,
             "options": {name: getattr(self, name) for name in ("samples", "antithetic", "nonfinite", "orientation")},
             "mask": self.hiding_of(case).told,
@@ -231,19 +231,9 @@ class _Task:
                 elif role == "std":
                     files.nifti(path, plain, drawn.std_planes, hidden)
                 else:
-                    files.nifti(path, self.scan, self._pasted(_result(drawn, role)), hidden)
+                    files.nifti(path, self.scan, pasted(self.scan, self.known, _result(drawn, role)), hidden)
             files.raw(self.names.sidecar, sidecar.encode(self._facts(drawn)))
         return Done(self.names, hidden)
-
-    def _pasted(self, values: Planes) -> Planes:
-        """Return stored values: those of the scan where known, to the bit."""
-
-        def plane(t: int, z: int) -> NDArray[Any]:
-            if self.known[t, z].all():
-                return self.scan.stored[t, z]
-            return np.where(self.known[t, z], self.scan.stored[t, z], self.scan.encode(values[t, z]))
-
-        return Planes(self.scan.shape, self.scan.stored.dtype, plane)
 
     def _pictures(self, drawn: Drawn) -> dict[str, bytes]:
         if not self.request.preview:
@@ -263,6 +253,17 @@ class _Task:
         what += " in opposite pairs" if request.antithetic and request.samples > 1 else ""
         outputs = {role: {"sha256": sha256_of_file(path)} for role, path in self.names.roles.items()}
         return facts | self.facts | {"image_is": what, "outputs": outputs}
+
+
+def pasted(scan: Scan, known: NDArray[np.bool_], values: Planes) -> Planes:
+    """Return stored values: those of the scan where known, to the bit."""
+
+    def plane(t: int, z: int) -> NDArray[Any]:
+        if known[t, z].all():
+            return scan.stored[t, z]
+        return np.where(known[t, z], scan.stored[t, z], scan.encode(values[t, z]))
+
+    return Planes(scan.shape, scan.stored.dtype, plane)
 
 
 def _result(drawn: Drawn, role: str) -> Planes:

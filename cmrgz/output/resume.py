@@ -5,10 +5,9 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from cmrgz import records
-from cmrgz.data.importers import Case
 from cmrgz.durable import exists, read_bytes
 from cmrgz.errors import CmrgzError, DataError, UsageError
 from cmrgz.output.files import Names
@@ -18,22 +17,22 @@ DESCRIPTION = slice(148, 228)
 START = 1 << 12
 MARK = (b"cmrgz ", b" synthetic ")
 
-Job = tuple[Case, Names]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Left:
+class Left(Generic[T]):
     """What is left of a batch.
 
     Attributes:
-        jobs: Scans whose results are not there, or are to be made again.
+        jobs: Scans, or their numbers, whose results are not there, or are to be made again.
         skipped: Those whose results are there.
         replaced: Jobs that were stopped half-way: files of theirs that are there are replaced.
     """
 
-    jobs: list[Job]
-    skipped: list[Job]
-    replaced: list[Job]
+    jobs: list[tuple[T, Names]]
+    skipped: list[tuple[T, Names]]
+    replaced: list[tuple[T, Names]]
 
     @property
     def files(self) -> set[Path]:
@@ -41,7 +40,7 @@ class Left:
         return {path for _, names in self.replaced for path in names.every}
 
 
-def left_to_do(jobs: Sequence[Job], facts: Callable[[Case], Mapping[str, Any]], overwrite: bool) -> Left:
+def left_to_do(jobs: Sequence[tuple[T, Names]], facts: Callable[[T], Mapping[str, Any]], overwrite: bool) -> Left[T]:
     """Sort the jobs of a batch into those that are done and those that are not.
 
     Args:
@@ -52,7 +51,7 @@ def left_to_do(jobs: Sequence[Job], facts: Callable[[Case], Mapping[str, Any]], 
     Raises:
         UsageError: `config-mismatch`: a result is there that was made in another way.
     """
-    left = Left([], [], [])
+    left: Left[T] = Left([], [], [])
     for job in jobs:
         case, names = job
         if not all(exists(path) for path in names.every):
@@ -83,7 +82,7 @@ def _differing(sidecar: Path, facts: Mapping[str, Any]) -> list[str]:
 def _tells(told: Any, name: str, value: Any) -> bool:
     """Return whether an object holds this value under a name, or all items of an object of it."""
     held = told.get(name) if isinstance(told, dict) else None
-    if isinstance(value, dict) and name != "sampling":
+    if isinstance(value, dict) and name not in ("sampling", "condition"):
         return all(_tells(held, key, inner) for key, inner in value.items())
     return bool(held == value)
 
