@@ -1,25 +1,43 @@
-"""`cmrgz generate`: draw scans given nothing."""
+"""`cmrgz generate`: draw scans given nothing, or given a part of one; cohorts with what was asked and measured."""
 
 import json
+import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cmrgz.cli.inpaint import Batch, Conditions, Device, Guide, Model, Options, batch
+from cmrgz.cli.inpaint import Axes, Batch, Device, Guide, Model, Options, batch
 from cmrgz.cli.results import tell
-from cmrgz.errors import UsageError
+from cmrgz.errors import UsageError, format_line
 
 if TYPE_CHECKING:
+    from cmrgz.evaluation.cohort import Cohort
     from cmrgz.output.files import Names
+    from cmrgz.output.generate import Order
+    from cmrgz.output.like import Like
+
+LOG = logging.getLogger("cmrgz.generate")
 
 
 def command(
     model: Model = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")] = Path("generated"),
     number: Annotated[int, typer.Option("--number", "-n", help="How many scans.")] = 1,
-    slices: Annotated[int, typer.Option(help="Slices of each.")] = 1,
-    phases: Annotated[int, typer.Option(help="Frames of each: a cine of models of blocks, else drawn one by one.")] = 1,
+    slices: Annotated[int | None, typer.Option(help="Slices of each [1, or those of --like].")] = None,
+    phases: Annotated[
+        int | None,
+        typer.Option(help="Frames of each: a cine of models of blocks, else drawn one by one [1, or those of --like]."),
+    ] = None,
+    like: Annotated[
+        str | None, typer.Option(help="A scan whose grid all have; with --mask they keep what that does not hide.")
+    ] = None,
+    mask: Annotated[
+        str | None, typer.Option(help="What of --like is drawn anew, as in `cmrgz inpaint`, e.g. slices:every=2 [all].")
+    ] = None,
+    mask_label: Annotated[
+        Literal["hidden", "known"] | None, typer.Option(help="What 1 means in a mask file [hidden].")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed; scan n is the same however many there are.")] = 0,
     antithetic: Annotated[
         bool,
@@ -28,10 +46,28 @@ def command(
     device: Device = "auto",
     batch_size: Batch = "auto",
     set_: Options = None,
-    condition: Conditions = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--condition",
+            help="What to ask for, e.g. group=DCM, ef=0.4; spread over the scans: ef=0.2..0.7, group=DCM,NOR.",
+        ),
+    ] = None,
     guide: Guide = None,
+    segment: Annotated[
+        bool,
+        typer.Option(
+            "--segment",
+            help="Find the heart in each: NAME_labels.nii.gz, and manifest.csv and cohort.json with volumes asked and "
+            "measured.",
+        ),
+    ] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Write a contact sheet, preview.png.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave out scans that are there: go on with a cohort.")
+    ] = False,
+    axes: Axes = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Draw scans given nothing: generated-0001.nii.gz and on, each with a sidecar. Not a medical device.
@@ -44,31 +80,110 @@ def command(
     from cmrgz.cli.devices import pick, range_checked
     from cmrgz.cli.progress import progress
 
-    for option, value, most in (("--number", number, 99999), ("--slices", slices, 1000), ("--phases", phases, 1000)):
-        range_checked(option, value, 1, most)
+    sizes = (("--number", number, 99999), ("--slices", slices, 1000), ("--phases", phases, 1000))
+    for option, value, most in sizes:
+        range_checked(option, 1 if value is None else value, 1, most)
     range_checked("--seed", seed, 0, 2**63 - 1)
     in_flight = batch(batch_size)
+    _check_like(like, mask, mask_label, slices, phases)
 
     from cmrgz.output.chosen import Chosen
-    from cmrgz.output.generate import Order, generate_scans
+    from cmrgz.output.generate import Order
 
     order = Order(
-        chosen=Chosen.of(model, set_ or [], condition or [], pick(device), in_flight, guide),
+        chosen=Chosen.of(model, set_ or [], condition or [], pick(device), in_flight, guide, spread=True),
         number=number,
-        slices=slices,
-        phases=phases,
+        slices=slices or 1,
+        phases=phases or 1,
+        like=_read_like(like, mask, mask_label, seed, axes),
         seed=seed,
         antithetic=antithetic,
         preview=preview,
         overwrite=overwrite,
+        skip_existing=skip_existing,
     )
+    teller = _Teller(as_json)
+    with progress("items") as report:
+        cohort = _make(order, output, segment, teller, report)
+    teller.end(cohort)
 
-    def done(names: "Names") -> None:
-        if not as_json:
+
+def _check_like(like: str | None, mask: str | None, label: str | None, slices: int | None, phases: int | None) -> None:
+    """Refuse options that need a scan to be like, or that such a scan decides.
+
+    Raises:
+        UsageError: `usage`.
+    """
+    given = {"--mask": mask, "--mask-label": label} if like is None else {"--slices": slices, "--phases": phases}
+    for option, value in given.items():
+        if value is not None:
+            what = "needs --like" if like is None else "is what --like says"
+            raise UsageError("usage", f"option {option}", what)
+    if label is not None and mask is None:
+        raise UsageError("usage", "option --mask-label", "needs --mask")
+
+
+def _read_like(
+    like: str | None, mask: str | None, label: Literal["hidden", "known"] | None, seed: int, axes: str | None
+) -> "Like | None":
+    if like is None:
+        return None
+    from cmrgz.output.hiding import Hiding
+    from cmrgz.output.like import Like
+
+    return Like.read(like, None if mask is None else Hiding.of(mask, seed, label), axes)
+
+
+def _make(order: "Order", output: Path, segment: bool, teller: "_Teller", report: Any) -> "Cohort | None":
+    """Generate, and return what is said of a cohort whose hearts were measured."""
+    if not segment:
+        from cmrgz.output.generate import generate_scans
+
+        generate_scans(order, output, done=teller.done, skipped=teller.skipped, report=report)
+        return None
+    from cmrgz.evaluation.cohort import make_cohort
+
+    return make_cohort(order, output, done=teller.done, skipped=teller.skipped, report=report)
+
+
+class _Teller:
+    """Prints each scan as soon as it is whole, or all of them as JSON at the end."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self.made: list[dict[str, str]] = []
+        self.there: list[str] = []
+
+    def done(self, names: "Names") -> None:
+        """Tell a scan."""
+        self.made.append({**{role: str(path) for role, path in names.roles.items()}, "sidecar": str(names.sidecar)})
+        if not self.as_json:
             tell(names.image)
 
-    with progress("items") as report:
-        made = generate_scans(order, output, done=done, report=report)
-    if as_json:
-        rows = [{"image": str(names.image), "sidecar": str(names.sidecar)} for names in made]
-        typer.echo(json.dumps({"outputs": rows}, indent=1))
+    def skipped(self, names: "Names") -> None:
+        """Tell a scan that was there."""
+        self.there.append(str(names.image))
+        LOG.info(format_line("info", "skipped", self.there[-1], "is there already, made in the same way"))
+
+    def end(self, cohort: "Cohort | None") -> None:
+        """Tell the rest."""
+        facts: dict[str, Any] = {"outputs": self.made, "skipped": self.there}
+        if cohort is not None:
+            facts |= {"manifest": str(cohort.manifest), "report": str(cohort.report), "cohort": cohort.facts}
+            for name, own in cohort.facts["asked_and_measured"].items():
+                LOG.info(format_line("info", "asked-and-measured", str(cohort.report), *_said(name, own)))
+        if self.as_json:
+            typer.echo(json.dumps(facts, indent=1))
+        elif cohort is not None:
+            tell(cohort.manifest)
+            tell(cohort.report)
+
+
+def _said(name: str, own: dict[str, Any]) -> tuple[str, str]:
+    """Return how a condition agrees with what was measured, in words."""
+    if own["r"] is None:
+        return f"{name} and {own['measured']}: no correlation", f"{own['n']} scans"
+    low, high = own["interval"]
+    between = "" if low is None else f" (95 % {low:.2f} .. {high:.2f})"
+    what = f"{name} and {own['measured']}: r {own['r']:.2f}{between}"
+    return what, f"{own['n']} scans, bias {own['bias']:.3g} {own['unit']}".rstrip()

@@ -24,6 +24,7 @@ class Names:
         keep_samples: Whether each draw is a file.
         preview: Whether there are pictures.
         moving: Whether there is a cine among them.
+        labels: Whether there is a label map.
     """
 
     image: Path
@@ -31,6 +32,7 @@ class Names:
     keep_samples: bool = False
     preview: bool = False
     moving: bool = False
+    labels: bool = False
 
     @property
     def sidecar(self) -> Path:
@@ -46,6 +48,8 @@ class Names:
             found["std"] = self._beside(f"_std{ending}")
         if self.keep_samples:
             found |= {f"sample{k:02d}": self._beside(f"_sample{k:02d}{ending}") for k in range(1, self.samples + 1)}
+        if self.labels:
+            found["labels"] = self._beside(f"_labels{ending}")
         if self.preview:
             found["preview"] = self._beside(".png")
         if self.preview and self.moving:

@@ -1,25 +1,47 @@
-"""Scans from nothing: what `cmrgz generate` does."""
+"""Scans from nothing, or from a part of one: what `cmrgz generate` does."""
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from cmrgz import preview
-from cmrgz.data.intensity import UNKNOWN
+import numpy as np
+from numpy.typing import NDArray
+
+from cmrgz import preview, records
+from cmrgz.data.intensity import Scale
+from cmrgz.data.planes import Planes
 from cmrgz.data.scan import Scan
+from cmrgz.durable import read_bytes
+from cmrgz.errors import DataError
 from cmrgz.model import Model
 from cmrgz.output import sidecar
 from cmrgz.output.chosen import Chosen
 from cmrgz.output.context import tell_of_context
 from cmrgz.output.files import Names, Together, check
 from cmrgz.output.hashes import sha256_of_file
-from cmrgz.tasks import Drawn, Report, generate
+from cmrgz.output.hiding import hidden_fraction
+from cmrgz.output.inpaint import pasted
+from cmrgz.output.like import Like
+from cmrgz.output.resume import Left, left_to_do
+from cmrgz.tasks import Drawn, Report, generate, inpaint
 
+COMMAND = "cmrgz generate"
 GROUP = 128
 """Frames that are drawn together."""
 SHEET = "preview.png"
+
+
+class Measure(Protocol):
+    """Finds the heart in a scan that was drawn."""
+
+    @property
+    def sha256(self) -> str:
+        """What it is a hash of: another one measures other things."""
+
+    def __call__(self, scan: Scan, values: Planes, scale: Scale) -> tuple[NDArray[np.uint8], dict[str, float | None]]:
+        """Return its labels (t, z, y, x) and what is measured on them, None where that is not defined."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,85 +53,178 @@ class Order:
         number: How many scans.
         slices: Slices of each.
         phases: Frames of each; a model of frames draws them independently of one another.
+        like: A scan whose grid all have, and what they keep of it; None for `slices` and `phases` of empty ones.
         seed: Scan n is sample n of this seed, however many there are.
         antithetic: Draw scans 1 and 2, 3 and 4 and so on with opposite random numbers.
-        preview: Write a contact sheet.
+        preview: Write a contact sheet, of what was drawn now.
         overwrite: Replace outputs that are there.
+        skip_existing: Leave out scans whose outputs are there, made in the same way.
+        measure: Find the heart in each and write its labels beside it.
     """
 
     chosen: Chosen
     number: int = 1
     slices: int = 1
     phases: int = 1
+    like: Like | None = None
     seed: int = 0
     antithetic: bool = False
     preview: bool = False
     overwrite: bool = False
+    skip_existing: bool = False
+    measure: Measure | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(t, z, y, x) of each scan."""
+        height, width = self.chosen.meta.extent.plane
+        return (self.phases, self.slices, height, width) if self.like is None else self.like.scan.shape
+
+    def facts(self, n: int) -> dict[str, Any]:
+        """Return what a sidecar says of how scan n is made, but for what is known after it."""
+        t, z = self.shape[:2]
+        return {
+            "command": COMMAND,
+            "model": {"weights_sha256": self.chosen.meta.sha256},
+            "guide_sha256": self.chosen.guide_sha256,
+            "sampling": dict(self.chosen.options),
+            "condition": self.chosen.asked.of(n),
+            "seed": self.seed,
+            "sample": n,
+            "options": {"slices": z, "phases": t, "antithetic": self.antithetic},
+            "like": None if self.like is None else self.like.facts,
+            "segmenter_sha256": None if self.measure is None else self.measure.sha256,
+        }
+
+
+@dataclass(frozen=True)
+class Made:
+    """A scan that was made: its files and what its sidecar says."""
+
+    names: Names
+    facts: dict[str, Any] = field(repr=False)
 
 
 def generate_scans(
     order: Order,
     output: Path,
     *,
+    beside: Sequence[Path] = (),
     done: Callable[[Names], None] = lambda _: None,
+    skipped: Callable[[Names], None] = lambda _: None,
     report: Report | None = None,
-) -> list[Names]:
+) -> list[Made]:
     """Generate scans `generated-0001.nii.gz` and on, each with its sidecar; what can be refused is refused before.
 
     Args:
         order: What to generate.
         output: The folder; its parent must be there.
+        beside: Files that are to be written about all of them; checked as the others are.
         done: Told each scan when its files are whole.
+        skipped: Told each scan that is there already, with `skip_existing`.
         report: Told the items done of all scans.
 
     Returns:
-        The files.
+        What there is, in order; also what was skipped.
 
     Raises:
         CmrgzError: The outputs cannot be written, or the model fails.
     """
-    names = [Names(output / f"generated-{n + 1:04d}.nii.gz") for n in range(order.number)]
+    labels = order.measure is not None
+    jobs = [(n, Names(output / f"generated-{n + 1:04d}.nii.gz", labels=labels)) for n in range(order.number)]
+    left = left_to_do(jobs, order.facts, order.overwrite) if order.skip_existing else Left(jobs, [], [])
     sheets = [output / SHEET] if order.preview else []
-    check([path for name in names for path in name.every] + sheets, [], order.overwrite)
-    tell_of_context(order.chosen.meta, (order.phases, order.slices, 1, 1))
-    model = order.chosen.open()
-    shown: list[Any] = []
-    for first, scan, drawn, seconds in _groups(order, model, report):
+    about = [*sheets, *beside]
+    written = [path for _, names in left.jobs for path in names.every] + about
+    replaced = left.files | set(about if order.skip_existing else ())
+    check(written, order.like.files if order.like else [], order.overwrite, None, replaced)
+    made = {n: Made(names, _told(names)) for n, names in left.skipped}
+    for _, names in left.skipped:
+        skipped(names)
+    if left.jobs:
+        made |= _draw(order, left, sheets, done, report)
+    return [made[n] for n, _ in jobs]
+
+
+def _draw(
+    order: Order, left: Left[int], sheets: Sequence[Path], done: Callable[[Names], None], report: Report | None
+) -> dict[int, Made]:
+    """Draw and write what is not there."""
+    tell_of_context(order.chosen.meta, order.shape)
+    model, made = order.chosen.open(), {}
+    shown: list[Planes] = []
+    names, half = dict(left.jobs), {n for n, _ in left.replaced}
+    for first, scan, drawn, seconds in _groups(order, list(names), model, report):
         for k in range(drawn.number):
-            facts = _facts(order, drawn, first + k, seconds)
-            with Together(order.overwrite) as files:
-                files.nifti(names[first + k].image, scan, scan.encode(drawn.sample(k).whole()), 1.0)
-                facts["outputs"] = {"image": {"sha256": sha256_of_file(names[first + k].image)}}
-                files.raw(names[first + k].sidecar, sidecar.encode(facts))
-            done(names[first + k])
-        if order.preview:
-            shown += [drawn.sample(k) for k in range(min(drawn.number, preview.SCANS - len(shown)))]
-    if order.preview:
-        with Together(order.overwrite) as files:
-            files.raw(sheets[0], preview.contact_sheet(scan, shown, UNKNOWN))
-    return names
+            n = first + k
+            with Together(order.overwrite or n in half) as files:
+                made[n] = _write(order, files, names[n], (n, k), scan, drawn, seconds)
+            done(names[n])
+        shown += [drawn.sample(k) for k in range(min(drawn.number, preview.SCANS - len(shown)) if sheets else 0)]
+    for path in sheets:
+        with Together(order.overwrite or order.skip_existing) as files:
+            files.raw(path, preview.contact_sheet(scan, shown, drawn.scale))
+    return made
 
 
-def _groups(order: Order, model: Model, report: Report | None) -> Iterator[tuple[int, Scan, Drawn, float]]:
+def _write(
+    order: Order, files: Together, names: Names, place: tuple[int, int], scan: Scan, drawn: Drawn, seconds: float
+) -> Made:
+    """Write scan n, sample k of what was drawn, the sidecar last."""
+    n, k = place
+    values, hidden = drawn.sample(k), hidden_fraction(drawn.known)
+    files.nifti(names.image, scan, pasted(scan, drawn.known, values), hidden)
+    facts = _facts(order, drawn, n, seconds) | {"hidden_fraction": hidden}
+    if order.measure is not None:
+        labels, facts["measured"] = order.measure(scan, values, drawn.scale)
+        plain = Scan(np.zeros(scan.shape, np.uint8), 1.0, 0.0, scan.geometry)
+        files.nifti(names.roles["labels"], plain, labels, 1.0)
+    facts["outputs"] = {role: {"sha256": sha256_of_file(path)} for role, path in names.roles.items()}
+    files.raw(names.sidecar, sidecar.encode(facts))
+    return Made(names, facts)
+
+
+def _groups(
+    order: Order, numbers: Sequence[int], model: Model, report: Report | None
+) -> Iterator[tuple[int, Scan, Drawn, float]]:
     """Yield scans that were drawn together: the number of the first, their grid, themselves and the seconds."""
-    height, width = order.chosen.meta.extent.plane
-    shape = (order.phases, order.slices, height, width)
-    size = max(1, GROUP // (order.phases * order.slices))
-    for first in range(0, order.number, size):
-        start, count = time.monotonic(), min(size, order.number - first)
+    before = 0
+    for first, count in _runs(numbers, max(1, GROUP // (order.shape[0] * order.shape[1]))):
+        start = time.monotonic()
 
-        def shifted(done: int, total: int, before: int = first, count: int = count) -> None:
+        def shifted(done: int, total: int, before: int = before, count: int = count) -> None:
             if report is not None:
                 items = total // count
-                report(before * items + done, order.number * items)
+                report(before * items + done, len(numbers) * items)
 
         setting = order.chosen.setting(order.seed, count, first, order.antithetic)
-        scan, drawn = generate(model, shape, setting, report=shifted)
+        if order.like is None:
+            scan, drawn = generate(model, order.shape, setting, report=shifted)
+        else:
+            scan, drawn = order.like.scan, inpaint(model, order.like.scan, order.like.known, setting, shifted)
         yield first, scan, drawn, time.monotonic() - start
+        before += count
 
 
-def _facts(order: Order, drawn: Drawn, number: int, seconds: float) -> dict[str, Any]:
-    names = ("number", "slices", "phases", "antithetic", "preview", "overwrite")
-    options = {name: getattr(order, name) for name in names} | {"batch_size": order.chosen.batch_size}
-    facts = sidecar.describe("cmrgz generate", order.chosen, order.seed, drawn, options, seconds)
-    return facts | {"sample": number, "drawn_together": drawn.number, "hidden_fraction": 1.0}
+def _runs(numbers: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """Yield (first, how many) of numbers that follow one another, at most so many."""
+    start = 0
+    for i in range(1, len(numbers) + 1):
+        if i == len(numbers) or numbers[i] != numbers[i - 1] + 1 or i - start == most:
+            yield numbers[start], i - start
+            start = i
+
+
+def _facts(order: Order, drawn: Drawn, n: int, seconds: float) -> dict[str, Any]:
+    own = order.facts(n)
+    names = ("number", "preview", "overwrite", "skip_existing")
+    options = own["options"] | {name: getattr(order, name) for name in names} | {"batch_size": order.chosen.batch_size}
+    facts = sidecar.describe(COMMAND, order.chosen, order.seed, drawn, options, seconds)
+    more = {name: own[name] for name in ("condition", "sample", "like", "segmenter_sha256")}
+    return facts | more | {"drawn_together": drawn.number}
+
+
+def _told(names: Names) -> dict[str, Any]:
+    """Return what the sidecar of a scan that was there says."""
+    where = str(names.sidecar)
+    return records.parse(read_bytes(names.sidecar, DataError), where, refuse=DataError, lenient=True)
