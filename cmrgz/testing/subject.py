@@ -124,6 +124,11 @@ class Subject:
         return len(self.extent.axes) > 2
 
     @property
+    def kind(self) -> str:
+        """What it is of: `frames` or `blocks`."""
+        return "blocks" if self.on_blocks else "frames"
+
+    @property
     def count(self) -> int:
         """Items of most checks."""
         return 4 if self.on_blocks else 8

@@ -6,6 +6,7 @@ from typing import Any
 from cmrgz.testing.checks import (
     blocks,
     calibration,
+    device,
     drawing,
     masks,
     metrics,
@@ -45,6 +46,8 @@ MODEL_CHECKS: dict[str, Callable[[Subject], None]] = {
         training.learns_one_batch,
         training.bf16_is_close,
         training.cuda_is_close,
+        device.draws_the_same_on_a_device,
+        device.learns_the_same_on_a_device,
         runs.resumed_run_is_the_unbroken_one,
         runs.averaged_weights_are_drawn_from,
         resources.memory_is_linear_in_the_batch,

@@ -1,0 +1,316 @@
+"""A GPU without a GPU: tensors that say that they are on a card, compute on the CPU, and tell what would cost time.
+
+    with on_card() as costs:
+        model.to(CARD).sample(x.to(CARD), known.to(CARD), rng=rng)
+    print(costs)
+
+What a GPU refuses is refused: operands on two devices, and reading a tensor of the card as an array. So is one thing
+that a GPU does in silence: an index on the CPU, which it copies. Results are those of the CPU, to the bit. Neither the
+numbers of its kernels, nor its memory, nor its time can be told. Attention and RMSNorm count as one kernel, as there.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
+
+NAME = "card"
+PACKAGES = ("cmrgz",)
+"""Of whose lines costs are told: all packages whose names begin so."""
+Lines = Counter[str]
+Op = Any
+"""An `OpOverload` of torch, which has no public type."""
+
+_aten = torch.ops.aten
+_ASKS = {  # the host needs a number or a size from the card
+    _aten._local_scalar_dense.default, _aten.nonzero.default, _aten.masked_select.default, _aten.equal.default,
+    _aten.bincount.default, _aten._unique2.default, _aten.unique_consecutive.default, _aten.repeat_interleave.Tensor,
+    _aten._linalg_eigh.default,
+}  # fmt: skip
+_HOST = {_aten._local_scalar_dense.default, _aten.equal.default}
+"""Operations whose result is no tensor of the card."""
+_COPIES = {_aten._to_copy.default, _aten.copy_.default}
+_INDEXED = {
+    _aten.index.Tensor, _aten.index_put.default, _aten.index_put_.default, _aten._index_put_impl_.default,
+    _aten._unsafe_index.Tensor,
+}  # fmt: skip
+_FREE = {  # no kernel runs
+    _aten.detach.default, _aten._unsafe_view.default, _aten.lift_fresh.default, _aten.alias.default,
+    _aten.empty.memory_format, _aten.empty_like.default, _aten.new_empty.default, _aten.empty_strided.default,
+    _aten.new_empty_strided.default, _aten.resize_.default, _aten.set_.source_Tensor,
+}  # fmt: skip
+
+
+@dataclass
+class Costs:
+    """What a GPU would be asked for, by line of the project.
+
+    Attributes:
+        launches: Kernels, one for each operation that is no view.
+        waits: Times that the host waits for the card: numbers that it asks for, and copies that are not asynchronous.
+        up: Copies from the host to the card.
+        down: Copies from the card to the host.
+    """
+
+    launches: Lines = field(default_factory=Counter)
+    waits: Lines = field(default_factory=Counter)
+    up: Lines = field(default_factory=Counter)
+    down: Lines = field(default_factory=Counter)
+
+    def totals(self) -> dict[str, int]:
+        """Return the sums by name."""
+        return {name: lines.total() for name, lines in vars(self).items()}
+
+    def __str__(self) -> str:
+        """The sums, and the lines that cost most of each."""
+        parts = [", ".join(f"{count} {name}" for name, count in self.totals().items())]
+        for name, lines in vars(self).items():
+            parts += [f"  {name} {count}: {line}" for line, count in lines.most_common(8)]
+        return "\n".join(parts)
+
+
+class _Backend(_DummyBackendModule):
+    """What torch asks of a kind of device."""
+
+    def get_amp_supported_dtype(self) -> list[torch.dtype]:
+        """Return the types that autocast may compute in."""
+        return [torch.bfloat16, torch.float16]
+
+    def _lazy_init(self) -> None:
+        """Do what is put off until first use: nothing."""
+
+
+@cache
+def _installed() -> torch.device:
+    """Tell torch of the card, once a process."""
+    _setup_privateuseone_for_python_backend(NAME, _Backend())
+    return torch.device(NAME, 0)
+
+
+def card() -> torch.device:
+    """Return the device."""
+    return _installed()
+
+
+class CardTensor(Tensor):
+    """A tensor of the card; `held` is what it holds, on the CPU."""
+
+    held: Tensor
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @staticmethod
+    def __new__(cls: type["CardTensor"], held: Tensor, requires_grad: bool = False) -> "CardTensor":
+        """Put a tensor on the card; it is not copied."""
+        made: CardTensor = torch.Tensor._make_wrapper_subclass(
+            cls,
+            held.shape,
+            strides=held.stride(),
+            storage_offset=held.storage_offset(),
+            dtype=held.dtype,
+            device=card(),
+            requires_grad=requires_grad,
+        )
+        made.held = held
+        return made
+
+    def __repr__(self) -> str:  # type: ignore[override]
+        return f"CardTensor({self.held!r})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "CardTensor":
+        return CardTensor(self.held.detach().clone(), self.requires_grad)
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Op, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
+        """Compute an operation that takes such tensors."""
+        return _Card.current().compute(func, args, kwargs or {})
+
+
+def held(value: Tensor) -> Tensor:
+    """Return a tensor as it is on the CPU, uncounted."""
+    return value.held if isinstance(value, CardTensor) else value
+
+
+class _Card(TorchDispatchMode):
+    """All operations while the card is in use, also those that make tensors from nothing."""
+
+    active: "list[_Card]" = []
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.costs = Costs()
+        self.within = False
+
+    @contextmanager
+    def one_kernel(self) -> Iterator[None]:
+        """Count all that is done within as one kernel."""
+        self.costs.launches[place()] += 1
+        self.within = True
+        try:
+            yield
+        finally:
+            self.within = False
+
+    @classmethod
+    def current(cls) -> "_Card":
+        """Return the one in use; a tensor of the card may be computed with where none is."""
+        return cls.active[-1] if cls.active else cls()
+
+    def __torch_dispatch__(self, func: Op, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Compute any operation."""
+        return self.compute(func, args, kwargs or {})
+
+    def compute(self, func: Op, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Compute an operation where it belongs, and count it."""
+        device = kwargs.get("device")
+        to_card = device is not None and torch.device(device).type == NAME
+        leaves = tree_leaves((args, kwargs))
+        if not to_card and not any(isinstance(leaf, CardTensor) for leaf in leaves):
+            return func(*args, **kwargs)
+        if func in _COPIES:
+            return self._copy(func, args, kwargs, to_card)
+        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
+            with self:
+                made = func.decompose(*args, **kwargs)
+            if made is not NotImplemented:
+                return made
+        if not to_card:
+            _refuse_two_devices(func, leaves)
+        if device is not None:
+            kwargs = {**kwargs, "device": torch.device("cpu")}
+        made = func(*tree_map(_lowered, args), **tree_map(_lowered, kwargs))
+        self._count(func, args)
+        return made if func in _HOST else _raised(func, made, args)
+
+    def _count(self, func: Op, args: Any) -> None:
+        if not func.is_view and func not in _FREE and not self.within:
+            self.costs.launches[place()] += 1
+        if func in _ASKS or (func in _INDEXED and _by_mask(args)):
+            self.costs.waits[place()] += 1
+
+    def _copy(self, func: Op, args: Any, kwargs: dict[str, Any], to_card: bool) -> Any:
+        """Copy between the devices, or on one of them."""
+        new = func is _aten._to_copy.default
+        source = args[0] if new else args[1]
+        onto = to_card or (kwargs.get("device") is None and isinstance(args[0], CardTensor))
+        here = isinstance(source, CardTensor)
+        way = self.costs.launches if here and onto else self.costs.down if here else self.costs.up
+        way[place()] += not self.within
+        waits = not (kwargs.get("non_blocking") or (not new and len(args) > 2 and args[2]))
+        if here != onto and waits and (here or source.dim()):  # a number goes up with the launch
+            self.costs.waits[place()] += 1
+        if new and kwargs.get("device") is not None:
+            kwargs = {**kwargs, "device": torch.device("cpu")}
+        made = func(*tree_map(_lowered, args), **kwargs)
+        if not new:
+            return args[0]
+        fresh = made.clone() if made is source else made  # what is on two devices shares no memory
+        return CardTensor(fresh) if onto else fresh
+
+
+def _lowered(value: Any) -> Any:
+    return value.held if isinstance(value, CardTensor) else value
+
+
+def _raised(func: Op, made: Any, args: Any) -> Any:
+    """Return results as tensors of the card; what an operation changed in place is the argument itself."""
+    given = {id(arg.held): arg for arg in tree_leaves(args) if isinstance(arg, CardTensor)}
+
+    def raised(value: Any) -> Any:
+        if not isinstance(value, Tensor) or isinstance(value, CardTensor):
+            return value
+        return given[id(value)] if func._schema.is_mutable and id(value) in given else CardTensor(value)
+
+    return tree_map(raised, made)
+
+
+def _by_mask(args: Any) -> bool:
+    """Return whether an index is by a mask, whose number of places the host asks for; numbers are put in without."""
+    masks = [index for index in args[1] if index is not None and index.dtype in (torch.bool, torch.uint8)]
+    return bool(masks) and not (len(args) > 2 and args[2].numel() == 1 and len(masks) == len(args[1]) == 1)
+
+
+def _refuse_two_devices(func: Op, leaves: list[Any]) -> None:
+    stray = [leaf for leaf in leaves if isinstance(leaf, Tensor) and not isinstance(leaf, CardTensor) and leaf.dim()]
+    if stray:
+        shapes = ", ".join(str(tuple(leaf.shape)) for leaf in stray)
+        raise RuntimeError(f"tensors on {NAME}:0 and cpu {shapes}: {func} at {place()}")
+
+
+def place() -> str:
+    """Return the innermost line of the project that is at work."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__", ""))
+        if name.startswith(PACKAGES) and name != __name__:
+            return f"{name}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "backward"
+
+
+_TENSOR, _ATTENTION, _RMS_NORM = torch.tensor, F.scaled_dot_product_attention, F.rms_norm
+
+
+def _tensor(data: Any, *args: Any, device: Any = None, **kwargs: Any) -> Tensor:
+    """Make a tensor as `torch.tensor`, which copies to a device out of sight."""
+    made = _TENSOR(data, *args, **kwargs)
+    return made if device is None else made.to(device)
+
+
+def _attention(
+    q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, *args: Any, **how: Any
+) -> Tensor:
+    """Attend as the CPU does, by one kernel where it has one: torch does not ask it for tensors of the card."""
+    low: Any = tree_map(_lowered, (q, k, v, attn_mask))
+    if not isinstance(q, CardTensor) or torch._fused_sdp_choice(*low, dropout_p, *args, **how) != 1:  # type: ignore[call-arg]
+        return _ATTENTION(q, k, v, attn_mask, dropout_p, *args, **how)
+    causal = args[0] if args else how.get("is_causal", False)
+    kernel = _aten._scaled_dot_product_flash_attention_for_cpu
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        attn_mask = torch.zeros_like(attn_mask, dtype=q.dtype).masked_fill_(~attn_mask, -torch.inf)
+    out: Tensor = kernel(q, k, v, dropout_p, causal, attn_mask=attn_mask, scale=how.get("scale"))[0]
+    return out
+
+
+def _rms_norm(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Normalise as the CPU does, which has no one kernel for it."""
+    if not isinstance(x, CardTensor):
+        return _RMS_NORM(x, *args, **kwargs)
+    with _Card.current().one_kernel():
+        return _RMS_NORM(x, *args, **kwargs)
+
+
+_PATCHES: list[tuple[Any, str, Callable[..., Any]]] = [
+    (torch, "tensor", _tensor),
+    (torch, "inference_mode", lambda mode=True: torch.no_grad() if mode else torch.enable_grad()),  # lives not in it
+    (F, "scaled_dot_product_attention", _attention),
+    (F, "rms_norm", _rms_norm),
+]
+
+
+@contextmanager
+def on_card() -> Iterator[Costs]:
+    """Let the card be in use, and tell what it is asked for."""
+    card()
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in _PATCHES]
+    mode = _Card()
+    _Card.active.append(mode)
+    for owner, name, function in _PATCHES:
+        setattr(owner, name, function)
+    try:
+        with torch.autograd.set_multithreading_enabled(False), mode:  # it has no threads for devices that come late
+            yield mode.costs
+    finally:
+        _Card.active.pop()
+        for owner, name, function in before:
+            setattr(owner, name, function)
