@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cmrgz.cli.inpaint import Axes, Batch, Device, Guide, Model, Options, batch
+from cmrgz.cli.inpaint import Axes, Batch, Device, Guide, Model, Options, Precision, assignments, batch
 from cmrgz.cli.results import tell
 from cmrgz.errors import UsageError, format_line
 
@@ -45,6 +45,7 @@ def command(
     ] = False,
     device: Device = "auto",
     batch_size: Batch = "auto",
+    precision: Precision = "fp32",
     set_: Options = None,
     condition: Annotated[
         list[str] | None,
@@ -91,7 +92,9 @@ def command(
     from cmrgz.output.generate import Order
 
     order = Order(
-        chosen=Chosen.of(model, set_ or [], condition or [], pick(device), in_flight, guide, spread=True),
+        chosen=Chosen.of(
+            model, assignments(set_, precision), condition or [], pick(device), in_flight, guide, spread=True
+        ),
         number=number,
         slices=slices or 1,
         phases=phases or 1,

@@ -5,12 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from cmrgz import checkpoint, options, registry
+from cmrgz.arithmetic import Precision
 from cmrgz.calls import Setting
 from cmrgz.errors import UsageError
 from cmrgz.meta import Meta
 from cmrgz.model import Model
+from cmrgz.options import Option
 from cmrgz.output import asked
 from cmrgz.output.asked import Asked
+
+PRECISION = Option("precision", Precision, "fp32", "of the networks; bf16 is fast on a GPU, and other bits")
+"""An option of all models, in which the core has their networks computed; recorded with their own."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +25,12 @@ class Chosen:
     Attributes:
         target: A registered name or a checkpoint folder.
         meta: What its checkpoint says.
-        options: All of its sampling options.
+        options: All of its sampling options; `precision` beside them where it is not the usual one.
         asked: Conditions of patients, and values that replace those of a scan.
         device: Where to compute.
         batch_size: Items in flight, or None.
         guide: A weaker checkpoint of the same model that guides its sampling, or None.
+        precision: In which its networks compute.
     """
 
     target: str
@@ -34,6 +40,7 @@ class Chosen:
     device: str = "cpu"
     batch_size: int | None = None
     guide: str | None = None
+    precision: Precision = "fp32"
 
     @classmethod
     def of(
@@ -50,7 +57,7 @@ class Chosen:
 
         Args:
             target: A registered name or a checkpoint folder.
-            assignments: Sampling options as `name=value`.
+            assignments: Sampling options as `name=value`; every model takes `precision`.
             conditions: Conditions as `name=value`.
             device: Where to compute.
             batch_size: Items in flight.
@@ -65,13 +72,15 @@ class Chosen:
         meta = checkpoint.peek_model(target)
         spec = registry.get_model(meta.qualified)
         schema = registry.sample_schema(spec)
-        given = options.parse(assignments, schema, "option --set")
+        given = options.parse(assignments, {PRECISION.name: PRECISION, **schema}, "option --set")
         condition = asked.parse(conditions, spec.conditions, meta, spread)
         complete = options.complete(given, schema)
+        precision = PRECISION.default if PRECISION.name in schema else given.get(PRECISION.name, PRECISION.default)
         registry.model_class(spec).check_options(meta.options, complete)
         if guide is not None:
             _check_guide(guide, meta, registry.model_class(spec))
-        return cls(target, meta, complete, condition, device, batch_size, guide)
+        told = complete | ({PRECISION.name: precision} if precision != PRECISION.default else {})
+        return cls(target, meta, told, condition, device, batch_size, guide, precision)
 
     @property
     def guide_sha256(self) -> str | None:
@@ -92,10 +101,12 @@ class Chosen:
 
     def setting(self, seed: int, samples: int, first: int = 0, antithetic: bool = False) -> Setting:
         """Return how to draw `samples` samples, from number `first` on, independent or in antithetic pairs."""
+        ours = {PRECISION.name} if self.precision != PRECISION.default else set()
         return Setting(
             seed=seed,
             samples=samples,
-            options=self.options,
+            options={name: value for name, value in self.options.items() if name not in ours},
+            precision=self.precision,
             condition=self.asked.told(first, samples),
             batch_size=self.batch_size,
             first=first,

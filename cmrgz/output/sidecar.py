@@ -36,6 +36,7 @@ def describe(
         "model": _model(chosen),
         "guide_sha256": chosen.guide_sha256,
         "sampling": dict(chosen.options),
+        "precision": chosen.precision,
         "condition": chosen.asked.of(0),
         "seed": seed,
         "scale": {"low": drawn.scale.low, "high": drawn.scale.high},

@@ -50,6 +50,12 @@ _FREE = {  # no kernel runs
     _aten.empty.memory_format, _aten.empty_like.default, _aten.new_empty.default, _aten.empty_strided.default,
     _aten.new_empty_strided.default, _aten.resize_.default, _aten.set_.source_Tensor,
 }  # fmt: skip
+_UNSTEADY = {  # whose kernels on CUDA give other bits each time, and there is no other kernel
+    _aten.upsample_bilinear2d_backward.default, _aten.upsample_bilinear2d_backward.grad_input,
+    _aten.reflection_pad2d_backward.default, _aten.replication_pad2d_backward.default,
+    _aten.grid_sampler_2d_backward.default, _aten._adaptive_avg_pool2d_backward.default,
+    _aten.histc.default, _aten.kthvalue.default, _aten.median.default, _aten.cumsum.default,
+}  # fmt: skip
 
 
 @dataclass
@@ -184,6 +190,8 @@ class _Card(TorchDispatchMode):
                 made = func.decompose(*args, **kwargs)
             if made is not NotImplemented:
                 return made
+        if func in _UNSTEADY and torch.are_deterministic_algorithms_enabled():
+            _refuse_unsteady(func, args)
         if not to_card:
             _refuse_two_devices(func, leaves)
         if device is not None:
@@ -238,6 +246,11 @@ def _by_mask(args: Any) -> bool:
     """Return whether an index is by a mask, whose number of places the host asks for; numbers are put in without."""
     masks = [index for index in args[1] if index is not None and index.dtype in (torch.bool, torch.uint8)]
     return bool(masks) and not (len(args) > 2 and args[2].numel() == 1 and len(masks) == len(args[1]) == 1)
+
+
+def _refuse_unsteady(func: Op, args: Any) -> None:
+    if func is not _aten.cumsum.default or args[0].is_floating_point():  # of whole numbers it is steady
+        raise RuntimeError(f"{func} does not have a deterministic implementation: at {place()}")
 
 
 def _refuse_two_devices(func: Op, leaves: list[Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from cmrgz.arithmetic import repeatable
 from cmrgz.model import Model, Tokenizer, Trainable
 from cmrgz.testing.card import CardTensor, Costs, card, held, on_card
 from cmrgz.testing.subject import Subject, items, shaken, streams
@@ -52,12 +53,12 @@ def moved(module: M) -> M:
     return there
 
 
-def both(module: M, work: Callable[..., list[Tensor]], *given: Tensor) -> Both:
-    """Do `work(module, *given)` on the CPU and on the card."""
+def both(module: M, work: Callable[..., list[Tensor]], *given: Tensor, steady: bool = False) -> Both:
+    """Do `work(module, *given)` on the CPU and on the card; there `steady` as training is, see `repeatable`."""
     here = [value.detach().clone() for value in work(module, *given)]
     module.zero_grad(set_to_none=True)
     there, carried = moved(module), [CardTensor(value.clone()) for value in given]
-    with on_card() as costs:
+    with on_card() as costs, repeatable(card() if steady else "cpu"):
         made = work(there, *carried)
     stray = [tuple(value.shape) for value in made if not isinstance(value, CardTensor)]
     assert not stray, f"results are on the CPU: {stray}"
@@ -75,7 +76,7 @@ def gradients(module: Trainable, x: Tensor) -> list[Tensor]:
 
 def learning(subject: Subject) -> Both:
     """Return the loss and the gradients of the model of a subject."""
-    return both(subject.model, gradients, subject.items(ITEMS))
+    return both(subject.model, gradients, subject.items(ITEMS), steady=True)
 
 
 def drawing(subject: Subject, options: Mapping[str, Any] | None = None) -> Both:
@@ -98,7 +99,7 @@ def coding(tokenizer: Tokenizer) -> Both:
 
 def reconstruction(tokenizer: Tokenizer) -> Both:
     """Return the loss and the gradients of a tokenizer."""
-    return both(tokenizer, gradients, items(ITEMS))
+    return both(tokenizer, gradients, items(ITEMS), steady=True)
 
 
 def subjects(name: str) -> list[Subject]:

@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from cmrgz import __version__, checkpoint, registry
+from cmrgz.arithmetic import repeatable
 from cmrgz.conditions import learn
 from cmrgz.data import cases, sides
 from cmrgz.data.cases import Case
@@ -56,7 +57,7 @@ def train(plan: Plan, quiet: bool = True) -> Path:
         DivergedError: The loss is not finite.
         Stopped: After a signal; the same call goes on.
     """
-    with joined(plan.device, plan.train.shards) as ranks:
+    with repeatable(plan.device), joined(plan.device, plan.train.shards) as ranks:
         return _train(plan, ranks, quiet or not ranks.leads)
 
 

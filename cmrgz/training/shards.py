@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from cmrgz.arithmetic import autocast
 from cmrgz.errors import PluginError, of_a_plugin
 from cmrgz.model import Trainable
 from cmrgz.rng import Streams, derive
@@ -48,11 +49,6 @@ def step_loss(
         what = "must be one number with a gradient"
         raise PluginError("plugin-output", "loss", what, f"got {type(loss).__name__}")
     return loss
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Return the context of a forward pass at `precision`."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def give_gradients(
