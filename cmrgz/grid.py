@@ -61,7 +61,7 @@ class Grid:
         slices: (z,) place between base and apex.
         step: Distance of slices, mm.
         ring: The phases are a full cycle.
-        finer: Phases in the place of one that was recorded, see `Scan.finer`.
+        tempo: Share of the cycle from one phase to the next.
     """
 
     shape: tuple[int, int, int, int]
@@ -73,7 +73,7 @@ class Grid:
     slices: NDArray[Any]
     step: float
     ring: bool
-    finer: int = 1
+    tempo: float
 
     @classmethod
     def of(cls, scan: Scan, voxels: Cine, known: Bools, extent: Extent, patch: int) -> "Grid":
@@ -100,14 +100,9 @@ class Grid:
         overlap = min(OVERLAP if centred else NARROW, min(item) // 4)
         window = Window.plan(plane, edges, item, extent.spacing, centre, patch, overlap, centred=centred)
         ring = "t" in extent.axes and is_cycle(*_recorded(voxels, known, scan.finer))
-        step, finer = scan.spacing[0], scan.finer
-        return cls(scan.shape, padded, turn, window, extent, scan.phases, scan.slice_positions, step, ring, finer)
-
-    @property
-    def tempo(self) -> float:
-        """Share of the cycle from one phase to the next."""
-        recorded = -(-self.shape[0] // self.finer)
-        return (1 / recorded if self.ring or recorded < RING else USUAL_STEP) / self.finer
+        tempo = tempo_of(-(-scan.shape[0] // scan.finer), ring) / scan.finer
+        places = (scan.phases, scan.slice_positions, scan.spacing[0])
+        return cls(scan.shape, padded, turn, window, extent, *places, ring, tempo)
 
     @property
     def lengths(self) -> tuple[int, int]:
@@ -245,6 +240,11 @@ def _starts(length: int, block: int, ring: bool) -> list[int]:
         number = -(-length // stride)
         return [i * length // number for i in range(number)]
     return list(dict.fromkeys(min(start, length - block) for start in range(0, length - block + stride, stride)))
+
+
+def tempo_of(phases: int, ring: bool) -> float:
+    """Return the share of the cycle from one phase of a scan to the next."""
+    return 1 / phases if ring or phases < RING else USUAL_STEP
 
 
 def is_cycle(voxels: Cine, known: Bools) -> bool:

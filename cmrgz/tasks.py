@@ -53,7 +53,7 @@ def inpaint(model: Model, scan: Scan, known: Bools, setting: Setting, report: Re
     canvas = Canvas(grid, given, known, scale, setting.samples, max(CACHE, scan.stored.nbytes // SHARE))
     caller = Caller(model, setting, prod(grid.lengths))
     with CallCounter(model) as calls:
-        items = _fill(caller, canvas, report)
+        items = setting.samples * sum(map(len, fill(caller, canvas, report)))
     hidden = canvas.finish()
     return Drawn(scan, known, hidden, setting.samples, items, calls.count, scale, caller.size, setting.pairs)
 
@@ -72,11 +72,11 @@ def generate(
     return scan, inpaint(model, scan, np.zeros(scan.shape, dtype=bool), setting, report)
 
 
-def _fill(caller: Caller, canvas: Canvas, report: Report | None) -> int:
-    """Draw the wanted pixels, block after block, each given what earlier ones drew; return the number of items."""
+def fill(caller: Caller, canvas: Canvas, report: Report | None = None) -> list[list[Block]]:
+    """Draw the wanted pixels, block after block, each given what earlier ones drew; return the blocks of each round."""
     samples, grid = caller.setting.samples, canvas.grid
     rounds = list(blocks_in_turn(grid, canvas.seen, canvas.wanted))
-    fill = _Fill.of(caller.model, canvas, rounds)
+    whole = _Fill.of(caller.model, canvas, rounds)
     total, done = samples * sum(map(len, rounds)), 0
     if report is not None and total:
         report(0, total)
@@ -86,14 +86,14 @@ def _fill(caller: Caller, canvas: Canvas, report: Report | None) -> int:
             part, items = items[: caller.batch], items[caller.batch :]
             cuts = [canvas.cut(k, block) for k, block in part]
             given, seen = (np.stack(parts) for parts in zip(*cuts, strict=True))
-            drawn = caller.draw(_items(grid, caller.setting, part, given, seen, fill))
+            drawn = caller.draw(_items(grid, caller.setting, part, given, seen, whole))
             for (k, block), values in zip(part, drawn, strict=True):
                 canvas.put(k, block, values)
             done += len(part)
             if report is not None:
                 report(done, total)
         canvas.end_round()
-    return total
+    return rounds
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz.evaluation.cells import Grid
+from cmrgz.evaluation.crops import Crop
 from cmrgz.evaluation.frames import Frame
 from cmrgz.evaluation.judge import Judge
 from cmrgz.evaluation.lineup import Lineup
@@ -35,16 +36,20 @@ class Grey(Method):
     kind: ClassVar[Kind] = "model"
     random: ClassVar[bool] = True
 
-    def draw(self, frames: Sequence[Frame], known: NDArray[np.bool_], seed: int, samples: int) -> Draws:
+    def draw(self, frames: Sequence[Frame], known: Sequence[NDArray[np.bool_]], seed: int, samples: int) -> Draws:
         """Return grey frames."""
-        return Draws(np.full((samples, *known.shape), 0.5, np.float32), 1.0, samples * len(frames))
+        return Draws.of(
+            frames, np.full((samples, len(frames), *known[0].shape[2:]), 0.5, np.float32), 1.0, samples * len(frames)
+        )
 
 
 def frames(count: int) -> list[Frame]:
     """Return frames of noise."""
-    x = np.random.default_rng(0).uniform(-1, 1, (count, 128, 128)).astype(np.float32)
-    rest: tuple[Any, ...] = (None, None, {}, 1.4, 10.0, (64.0, 64.0))
-    return [Frame(f"{i:016x}", f"s{i % 50}", "scan", 0, 0, "", x[i], *rest) for i in range(count)]
+    x = np.random.default_rng(0).uniform(-1, 1, (count, 1, 1, 128, 128)).astype(np.float16)
+    about: tuple[Any, ...] = (None, ((0, 0),), np.zeros(1), np.zeros(1), 1.0, False, 1.4, 10.0, (64.0, 64.0), None, {})
+    crops = [Crop(f"{i:016x}", x[i], *about) for i in range(count)]
+    still = np.zeros((128, 128), dtype=bool)
+    return [Frame(c.id, f"s{i % 50}", "scan", 0, 0, "", c, (0, 0), None, still, {}) for i, c in enumerate(crops)]
 
 
 def megabytes() -> float:

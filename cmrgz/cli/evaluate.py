@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 import typer.core
@@ -60,7 +60,18 @@ def run(
         ),
     ] = None,
     mask: Annotated[
-        list[str] | None, typer.Option(help="A mask as for inpaint; again for another [0.7; with --sweep: many].")
+        list[str] | None,
+        typer.Option(
+            help="A mask or mask file as for inpaint, or 'manifest' for the column mask of it; again for another "
+            "[0.7; with --sweep: many]."
+        ),
+    ] = None,
+    mask_label: Annotated[
+        Literal["hidden", "known"] | None, typer.Option(help="What 1 means in a mask file [hidden].")
+    ] = None,
+    context: Annotated[
+        str | None,
+        typer.Option(help="Phases x slices that masks are drawn on and models of blocks see, as 5x3, or all [3x3]."),
     ] = None,
     sweep: Annotated[
         bool, typer.Option("--sweep", help="Many masks: those of the preset, or of a YAML file that follows.")
@@ -108,6 +119,8 @@ def run(
         "bank": _tuple(bank),
         "models": _tuple(model),
         "patterns": _tuple(mask) or (None if sweep else ("patch:0.7",)),
+        "mask_label": mask_label,
+        "context": context,
         "subjects": subjects,
         "frames": frames,
         "samples": samples,

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +12,16 @@ from cmrgz.data.cases import Case
 from cmrgz.data.intensity import Scale
 from cmrgz.data.labels import load_labels, refuse_label_map
 from cmrgz.data.orientation import Orientation
-from cmrgz.data.scan import Scan, load
+from cmrgz.data.scan import Scan, load, load_known
 from cmrgz.data.window import Resample, Window, heart_centre
 
 Corner = tuple[float, float]
 Pair = tuple[int, int]
 Indices = Sequence[int] | NDArray[np.int64]
 Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+MaskFile = tuple[Path, Literal["hidden", "known"]]
+"""A mask file, and what 1 means in it."""
 SPACING = 1.4
 """Pixel size in mm of models that do not say another."""
 
@@ -35,6 +39,7 @@ class Clip:
         spacing: (z, y, x) of a voxel, mm, of the frames as they are here.
         labels: (t, z, y, x) uint8, 0 where there is none, or None; see `read_clip`.
         patient: What a network is told of the patient, NaN where unknown; see `cmrgz.vocabulary`.
+        masks: (t, z, y, x) bool, True = given, by name.
     """
 
     subject: str
@@ -45,6 +50,7 @@ class Clip:
     spacing: tuple[float, float, float] = (10.0, SPACING, SPACING)
     labels: NDArray[np.uint8] | None = None
     patient: Mapping[str, float] = field(default_factory=dict)
+    masks: Mapping[str, Bools] = field(default_factory=dict)
 
     @property
     def heights(self) -> Floats:
@@ -90,7 +96,12 @@ class Clip:
         return {name: np.array(value, dtype=np.float32) for name, value in shaped.items()}
 
 
-def read_clip(case: Case, labels: bool = False, spacing: float | None = SPACING) -> Clip:
+def read_clip(
+    case: Case,
+    labels: bool = False,
+    spacing: float | None = SPACING,
+    masks: Mapping[str, MaskFile] | None = None,
+) -> Clip:
     """Read a case, scaled by its own 0 to 99.5th percentile, its planes at a model's pixel size.
 
     Pixels are kept as they are, bit for bit, or resampled, by the rule of `Window`: as in inpainting.
@@ -99,10 +110,11 @@ def read_clip(case: Case, labels: bool = False, spacing: float | None = SPACING)
         case: The scan.
         labels: Read its label map too, where it has one.
         spacing: Pixel size of the model, mm; None keeps the pixels of the scan.
+        masks: Mask files of the scan by name. A pixel is given where all that it is made of is.
 
     Raises:
-        DataError: The scan or the label map is missing or damaged, or they do not fit; `label-map` where the scan is
-            one itself.
+        DataError: The scan, the label map or a mask is missing or damaged, or they do not fit; `label-map` where the
+            scan is one itself.
     """
     scan = load(case.image, axes=case.axes)
     refuse_label_map(scan, case)
@@ -118,8 +130,16 @@ def read_clip(case: Case, labels: bool = False, spacing: float | None = SPACING)
     window = Window.plan(plane, edges, plane, size, heart_centre(voxels, known), 1, 0, rule)
     frames = _resampled(window, Scale.fit(voxels, known).to_unit(voxels))
     label = _read_labels(case, scan, turn, window) if labels else None
+    given = {name: _read_mask(file, scan, turn, window) for name, file in (masks or {}).items()}
     edges = edges if window.step is None else (size, size)
-    return Clip(case.subject, frames, scan.phases, scan.slice_positions, window.centre, (z, *edges), label)
+    return Clip(case.subject, frames, scan.phases, scan.slice_positions, window.centre, (z, *edges), label, given)
+
+
+def _read_mask(file: MaskFile, scan: Scan, turn: Orientation, window: Window) -> Bools:
+    known = np.ascontiguousarray(turn.apply(load_known(file[0], scan, file[1])))
+    frames = known.reshape(-1, *known.shape[2:])
+    seen = window.to_model(np.zeros(frames.shape, np.float32), frames)[1][:, : window.inner[0], : window.inner[1]]
+    return seen.reshape(*known.shape[:2], *seen.shape[1:])
 
 
 def _resampled(window: Window, unit: Floats) -> NDArray[np.float16]:

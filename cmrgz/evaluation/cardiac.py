@@ -20,6 +20,8 @@ DENSITY = 1.05
 """Of myocardium, g/ml."""
 RV, WALL, LV = 0, 1, 2
 """Where the right ventricle, the myocardium and the left ventricle stand in areas."""
+SECTORS = 6
+"""Of a short-axis slice."""
 UNITS = {
     **dict.fromkeys(("LVEDV", "LVESV", "LVSV", "RVEDV", "RVESV", "RVSV"), "ml"),
     **dict.fromkeys(("LVEF", "RVEF"), ""),
@@ -129,6 +131,22 @@ def wall_thickness(labels: Labels, spacing: float, sectors: int = 6) -> Floats:
     cavity, wall = (np.bincount(sector[labels == c], minlength=sectors) for c in (3, 2))
     inner, outer = (np.sqrt(n * sectors / np.pi) * spacing for n in (cavity, cavity + wall))
     return np.asarray(outer - inner)
+
+
+def cavity_radii(labels: Labels, spacing: float, sectors: int = SECTORS) -> Floats:
+    """Return the radius of the left ventricle's cavity about its centroid in mm: (sectors,), NaN where there is none.
+
+    The radius of the circle that has the same area in each sector; the first begins at the right of the image, the
+    others follow clockwise on the screen. The wall moves by the difference of two phases: no strain, which no picture
+    of a wall shows, but how far its inner edge goes.
+    """
+    if not (labels == 3).any():
+        return np.full(sectors, np.nan)
+    rows, columns = np.nonzero(labels == 3)
+    row, column = _centroid(labels == 3)
+    angle = np.arctan2(rows - row, columns - column) / (2 * np.pi) % 1
+    area = np.bincount((angle * sectors).astype(np.intp) % sectors, minlength=sectors)
+    return np.asarray(np.sqrt(area * sectors / np.pi) * spacing)
 
 
 def _centroid(region: Bools) -> tuple[float, float]:

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, replace
+from itertools import groupby, product
 
 from cmrgz.evaluation.frames import Frame, digest
 from cmrgz.evaluation.methods import Method
@@ -11,12 +11,16 @@ from cmrgz.evaluation.methods import Method
 PLAIN_UNIT = 64
 """Frames a unit for methods that need no network."""
 
+Named = tuple[Frame, str]
+"""A frame and the address of its cell."""
+
 
 @dataclass(frozen=True)
 class Unit:
-    """Cells that are computed together: one method, mask and seed, several frames.
+    """Cells that are computed together: one method, mask and seed, the scored frames of one crop or several.
 
-    Which cells share a unit changes no result: each is drawn from its own stream.
+    Which crops share a unit changes no result: each frame is drawn from its own stream. The frames of a crop stay
+    together, since the motion from one to the next is measured.
 
     Attributes:
         method: What fills.
@@ -39,6 +43,13 @@ class Unit:
         """Hash of its cells."""
         return digest(list(self.cells))
 
+    def crop_of(self, index: int) -> tuple["Unit", int]:
+        """Return the part of the unit that is of the crop of a cell, and which cell it is there."""
+        id_ = self.frames[index].crop.id
+        rows = [i for i, frame in enumerate(self.frames) if frame.crop.id == id_]
+        part = replace(self, frames=[self.frames[i] for i in rows], cells=[self.cells[i] for i in rows])
+        return part, rows.index(index)
+
 
 def address(revision: str, method: Method, mask: str, seed: int, samples: int, frame: Frame) -> str:
     """Return the address of a cell: another result, another address.
@@ -49,9 +60,9 @@ def address(revision: str, method: Method, mask: str, seed: int, samples: int, f
         mask: What hides.
         seed: Of the mask and the draws.
         samples: Draws.
-        frame: The frame; its id is a hash of its pixels.
+        frame: The frame; its id is a hash of its pixels, and that of its crop of what is drawn with it.
     """
-    return digest([revision, method.key, mask, seed, samples, frame.id])
+    return digest([revision, method.key, mask, frame.crop.mask_key(mask), seed, samples, frame.id, frame.crop.id])
 
 
 @dataclass(frozen=True)
@@ -77,20 +88,29 @@ class Grid:
     batch: int = 16
 
     def __len__(self) -> int:
-        """Return the number of cells."""
-        return len(self.frames) * len(self.methods) * len(self.masks) * len(self.seeds)
+        """Return the number of cells: a frame has none under a mask that its crop cannot take."""
+        return len(self.methods) * len(self.seeds) * sum(f.crop.takes(mask) for f in self.frames for mask in self.masks)
 
     def units(self, done: Collection[str] = ()) -> Iterator[Unit]:
         """Yield the cells that are not done, in units; method by method, so that one model is held at a time."""
         for method, mask, seed in product(self.methods, self.masks, self.seeds):
             samples = self.samples if method.random else 1
-            named = [(frame, address(self.revision, method, mask, seed, samples, frame)) for frame in self.frames]
+            frames = [frame for frame in self.frames if frame.crop.takes(mask)]
+            named = [(frame, address(self.revision, method, mask, seed, samples, frame)) for frame in frames]
             todo = [(frame, cell) for frame, cell in named if cell not in done]
-            size = self._size(method, samples)
-            for start in range(0, len(todo), size):
-                part = todo[start : start + size]
+            for part in self._parts(method, samples, todo):
                 yield Unit(method, mask, seed, samples, [f for f, _ in part], [c for _, c in part])
 
-    def _size(self, method: Method, samples: int) -> int:
-        """Return the frames a unit: as many as fill network calls to the last item."""
-        return self.batch // math.gcd(self.batch, samples) if method.kind in ("model", "probe") else PLAIN_UNIT
+    def _parts(self, method: Method, samples: int, todo: Sequence[Named]) -> Iterator[Sequence[Named]]:
+        """Yield the cells of each unit: of whole crops, as many as fill network calls to the last item."""
+        network = method.kind in ("model", "probe")
+        size = self.batch // math.gcd(self.batch, samples) if network else PLAIN_UNIT
+        part: list[Named] = []
+        for _, group in groupby(todo, key=lambda named: named[0].crop.id):
+            cells = list(group)
+            if part and len(part) + len(cells) > size:
+                yield part
+                part = []
+            part += cells
+        if part:
+            yield part

@@ -1,6 +1,5 @@
 """What a sweep would take, before it is run."""
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,7 @@ def estimate(order: Order, root: Path, report: Report | None = None) -> dict[str
         "done": len(order) - sum(len(unit.cells) for unit in units),
         "frames": len(order.lineup.frames),
         "subjects": len({frame.subject for frame in order.lineup.frames}),
-        "masks": [mask.spec for mask in order.options.masks()],
+        "masks": order.masks,
         "samples": order.options.samples,
         "seconds": sum(known),
         "memory_mb": memory_mb(),
@@ -53,8 +52,7 @@ def estimate(order: Order, root: Path, report: Report | None = None) -> dict[str
 
 def _timed(order: Order, unit: Unit) -> float | None:
     """Return the seconds a cell, or None for a method that fails."""
-    size = max(1, order.batch // unit.samples)
-    part = dataclasses.replace(unit, frames=unit.frames[:size], cells=unit.cells[:size])
+    part, _ = unit.crop_of(0)
     method: Method = unit.method
     result = attempt(order.judge, part, leak=False)
     method.close()

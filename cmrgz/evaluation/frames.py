@@ -1,18 +1,20 @@
-"""The frames that methods are compared on: heart-centred crops of cases, each known by its content."""
+"""The frames that methods are compared on: of heart-centred crops of cases, each known by its content."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from cmrgz.data.cases import Case
-from cmrgz.data.clips import SPACING, Clip, crop, read_clip
-from cmrgz.data.masks import parse
+from cmrgz.data.clips import SPACING, Clip, MaskFile, read_clip
 from cmrgz.errors import UsageError
+from cmrgz.evaluation.crops import ALL, Crop, Span, cut, hashed
 
 SYSTOLE = 0.35
 """Part of the cycle at which a heart without labels is taken to be smallest."""
@@ -22,15 +24,24 @@ LEFT = 3
 """Label of the left ventricle."""
 DARK, TISSUE = -0.9, 0.01
 """Intensity above which a pixel is no background, and share of such pixels from which a frame shows tissue."""
+BLUR, MOVING = 2.0, 85
+"""Pixels by which the change over time is blurred, and the percentile of it above which a pixel moves."""
+WHOLE = {"cine": "phases", "stack": "slices"}
+"""Choices of frames that lie along a whole axis, and that axis of a crop."""
+
+ALONE = Span()
+"""A frame without its neighbours."""
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 Pair = tuple[int, int]
+Key = tuple[str, int, int]
+"""The id of a crop, and a phase and slice of it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One frame.
+    """A scored frame.
 
     Attributes:
         id: Hash of its content and place: another pixel, another id.
@@ -39,14 +50,11 @@ class Frame:
         t: Phase, from 0.
         z: Slice, from 0.
         role: `ED`, `ES` or "".
-        x: (h, w) in [-1, 1], scaled once per scan; the scale is given to all methods alike.
-        before: (h, w) the same slice one phase earlier, or None in a scan of one phase.
-        label: (h, w) the annotated heart, or None.
+        crop: What is drawn with it; the scale is the scan's and given to all methods alike.
+        place: (t, z) in the crop.
+        before: (h, w) the same slice one phase earlier in [-1, 1], or None in a scan of one phase.
+        moving: (h, w) bool, where the slice varies most over the cycle; nowhere in a scan of one phase.
         condition: What is known beside the pixels.
-        spacing: Pixel size, mm.
-        step: Distance of slices, mm.
-        centre: (row, column) of the heart in the crop.
-        inside: (h, w) bool, which pixels are of the scan and no padding around it; None where all are.
     """
 
     id: str
@@ -55,35 +63,32 @@ class Frame:
     t: int
     z: int
     role: str
-    x: Floats
+    crop: Crop
+    place: Pair
     before: Floats | None
-    label: NDArray[np.uint8] | None
+    moving: Bools
     condition: Mapping[str, float]
-    spacing: float
-    step: float
-    centre: tuple[float, float]
-    inside: Bools | None = None
+
+    @cached_property
+    def x(self) -> Floats:
+        """(h, w) in [-1, 1]."""
+        return self.crop.x[self.place].astype(np.float32)
 
     @property
     def unit(self) -> Floats:
         """(h, w) in [0, 1]."""
         return np.asarray((self.x + 1) / 2, dtype=np.float32)
 
-    def known(self, mask: str, seed: int) -> Bools:
-        """Return `known` (h, w) of a mask: a function of the mask, the seed and the frame alone.
+    @property
+    def label(self) -> NDArray[np.uint8] | None:
+        """(h, w) the annotated heart, or None: many scans are annotated at the ends of the cycle alone."""
+        own = None if self.crop.labels is None else self.crop.labels[self.place]
+        return own if own is not None and own.any() else None
 
-        Where anything is known, padding is: what lies beyond the scan is no part of a hole, and easy to get right.
-
-        Raises:
-            UsageError: The mask needs several frames or slices.
-            DataError: `mask-empty`: it needs a label that the frame lacks.
-        """
-        shape = (1, 1, *self.x.shape)
-        label = None if self.label is None else self.label[None, None]
-        spacing = (self.spacing, self.spacing)
-        recipe = parse(mask)
-        known = recipe.draw(shape, seed=seed, case=self.id, spacing=spacing, centre=self.centre, label=label)[0, 0]
-        return known if self.inside is None or not known.any() else known | ~self.inside
+    @property
+    def key(self) -> Key:
+        """Where it stands among all that is drawn."""
+        return self.crop.id, *self.place
 
 
 def read_frames(
@@ -92,8 +97,10 @@ def read_frames(
     choice: str = "2",
     progress: Callable[[int], None] | None = None,
     spacing: float = SPACING,
+    span: Span = ALONE,
+    masks: Callable[[Case], Mapping[str, MaskFile]] | None = None,
 ) -> list[Frame]:
-    """Read the frames of cases; each scan is read once.
+    """Read the frames of cases, crop by crop; each scan is read once.
 
     Args:
         cases: The scans.
@@ -103,16 +110,23 @@ def read_frames(
             such as those that pad a stack, are not chosen.
         progress: Told the cases read.
         spacing: Pixel size of the models in mm.
+        span: Phases and slices of a crop, at most: of a `stack` all slices, of a `cine` all phases, where it is more
+            than one.
+        masks: Mask files of a case, by name.
 
     Raises:
         UsageError: `range` for a choice that is none of these.
-        DataError: A scan is missing or damaged.
+        DataError: A scan or a mask is missing or damaged.
     """
     check_choice(choice)
+    span = span._replace(**{WHOLE[choice]: ALL}) if choice in WHOLE and span != ALONE else span
     frames: list[Frame] = []
     for number, case in enumerate(cases, 1):
-        clip = read_clip(case, labels=True, spacing=spacing)
-        frames += [_frame(case, clip, t, z, role, item) for t, z, role in _places(clip, choice)]
+        clip = read_clip(case, True, spacing, masks(case) if masks is not None else None)
+        roles = {(t, z): role for t, z, role in _places(clip, choice)}
+        for cropped, part in cut(case, clip, list(roles), item, span):
+            placed = zip(part.members, cropped.scored, strict=True)
+            frames += [_frame(case, clip, at, roles[at], cropped, place) for at, place in placed]
         if progress is not None:
             progress(number)
     return frames
@@ -157,34 +171,28 @@ def _slices_of_tissue(clip: Clip) -> list[int]:
     return [int(z) for z in np.flatnonzero(share >= TISSUE)] or list(range(len(share)))
 
 
-def _frame(case: Case, clip: Clip, t: int, z: int, role: str, item: Pair) -> Frame:
+def _frame(case: Case, clip: Clip, at: Pair, role: str, cropped: Crop, place: Pair) -> Frame:
+    (t, z), item = at, (cropped.shape[2], cropped.shape[3])
     corner = clip.corner(item)
-    x = crop(clip.frames[t, z], corner, item, -1.0).astype(np.float32)
-    label = None if clip.labels is None else crop(clip.labels[t, z], corner, item, 0)
-    label = label if label is not None and label.any() else None  # many scans are annotated at the ends of the cycle
-    before = None
-    if clip.frames.shape[0] > 1:
-        before = crop(clip.frames[t - 1, z], corner, item, -1.0).astype(np.float32)
     condition = clip.place(t, z, corner, item)
-    centre = (clip.centre[0] - corner[0], clip.centre[1] - corner[1])
-    inside = crop(np.ones(clip.frames.shape[2:], dtype=bool), corner, item, 0)
-    step, _, spacing = clip.spacing
-    place = (case.subject_id, case.id, t, z, clip.spacing, sorted(condition.items()))
-    about = (case.subject_id, case.id, t, z, role, x, before, label, condition, spacing, step, centre)
-    return Frame(_hash(place, x, label), *about, None if inside.all() else inside)
+    cine = clip.block(range(len(clip.frames)), [z], corner, item)[:, 0].astype(np.float32)
+    before = cine[t - 1] if len(cine) > 1 else None
+    about = (case.subject_id, case.id, t, z, role, cropped, place, before, most_moving(cine), condition)
+    frame = Frame("", *about)
+    where = (case.subject_id, case.id, t, z, clip.spacing, sorted(condition.items()))
+    return replace(frame, id=hashed(where, frame.x, frame.label))
+
+
+def most_moving(cine: Floats) -> Bools:
+    """Return where (h, w) a slice (t, h, w) varies most over its phases: 15 % of the pixels, blurred by 2."""
+    change = gaussian_filter(cine.std(0), BLUR)
+    return np.asarray(change > np.percentile(change, MOVING))
 
 
 def digest(value: Any) -> str:
     """Return 32 hex digits of what JSON can write."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _hash(place: Any, *arrays: NDArray[Any] | None) -> str:
-    digest = blake2b(repr(place).encode(), digest_size=8)
-    for array in arrays:
-        digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def stacked(frames: Sequence[Frame]) -> Floats:

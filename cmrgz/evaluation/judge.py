@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 
 from cmrgz import __version__
 from cmrgz.errors import PluginError
+from cmrgz.evaluation.cardiac import cavity_radii
 from cmrgz.evaluation.cells import Unit
+from cmrgz.evaluation.crops import Crop
 from cmrgz.evaluation.extractors import Extractor
-from cmrgz.evaluation.frames import Frame, digest, units
-from cmrgz.evaluation.methods import Draws
+from cmrgz.evaluation.frames import Frame, Key, digest, units
+from cmrgz.evaluation.methods import Draws, known_of, own
 from cmrgz.evaluation.metrics import FRAME_METRICS, measure
-from cmrgz.evaluation.metrics.base import Sampled
+from cmrgz.evaluation.metrics.base import Cine, Sampled
 
 AVERAGES = (2, 4, 8, 16)
 """Averages of this many samples are looked at too: from one sample to the mean a method traces its own curve."""
-FORMAT = 1
+FORMAT = 2
 """Of what is stored of a cell, and of how its numbers are computed: to be raised when either changes."""
 PICTURES = ("truth", "known", "sample", "other sample", "mean", "std")
 """What is kept of a frame that is shown, each (h, w) uint8."""
@@ -67,7 +69,7 @@ class Judge:
         Raises:
             PluginError: `leak`, or what the method raises.
         """
-        known = np.stack([frame.known(unit.mask, unit.seed) for frame in unit.frames])
+        known = known_of(unit.frames, unit.mask, unit.seed)
         start = time.perf_counter()
         draws = unit.method.draw(unit.frames, known, unit.seed, unit.samples)
         seconds = (time.perf_counter() - start) / draws.items
@@ -75,32 +77,46 @@ class Judge:
             check_leak(unit, known, draws)
         return self.judged(unit, known, draws), {"seconds": seconds, "calls": draws.calls}
 
-    def judged(self, unit: Unit, known: Bools, draws: Draws) -> dict[str, NDArray[Any]]:
-        """Return the arrays of a unit whose draws are made."""
-        truth = units(unit.frames)
-        samples = np.where(known, truth, draws.samples)
+    def judged(self, unit: Unit, known: Sequence[Bools], draws: Draws) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a unit whose draws are made, given what was known of the crop of each frame."""
+        truth, seen = units(unit.frames), own(unit.frames, known)
+        drawn = draws.samples(unit.frames)
+        samples = np.where(seen, truth, drawn)
         segments = self._segments(samples)
-        own = self._true_segments(unit.frames)
+        true = self._true_segments(unit.frames)
+        cines = cines_of(unit.frames, known, draws)
         rows = []
         for i, frame in enumerate(unit.frames):
-            label = frame.label
-            parts = (None if own is None else own[i], None if segments is None else segments[:, i])
-            rows.append(measure(Sampled(truth[i], known[i], draws.samples[:, i], frame.spacing, label, *parts)))
+            sampled = Sampled(
+                truth=truth[i],
+                known=seen[i],
+                drawn=drawn[:, i],
+                spacing=frame.crop.spacing,
+                label=frame.label,
+                truth_segment=None if true is None else true[i],
+                segments=None if segments is None else segments[:, i],
+                moving=frame.moving,
+                cine=cines[i],
+                pasted=draws.pasted,
+                certain=not unit.method.random,
+            )
+            rows.append(measure(sampled))
         names = list(rows[0])
         arrays = {
             "names": np.array(names),
             "metrics": np.array([[row[name] for name in names] for row in rows]),
             "known_sha1": np.array([sha1(np.packbits(k).tobytes()).hexdigest()[:16] for k in known]),
-            "hidden": 1 - known.mean((1, 2)),
+            "hidden": np.array([1 - k.mean() for k in known]),
             "low": samples.min((0, 2, 3)),
             "high": samples.max((0, 2, 3)),
-            "exact": (~known | (samples == truth)).all((0, 2, 3)),
+            "exact": (~seen | (samples == truth)).all((0, 2, 3)),
         }
         return (
             arrays
             | _places(unit.frames)
-            | self._features(samples)
-            | self._pictures(unit, known, samples)
+            | _radii(unit.frames, true, segments)
+            | self._features(samples, _motions(samples, cines))
+            | self._pictures(unit, seen, samples)
             | _whole(unit, known, samples)
         )
 
@@ -121,14 +137,21 @@ class Judge:
         flat = samples.reshape(-1, *samples.shape[2:])
         return np.asarray(self.segmenter.segment(flat, clean=False)).reshape(samples.shape)
 
-    def _features(self, samples: Floats) -> dict[str, NDArray[Any]]:
-        """Return features (n, k, d) of the samples, and (n, d) of the averages of the first 2, 4, ... of them."""
-        averages = {f"-mean-{m}": samples[:m].mean(0, keepdims=True) for m in AVERAGES if m <= len(samples)}
+    def _features(self, samples: Floats, motions: Floats) -> dict[str, NDArray[Any]]:
+        """Return features (n, k, d) of the samples, and (n, d) of the averages of the first 2, 4, ... of them.
+
+        Those of motion are NaN for frames of which the frame before was not drawn.
+        """
         found = {}
         for name, extract in self.extractors.items():
-            for suffix, stack in ({"": samples} | averages).items():
-                features = np.asarray(extract(stack.reshape(-1, *stack.shape[2:])), dtype=np.float32)
-                found[f"features-{name}{suffix}"] = features.reshape(*stack.shape[:2], -1).swapaxes(0, 1)
+            of = motions if extract.on == "motion" else samples
+            averages = {f"-mean-{m}": of[:m].mean(0, keepdims=True) for m in AVERAGES if m <= len(of)}
+            for suffix, stack in ({"": of} | averages).items():
+                defined = ~np.isnan(stack).any((0, 2, 3))
+                images = np.where(defined[None, :, None, None], stack, 0.5)
+                features = np.asarray(extract(images.reshape(-1, *stack.shape[2:])), dtype=np.float32)
+                features = features.reshape(*stack.shape[:2], -1).swapaxes(0, 1)
+                found[f"features-{name}{suffix}"] = np.where(defined[:, None, None], features, np.float32(np.nan))
         return found
 
     def _pictures(self, unit: Unit, known: Bools, samples: Floats) -> dict[str, NDArray[Any]]:
@@ -141,33 +164,90 @@ class Judge:
         return {"pictures": _bytes(pictures), "picture_rows": np.array(rows, dtype=np.int64)}
 
 
-def _whole(unit: Unit, known: Bools, samples: Floats) -> dict[str, NDArray[Any]]:
+def _whole(unit: Unit, known: Sequence[Bools], samples: Floats) -> dict[str, NDArray[Any]]:
     """Return the first sample of each frame (n, h, w) uint8 where nothing was known, and of real frames."""
-    return {"images": _bytes(samples[0])} if unit.method.kind == "real" or not known.any() else {}
+    nothing = not any(seen.any() for seen in known)
+    return {"images": _bytes(samples[0])} if unit.method.kind == "real" or nothing else {}
 
 
-def check_leak(unit: Unit, known: Bools, draws: Draws) -> None:
-    """Draw the first sample of the first frame again with its hidden pixels changed, and compare to the bit.
+def cines_of(frames: Sequence[Frame], known: Sequence[Bools], draws: Draws) -> list[Cine | None]:
+    """Return the slice of each frame in all phases of its crop; none of crops of one phase."""
+    found: dict[tuple[str, int], Cine] = {}
+    for frame, seen in zip(frames, known, strict=True):
+        (_, z), place = frame.place, (frame.crop.id, frame.place[1])
+        if frame.crop.shape[0] > 1 and place not in found:
+            truth, blocks = (
+                frame.crop.unit[:, z],
+                [draws.blocks.get((frame.crop.id, t, z), -1) for t in range(len(seen))],
+            )
+            samples = np.stack([_over_time(frame.crop, seen, draws, t, z, frame.key) for t in range(len(seen))], axis=1)
+            found[place] = Cine(truth, seen[:, z], samples, 0, frame.crop.ring, tuple(blocks))
+    places = [(frame.place[0], (frame.crop.id, frame.place[1])) for frame in frames]
+    return [dataclasses.replace(found[place], t=t) if place in found else None for t, place in places]
+
+
+def _over_time(crop: Crop, known: Bools, draws: Draws, t: int, z: int, like: Key) -> Floats:
+    """Return the samples (k, h, w) of a phase, known pixels as given; NaN where it was to be drawn and was not."""
+    truth, shape = crop.unit[t, z], draws.planes[like].shape
+    if known[t, z].all():
+        return np.broadcast_to(truth, shape)
+    drawn = draws.planes.get((crop.id, t, z))
+    return np.full(shape, np.nan, np.float32) if drawn is None else np.where(known[t, z], truth, drawn)
+
+
+def _motions(samples: Floats, cines: Sequence[Cine | None]) -> Floats:
+    """Return half the difference to the frame before, about 0.5, of samples (k, n, h, w); NaN where there is none."""
+    out = np.full(samples.shape, np.nan, np.float32)
+    for i, cine in enumerate(cines):
+        if cine is not None and cine.before is not None:
+            out[:, i] = 0.5 + (samples[:, i] - cine.samples[:, cine.before]) / 2
+    return out
+
+
+def _radii(
+    frames: Sequence[Frame], true: NDArray[np.uint8] | None, segments: NDArray[np.uint8] | None
+) -> dict[str, NDArray[Any]]:
+    """Return the radii (n, 2, sectors) of the left ventricle in mm, of the truth and the mean over the samples."""
+    if true is None or segments is None:
+        return {}
+    found = [
+        [
+            cavity_radii(true[i], frame.crop.spacing),
+            np.mean([cavity_radii(s, frame.crop.spacing) for s in segments[:, i]], 0),
+        ]
+        for i, frame in enumerate(frames)
+    ]
+    return {"radii": np.array(found, dtype=np.float32)}
+
+
+def check_leak(unit: Unit, known: Sequence[Bools], draws: Draws) -> None:
+    """Draw the first sample of the first frame again with hidden voxels of its crop changed, and compare to the bit.
 
     Args:
         unit: What was drawn.
-        known: (n, h, w) what was known.
+        known: (t, z, h, w) what was known of the crop of each frame.
         draws: What came of it.
 
     Raises:
         PluginError: `leak`.
     """
-    changed = _changed(unit.frames[0], known[0])
-    again = unit.method.draw([changed], known[:1], unit.seed, 1).samples
-    if not np.array_equal(again[0, 0], draws.samples[0, 0]):
+    first = unit.frames[0]
+    changed = _changed(first, known[0])
+    again = unit.method.draw([changed], known[:1], unit.seed, 1)
+    hidden = {key: ~known[0][key[1:]] for key in again.planes}
+    same = all(
+        np.array_equal(plane[0], draws.planes[key][0]) for key, plane in again.planes.items() if hidden[key].any()
+    )
+    if not same:
         what = "its result depends on hidden pixels"
         raise PluginError("leak", unit.method.name, what, hint="report it to its authors")
 
 
 def _changed(frame: Frame, known: Bools) -> Frame:
-    """Return a frame whose hidden pixels are others, and all else is the same."""
-    noise = np.random.default_rng(0).uniform(-1, 1, frame.x.shape).astype(np.float32)
-    return dataclasses.replace(frame, x=np.where(known, frame.x, noise))
+    """Return a frame in a crop whose hidden voxels are others, and all else is the same."""
+    crop = frame.crop
+    noise = np.random.default_rng(0).uniform(-1, 1, crop.shape).astype(np.float16)
+    return dataclasses.replace(frame, crop=dataclasses.replace(crop, x=np.where(known, crop.x, noise)))
 
 
 def _places(frames: Sequence[Frame]) -> dict[str, NDArray[Any]]:
@@ -179,8 +259,8 @@ def _places(frames: Sequence[Frame]) -> dict[str, NDArray[Any]]:
         "role": np.array([frame.role for frame in frames]),
         "t": np.array([frame.t for frame in frames]),
         "z": np.array([frame.z for frame in frames]),
-        "spacing": np.array([frame.spacing for frame in frames]),
-        "step": np.array([frame.step for frame in frames]),
+        "spacing": np.array([frame.crop.spacing for frame in frames]),
+        "step": np.array([frame.crop.step for frame in frames]),
     }
 
 

@@ -1,8 +1,10 @@
 """Who takes part in a sweep: frames, training frames, and the methods that the options name."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,23 +12,28 @@ from numpy.typing import NDArray
 
 from cmrgz.data import cases, sides
 from cmrgz.data.cases import Case
+from cmrgz.data.clips import MaskFile
+from cmrgz.data.nifti import read_header
 from cmrgz.durable import exists
 from cmrgz.errors import DataError, UsageError
 from cmrgz.evaluation.baselines import FILLS, RETRIEVALS
+from cmrgz.evaluation.crops import Span
+from cmrgz.evaluation.fills import FILLS as CROP_FILLS
 from cmrgz.evaluation.frames import Frame, digest, read_frames, units
 from cmrgz.evaluation.gaussian import Gaussian
-from cmrgz.evaluation.methods import (
+from cmrgz.evaluation.methods import Method, ModelMethod
+from cmrgz.evaluation.options import MANIFEST, SweepOptions, is_mask_file
+from cmrgz.evaluation.references import (
     BlurredTruth,
+    CropFill,
     Fill,
     GaussianSample,
-    Method,
-    ModelMethod,
     OtherPatient,
     RoundTrip,
     TemporalCopy,
 )
-from cmrgz.evaluation.options import SweepOptions
 from cmrgz.output.chosen import Chosen
+from cmrgz.output.hashes import sha256_of_file
 from cmrgz.plugin import Extent
 
 TEST_SEED, BANK_SEED = 5000, 1000
@@ -48,11 +55,13 @@ class Lineup:
         frames: To evaluate on.
         bank: Training frames, perhaps none.
         methods: In the order of tables.
+        files: Names of the masks that are read, not drawn.
     """
 
     frames: Sequence[Frame]
     bank: Sequence[Frame]
     methods: Sequence[Method]
+    files: Sequence[str] = ()
 
 
 def choose_models(sweep: SweepOptions, device: str = "cpu", batch_size: int | None = None) -> list[ModelMethod]:
@@ -95,7 +104,7 @@ def _model(text: str, device: str, batch_size: int | None) -> ModelMethod:
 
 
 def common_frame(models: Sequence[ModelMethod]) -> Extent:
-    """Return the frames that all models take: those of a model of blocks are blocks of one frame.
+    """Return the frames that all models take: those of a model of blocks are as large.
 
     Raises:
         UsageError: `usage`: they differ.
@@ -159,11 +168,58 @@ def assemble(
     """
     extent = common_frame(models)
     test, bank = find_cases(sweep, advance)
-    frames = read_frames(test, extent.plane, sweep.frames, spacing=extent.spacing)
-    known = read_frames(bank, extent.plane, BANK_FRAMES, spacing=extent.spacing)
-    others = references(models, known) if sweep.baselines else []
+    files = mask_files(sweep)
+    read = partial(_files_of, files=files)
+    frames = read_frames(test, extent.plane, sweep.frames, spacing=extent.spacing, span=sweep.span, masks=read)
+    known = read_frames(bank, extent.plane, BANK_FRAMES, spacing=extent.spacing, span=_of_bank(sweep.span))
+    others = [*references(models, known), *_of_context(frames)] if sweep.baselines else []
     _check_names([*models, *others])
-    return Lineup(frames, known, [*models, *others])
+    return Lineup(frames, known, [*models, *others], list(files))
+
+
+def mask_files(sweep: SweepOptions) -> dict[str, MaskFile | None]:
+    """Return the masks that are read by what they are called in a run, which holds no path: a file, or None.
+
+    None is the one that a manifest names.
+
+    Raises:
+        DataError: A file is not there or is refused.
+    """
+    found: dict[str, MaskFile | None] = {}
+    for pattern in filter(is_mask_file, sweep.patterns):
+        if pattern == MANIFEST:
+            found[f"manifest:{sweep.mask_label}"] = None
+        else:
+            read_header(pattern)
+            found[f"file:{sha256_of_file(Path(pattern))[:8]},{sweep.mask_label}"] = (Path(pattern), sweep.mask_label)
+    return found
+
+
+def _files_of(case: Case, files: Mapping[str, MaskFile | None]) -> dict[str, MaskFile]:
+    """Return the mask files of a case.
+
+    Raises:
+        DataError: `mask-empty`: a manifest names none.
+    """
+    found: dict[str, MaskFile] = {}
+    for name, file in files.items():
+        if file is None and case.mask is None:
+            hint = "name it in a column mask of a manifest"
+            raise DataError("mask-empty", str(case.image), "has no mask", hint=hint)
+        label: Any = name.rpartition(":")[2]
+        found[name] = file if file is not None else (case.mask, label)  # type: ignore[assignment]
+    return found
+
+
+def _of_bank(span: Span) -> Span:
+    """Return the crops of training frames: the frame before is there for its motion, where crops have several."""
+    return Span(min(2, span.phases))
+
+
+def _of_context(frames: Sequence[Frame]) -> list[Method]:
+    """Return the fills from neighbours in time and through the plane, where crops have some."""
+    lengths = [max(frame.crop.shape[axis] for frame in frames) for axis in (0, 1)] if frames else [1, 1]
+    return [CropFill(name, fill) for name, (fill, axes) in CROP_FILLS.items() if max(lengths[a] for a in axes) > 1]
 
 
 def _check_names(methods: Sequence[Method]) -> None:

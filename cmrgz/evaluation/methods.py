@@ -1,20 +1,19 @@
-"""What is compared: models, baselines, bounds and controls, behind one method `draw`.
+"""What is compared, behind one method `draw`: models here, baselines, bounds and controls in `references`.
 
-A method is given frames of which it may look at the known pixels only; bounds and controls alone see the truth, and are
-marked as such in every table.
+A method is given frames, with the crops that they are of, of which it may look at the known pixels only;
+bounds and controls alone see the truth, and are marked as such in every table.
 """
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cmrgz.evaluation.frames import Frame, digest, stacked, units
+from cmrgz.evaluation.frames import Frame, Key, digest
 
 Kind = Literal["model", "baseline", "bound", "control", "real", "probe"]
 Floats = NDArray[np.floating[Any]]
@@ -26,14 +25,40 @@ class Draws:
     """What a method drew.
 
     Attributes:
-        samples: (k, n, h, w) in [0, 1], as drawn: known pixels are not pasted. k is 1 for what has no chance in it.
+        planes: (k, h, w) in [0, 1] of each frame that was drawn, by crop, phase and slice; k is 1 for what has no
+            chance in it. As drawn: known pixels are not pasted, unless `pasted` says so.
         calls: Network calls a draw.
         items: Items drawn, for the time a draw.
+        pasted: Known pixels are as they were given, so that they tell nothing of the method.
+        blocks: Of frames that a model of blocks drew, in which block, by the same keys.
     """
 
-    samples: NDArray[np.float32]
+    planes: Mapping[Key, NDArray[np.float32]]
     calls: float = 0.0
     items: int = 1
+    pasted: bool = False
+    blocks: Mapping[Key, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, frames: Sequence[Frame], samples: NDArray[np.float32], calls: float = 0.0, items: int = 1) -> "Draws":
+        """Return what was drawn of scored frames alone, (k, n, h, w)."""
+        return cls({frame.key: samples[:, i] for i, frame in enumerate(frames)}, calls, items)
+
+    def samples(self, frames: Sequence[Frame]) -> NDArray[np.float32]:
+        """Return what was drawn of scored frames, (k, n, h, w)."""
+        return np.stack([self.planes[frame.key] for frame in frames], axis=1)
+
+
+def known_of(frames: Sequence[Frame], mask: str, seed: int) -> list[Bools]:
+    """Return what is known of the crop (t, z, h, w) of each frame, one array for all frames of a crop."""
+    crops = {frame.crop.id: frame.crop for frame in frames}
+    known = {id_: crop.known(mask, seed) for id_, crop in crops.items()}
+    return [known[frame.crop.id] for frame in frames]
+
+
+def own(frames: Sequence[Frame], known: Sequence[Bools]) -> Bools:
+    """Return what is known of the frames themselves, (n, h, w)."""
+    return np.stack([seen[frame.place] for frame, seen in zip(frames, known, strict=True)])
 
 
 class Method(ABC):
@@ -67,8 +92,8 @@ class Method(ABC):
         return digest(self.fingerprint)
 
     @abstractmethod
-    def draw(self, frames: Sequence[Frame], known: Bools, seed: int, samples: int) -> Draws:
-        """Draw the hidden pixels of frames given the known ones (n, h, w)."""
+    def draw(self, frames: Sequence[Frame], known: Sequence[Bools], seed: int, samples: int) -> Draws:
+        """Draw the hidden pixels of frames given the known voxels (t, z, h, w) of the crop of each."""
 
     def close(self) -> None:  # noqa: B027 (most hold nothing)
         """Let go of what is held in memory."""
@@ -106,17 +131,23 @@ class ModelMethod(Method):
             self._model = self.chosen.open()
         return self._model
 
-    def draw(self, frames: Sequence[Frame], known: Bools, seed: int, samples: int) -> Draws:
-        """Draw samples; the stream of each is keyed by (seed, sample, frame)."""
-        from cmrgz.calls import CallCounter, Caller
-        from cmrgz.evaluation.shown import items_of
+    def draw(self, frames: Sequence[Frame], known: Sequence[Bools], seed: int, samples: int) -> Draws:
+        """Draw samples; the stream of each is keyed by (seed, sample, frame), or of blocks by crop and place."""
+        from cmrgz.evaluation.drawing import draw_crop, draw_frames
 
-        caller = Caller(self.model, self.chosen.setting(seed, samples))
-        with CallCounter(self.model) as calls:
-            drawn = caller.draw_all(items_of(frames, known, samples, self.model.extent.axes))
-        batches = math.ceil(samples * len(frames) / caller.size)
-        result = drawn.reshape(samples, *known.shape)
-        return Draws(_in_unit(result), calls.count / batches, samples * len(frames))
+        setting = self.chosen.setting(seed, samples)
+        if len(self.model.extent.axes) == 2:
+            drawn = draw_frames(self.model, setting, frames, own(frames, known))
+            return Draws.of(frames, in_unit(drawn.samples), drawn.calls, samples * len(frames))
+        crops = {frame.crop.id: (frame.crop, seen) for frame, seen in zip(frames, known, strict=True)}
+        found = {id_: draw_crop(self.model, setting, *part) for id_, part in crops.items()}
+        planes: dict[Key, NDArray[np.float32]] = {}
+        blocks: dict[Key, int] = {}
+        for id_, of in found.items():
+            blocks |= {(id_, t, z): int(of.blocks[t, z]) for t, z in np.argwhere(of.blocks >= 0).tolist()}
+            planes |= planes_of(id_, in_unit(of.samples))
+        calls = float(np.mean([of.calls for of in found.values()]))
+        return Draws(planes, calls, samples * len(found), True, blocks)
 
     def close(self) -> None:
         """Let go of the model."""
@@ -134,7 +165,7 @@ class Probe(Method):
         super().__init__(method.name + self.SUFFIX, method.fingerprint)
         self.fingerprint["name"], self.method, self.family = self.name, method, method.family
 
-    def draw(self, frames: Sequence[Frame], known: Bools, seed: int, samples: int) -> Draws:
+    def draw(self, frames: Sequence[Frame], known: Sequence[Bools], seed: int, samples: int) -> Draws:
         """Draw as the model does."""
         return self.method.draw(frames, known, seed, samples)
 
@@ -149,133 +180,11 @@ def _family(name: str) -> str:
     return registry.get_model(name).family
 
 
-class RoundTrip(Method):
-    """The tokenizer's reconstruction of the truth: what no model on it can pass."""
-
-    kind: ClassVar[Kind] = "bound"
-    sees_truth: ClassVar[bool] = True
-
-    def __init__(self, chosen: Any) -> None:
-        link = chosen.meta.tokenizer
-        super().__init__(f"round-trip {link.name}", {"tokenizer": link.sha256, "version": link.version})
-        self.chosen = chosen
-        self._tokenizer: Any = None
-
-    def draw(self, frames: Sequence[Frame], known: Bools, seed: int, samples: int) -> Draws:
-        """Encode and decode the whole frames."""
-        import torch
-
-        if self._tokenizer is None:
-            self._tokenizer = self.chosen.open().tokenizer
-        device = next((p.device for p in self._tokenizer.parameters()), torch.device("cpu"))
-        with torch.inference_mode():
-            parts = [self._tokenizer.reconstruct(torch.from_numpy(x[None, None]).to(device)) for x in stacked(frames)]
-            y = torch.cat(parts).clamp(-1, 1).cpu().numpy()
-        return Draws(_in_unit(y.transpose(1, 0, 2, 3)), items=len(frames))
-
-    def close(self) -> None:
-        """Let go of the tokenizer."""
-        self._tokenizer = None
+def planes_of(id_: str, samples: NDArray[np.float32]) -> dict[Key, NDArray[np.float32]]:
+    """Return the frames (k, h, w) of what was drawn of a crop, (k, t, z, h, w)."""
+    return {(id_, t, z): samples[:, t, z] for t, z in np.ndindex(samples.shape[1:3])}
 
 
-class Fill(Method):
-    """A fill from the known pixels of the frame, and perhaps from training frames."""
-
-    kind: ClassVar[Kind] = "baseline"
-
-    def __init__(self, name: str, fill: Callable[[Floats, Bools], Floats], bank: str = "") -> None:
-        super().__init__(name, {"baseline": name, "bank": bank})
-        self.fill = fill
-
-    def draw(self, frames: Sequence[Frame], known: Bools, seed: int, samples: int) -> Draws:
-        """Fill the frames."""
-        given = np.where(known, units(frames), 0)
-        return Draws(_one(self.fill(given, known)), items=len(frames))
-
-
-class GaussianSample(Method):
-    """Draws from the conditional normal distribution of `Gaussian`."""
-
-    kind: ClassVar[Kind] = "baseline"
-    random: ClassVar[bool] = True
-
-    def __init__(self, gaussian: Any, bank: str) -> None:
-        super().__init__("gaussian-sample", {"baseline": "gaussian-sample", "bank": bank})
-        self.gaussian = gaussian
-
-    def draw(self, frames: Sequence[Frame], known: Bools, seed: int, samples: int) -> Draws:
-        """Draw samples."""
-        given = np.where(known, units(frames), 0)
-        drawn = self.gaussian.samples(given, known, [frame.id for frame in frames], samples, seed)
-        return Draws(np.clip(drawn, 0, 1).astype(np.float32), items=samples * len(frames))
-
-
-class Real(Method):
-    """The frames themselves: what generated ones are compared with, and how reals compare with reals."""
-
-    kind: ClassVar[Kind] = "real"
-    sees_truth: ClassVar[bool] = True
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name, {})
-
-    def draw(self, frames: Sequence[Frame], known: Bools, seed: int, samples: int) -> Draws:
-        """Return the frames."""
-        return Draws(_one(units(frames)), items=len(frames))
-
-
-class TemporalCopy(Method):
-    """The same slice one phase earlier: what a neighbour in time is worth. It is given more than the others."""
-
-    kind: ClassVar[Kind] = "bound"
-
-    def __init__(self) -> None:
-        super().__init__("temporal-copy", {"bound": "temporal-copy"})
-
-    def draw(self, frames: Sequence[Frame], known: Bools, seed: int, samples: int) -> Draws:
-        """Copy; a frame without an earlier one is all grey."""
-        grey = np.zeros_like(frames[0].x)
-        before = np.stack([grey if frame.before is None else frame.before for frame in frames])
-        return Draws(_one((before + 1) / 2), items=len(frames))
-
-
-class BlurredTruth(Method):
-    """The truth, blurred: near in error, far in looks. A measure of looks must say so."""
-
-    kind: ClassVar[Kind] = "control"
-    sees_truth: ClassVar[bool] = True
-    SIGMA = 2.0
-    """Pixels."""
-
-    def __init__(self) -> None:
-        super().__init__("control: blurred truth", {"control": "blurred", "sigma": self.SIGMA})
-
-    def draw(self, frames: Sequence[Frame], known: Bools, seed: int, samples: int) -> Draws:
-        """Blur."""
-        from scipy.ndimage import gaussian_filter
-
-        return Draws(_one(gaussian_filter(units(frames), self.SIGMA, axes=(1, 2))), items=len(frames))
-
-
-class OtherPatient(Method):
-    """A training frame of another patient, pasted: good looks, great error. A measure of error must say so."""
-
-    kind: ClassVar[Kind] = "control"
-
-    def __init__(self, frames: NDArray[Any], bank: str) -> None:
-        super().__init__("control: other patient", {"control": "pasted", "bank": bank})
-        self.bank = frames
-
-    def draw(self, frames: Sequence[Frame], known: Bools, seed: int, samples: int) -> Draws:
-        """Paste a frame that depends on the frame's name alone."""
-        index = [int(frame.id, 16) % len(self.bank) for frame in frames]
-        return Draws(_one(self.bank[index]), items=len(frames))
-
-
-def _in_unit(x: Floats) -> NDArray[np.float32]:
+def in_unit(x: Floats) -> NDArray[np.float32]:
     """Return values in [0, 1] of values in [-1, 1]."""
     return np.asarray((x + 1) / 2, dtype=np.float32)
-
-
-def _one(frames: Floats) -> NDArray[np.float32]:
-    return np.clip(frames, 0, 1)[None].astype(np.float32)

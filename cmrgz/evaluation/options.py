@@ -10,13 +10,15 @@ from cmrgz import config as configs
 from cmrgz import options
 from cmrgz.data.masks import Mask, parse
 from cmrgz.errors import UsageError, did_you_mean
+from cmrgz.evaluation.crops import PLANES, Span
 from cmrgz.evaluation.extractors import DEFAULT
-from cmrgz.evaluation.frames import check_choice
+from cmrgz.evaluation.frames import WHOLE, check_choice
 from cmrgz.options import Range
+from cmrgz.output.hiding import ENDINGS
 
 RATIOS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
-SCAN_PATTERNS = ("frames", "slices", "kt")
-"""Patterns that hide whole frames or slices of a scan."""
+MANIFEST = "manifest"
+"""In place of a pattern: the masks that the column `mask` of a manifest names."""
 Preset = Literal["smoke", "standard", "paper"]
 
 
@@ -32,8 +34,10 @@ class SweepOptions:
     subjects: Annotated[int, "most patients of the data; how many built-in ones", Range(1, 100_000)] = 8
     bank_subjects: Annotated[int, "the same of the training data; 0 is no bank", Range(0, 100_000)] = 8
     frames: Annotated[str, "frames a case: a number, 'stack' (all slices, ED and ES) or 'cine'"] = "2"
-    patterns: Annotated[tuple[str, ...], "mask patterns; each is combined with each ratio"] = ("patch",)
+    context: Annotated[str, "phases x slices that a mask is drawn on and a model of blocks sees, or 'all'"] = "3x3"
+    patterns: Annotated[tuple[str, ...], "mask patterns, each with each ratio; mask files, 'manifest'"] = ("patch",)
     ratios: Annotated[tuple[float, ...], "shares hidden", Range(0, 1)] = (0.25, 0.75)
+    mask_label: Annotated[Literal["hidden", "known"], "what 1 means in mask files"] = "hidden"
     axes: Annotated[str, "of the files, such as xyzt; empty to decide it from each header"] = ""
     labels: Annotated[str, "values of label maps, such as lv=1,myo=2,rv=3; empty for what the layout says"] = ""
     models: Annotated[tuple[str, ...], "NAME or NAME:option=value,...; none is all with bundled weights"] = ()
@@ -45,24 +49,45 @@ class SweepOptions:
     probe: Annotated[bool, "fill training frames too, to see whether a model remembers them"] = False
 
     def masks(self) -> list[Mask]:
-        """Return the masks: every pattern at every ratio; a pattern that takes no ratio stands alone.
+        """Return the masks that patterns draw: each at every ratio; a pattern that takes no ratio stands alone.
 
         Raises:
             UsageError: A pattern is unknown or a word of it is.
         """
         inner = [ratio for ratio in self.ratios if 0 < ratio < 1]  # nothing or all hidden: the same for every pattern
-        texts = [text for pattern in self.patterns[:1] for text in _with_ratios(pattern, self.ratios)]
-        texts += [text for pattern in self.patterns[1:] for text in _with_ratios(pattern, inner)]
+        patterns = [pattern for pattern in self.patterns if not is_mask_file(pattern)]
+        texts = [text for pattern in patterns[:1] for text in _with_ratios(pattern, self.ratios)]
+        texts += [text for pattern in patterns[1:] for text in _with_ratios(pattern, inner)]
         return list(dict.fromkeys(map(parse, texts)))
+
+    @property
+    def span(self) -> Span:
+        """Phases and slices of a crop."""
+        return Span.of(self.context)
+
+
+def is_mask_file(pattern: str) -> bool:
+    """Whether a pattern is no recipe but a mask file, or the masks of a manifest."""
+    return pattern == MANIFEST or pattern.lower().endswith(ENDINGS)
 
 
 PRESETS: dict[Preset, SweepOptions] = {
-    "smoke": SweepOptions(),
+    "smoke": SweepOptions(patterns=("patch", "frames:every=2")),
     "standard": SweepOptions(
         subjects=50,
         bank_subjects=50,
         frames="4",
-        patterns=("patch", "box", "half:bottom", "half:top", "heart"),
+        context="5x3",
+        patterns=(
+            "patch",
+            "box",
+            "half:bottom",
+            "half:top",
+            "heart",
+            "patch:hold=tz",
+            "frames:every=2",
+            "slices:every=2",
+        ),
         ratios=RATIOS,
         samples=4,
         paper_like=True,
@@ -72,7 +97,11 @@ PRESETS: dict[Preset, SweepOptions] = {
         subjects=100,
         bank_subjects=100,
         frames="4",
-        patterns=("patch", "box", "irregular", "half:bottom", "half:top", "heart"),
+        context="5x3",
+        patterns=(
+            *("patch", "box", "irregular", "half:bottom", "half:top", "heart"),
+            *("patch:hold=tz", "kt", "frames:every=2", "slices:every=2"),
+        ),
         ratios=RATIOS,
         seeds=(0, 1, 2),
         samples=8,
@@ -125,10 +154,12 @@ def check(sweep: SweepOptions) -> None:
         _check_list(name, getattr(sweep, name))
     for name in ("data", "bank", "models", "extractors"):
         _check_list(name, getattr(sweep, name), empty=True)
+    span = sweep.span
     for mask in sweep.masks():
-        if mask.pattern in SCAN_PATTERNS:
-            what = f"'{mask.pattern}' hides whole frames or slices, and frames are filled one by one"
-            raise UsageError("usage", "patterns", what, hint="use cmrgz inpaint for it")
+        axis = PLANES.get(mask.pattern)
+        if axis is not None and span[axis] == 1 and (WHOLE.get(sweep.frames) != span._fields[axis] or span == (1, 1)):
+            what = f"'{mask.pattern}' hides whole {mask.pattern} and gives others, and there is one in the context"
+            raise UsageError("usage", "patterns", what, f"context is {sweep.context}", "for example context: 3x3")
 
 
 def _check_list(name: str, values: Sequence[Any], empty: bool = False) -> None:

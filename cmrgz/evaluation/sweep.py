@@ -19,8 +19,9 @@ from cmrgz.errors import CheckpointError, CmrgzError, PartialError, ResourceErro
 from cmrgz.evaluation.cells import Grid, Unit
 from cmrgz.evaluation.judge import FORMAT, Judge
 from cmrgz.evaluation.lineup import Lineup
-from cmrgz.evaluation.methods import Method, ModelMethod, Probe, Real
-from cmrgz.evaluation.options import SweepOptions
+from cmrgz.evaluation.methods import Method, ModelMethod, Probe
+from cmrgz.evaluation.options import SweepOptions, is_mask_file
+from cmrgz.evaluation.references import Real
 from cmrgz.evaluation.store import Line, Store
 from cmrgz.signals import stop_on_signals
 
@@ -77,12 +78,16 @@ class Order:
     device: str = "cpu"
 
     @property
+    def masks(self) -> list[str]:
+        """What is hidden: patterns as their canonical texts, files by what they hold."""
+        return [*(mask.spec for mask in self.options.masks()), *self.lineup.files]
+
+    @property
     def grid(self) -> Grid:
         """The cells of the methods."""
-        masks = [mask.spec for mask in self.options.masks()]
         options, lineup = self.options, self.lineup
         revision = self.judge.revision
-        return Grid(revision, lineup.frames, lineup.methods, masks, options.seeds, options.samples, self.batch)
+        return Grid(revision, lineup.frames, lineup.methods, self.masks, options.seeds, options.samples, self.batch)
 
     @property
     def reals(self) -> list[Grid]:
@@ -263,9 +268,10 @@ def settings(order: Order) -> dict[str, Any]:
     options = asdict(order.options)
     told = {name: value for name, value in options.items() if name not in PATHS}  # no path of an input is ever stored
     models = [m.name for m in order.lineup.methods if m.kind == "model"]
+    patterns = [p for p in order.options.patterns if not is_mask_file(p)] + list(order.lineup.files)
     methods = [{"name": m.name, "kind": m.kind, "family": m.family, **m.fingerprint} for m in order.lineup.methods]
     return {
-        "options": {**told, "models": models, "extractors": sorted(order.judge.extractors)},
+        "options": {**told, "patterns": patterns, "models": models, "extractors": sorted(order.judge.extractors)},
         "cmrgz": __version__,
         "torch": version("torch"),
         "python": platform.python_version(),

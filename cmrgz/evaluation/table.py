@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cmrgz.data.masks import parse
 from cmrgz.durable.arrays import array_names
 from cmrgz.errors import CheckpointError, UsageError
+from cmrgz.evaluation.crops import is_file
 from cmrgz.evaluation.judge import FORMAT
 from cmrgz.evaluation.metrics import FRAME_METRICS, RATIOS
 from cmrgz.evaluation.store import JOURNAL, Line, not_ours, read_lines, read_results, result_bytes, results
@@ -65,6 +66,8 @@ class MaskInfo:
     @classmethod
     def of(cls, spec: str) -> "MaskInfo":
         """Return what a mask's text says."""
+        if is_file(spec):
+            return cls(spec, spec, math.nan)
         mask = parse(spec)
         options = ",".join(f"{name}={value}" for name, value in mask.options)
         ratio = math.nan if mask.ratio is None else mask.ratio

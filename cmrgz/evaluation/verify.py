@@ -1,6 +1,5 @@
 """Verify: some cells of a run are computed again, from the data and the weights, and compared with what is stored."""
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,16 +108,16 @@ def _chosen(units: list[Unit], places: dict[str, Any], count: int, seed: int) ->
 
 def _compared(order: Order, root: Path, unit: Unit, index: int, line: Line, row: int) -> Comparison:
     """Compute one cell and compare it with a row of the stored ones."""
-    alone = dataclasses.replace(unit, frames=[unit.frames[index]], cells=[unit.cells[index]])
+    alone, own = unit.crop_of(index)
     result = attempt(order.judge, alone, leak=False)
     if isinstance(result, CmrgzError):
         raise result
     stored, arrays = read_results(root, line), result[0]
-    before, now = stored["metrics"][row], arrays["metrics"][0]
-    same = list(stored["names"]) == list(arrays["names"]) and stored["known_sha1"][row] == arrays["known_sha1"][0]
+    before, now = stored["metrics"][row], arrays["metrics"][own]
+    same = list(stored["names"]) == list(arrays["names"]) and stored["known_sha1"][row] == arrays["known_sha1"][own]
     equal = same and np.array_equal(before, now, equal_nan=True)
-    features = [name for name in arrays if name.startswith("features-")]
-    equal = equal and all(np.array_equal(stored[name][row], arrays[name][0]) for name in features)
+    features = [name for name in arrays if name.startswith("features-") or name == "radii"]
+    equal = equal and all(np.array_equal(stored[name][row], arrays[name][own], equal_nan=True) for name in features)
     apart = np.abs(before - now) if same else np.array([np.inf])
     largest = float(np.nanmax(apart)) if np.isfinite(apart).any() else float(not equal)
     return Comparison(unit.cells[index], unit.method.name, unit.mask, bool(equal), largest)

@@ -13,7 +13,7 @@ from cmrgz.data.phantom.files import write_dataset
 from cmrgz.evaluation.frames import Frame, read_frames
 from cmrgz.evaluation.judge import Judge
 from cmrgz.evaluation.lineup import Lineup, references
-from cmrgz.evaluation.methods import Draws, Kind, Method
+from cmrgz.evaluation.methods import Draws, Kind, Method, own
 from cmrgz.evaluation.options import SweepOptions
 from cmrgz.evaluation.sweep import Order
 from cmrgz.rng import derive
@@ -32,15 +32,15 @@ class Noise(Method):
         super().__init__(name, {"level": level})
         self.level, self.drawn, self.family = level, 0, "test"
 
-    def draw(self, frames: Sequence[Frame], known: NDArray[np.bool_], seed: int, samples: int) -> Draws:
+    def draw(self, frames: Sequence[Frame], known: Sequence[NDArray[np.bool_]], seed: int, samples: int) -> Draws:
         self.drawn += len(frames)
-        result = np.empty((samples, *known.shape), np.float32)
-        for i, (frame, seen) in enumerate(zip(frames, known, strict=True)):
+        result = np.empty((samples, len(frames), *frames[0].x.shape), np.float32)
+        for i, (frame, seen) in enumerate(zip(frames, own(frames, known), strict=True)):
             middle = frame.unit[seen].mean() if seen.any() else 0.5
             for k in range(samples):
                 rng = np.random.default_rng(derive(seed, frame.id, k))
                 result[k, i] = middle + self.level * rng.standard_normal(seen.shape)
-        return Draws(result.clip(0, 1), 1.0, samples * len(frames))
+        return Draws.of(frames, result.clip(0, 1), 1.0, samples * len(frames))
 
     def louder(self) -> "Noise":
         """Return the same method with another option."""

@@ -31,11 +31,11 @@ class Slow(Method):
     kind: ClassVar[Kind] = "model"
     random: ClassVar[bool] = True
 
-    def draw(self, frames: Sequence[Frame], known: NDArray[np.bool_], seed: int, samples: int) -> Draws:
+    def draw(self, frames: Sequence[Frame], known: Sequence[NDArray[np.bool_]], seed: int, samples: int) -> Draws:
         time.sleep(PAUSE)
         rngs = [[np.random.default_rng(derive(seed, frame.id, k)) for frame in frames] for k in range(samples)]
-        drawn = np.stack([np.stack([rng.random(known.shape[1:]) for rng in row]) for row in rngs])
-        return Draws(drawn.astype(np.float32), 1.0, samples * len(frames))
+        drawn = np.stack([np.stack([rng.random(frames[0].x.shape) for rng in row]) for row in rngs])
+        return Draws.of(frames, drawn.astype(np.float32), 1.0, samples * len(frames))
 
 
 def sweep(frames: Sequence[Frame], root: Path) -> None:

@@ -130,7 +130,9 @@ def test_a_number_that_was_changed_is_found(
     [
         (["--model", "ar-vqq"], 2, "ar-vq"),
         (["--mask", "patsh:0.5"], 2, "patch"),
-        (["--mask", "frames:every=2"], 2, "frames"),
+        (["--mask", "frames:every=2", "--context", "1x3"], 2, "frames"),
+        (["--context", "3"], 2, "context"),
+        (["--mask", "no-such-mask.nii.gz"], 4, "no-such-mask"),
         (["--samples", "0"], 2, "samples"),
         (["--preset", "huge"], 2, "preset"),
         (["--frames", "every"], 2, "frames"),

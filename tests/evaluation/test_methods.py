@@ -9,22 +9,29 @@ import pytest
 from numpy.typing import NDArray
 
 from cmrgz.errors import UsageError
+from cmrgz.evaluation import methods as methods_of
 from cmrgz.evaluation.cells import Unit
+from cmrgz.evaluation.drawing import items_of
 from cmrgz.evaluation.frames import Frame
 from cmrgz.evaluation.gaussian import Gaussian
 from cmrgz.evaluation.judge import check_leak
 from cmrgz.evaluation.lineup import _model, choose_models, common_frame, references
-from cmrgz.evaluation.methods import Method, ModelMethod, OtherPatient, RoundTrip
+from cmrgz.evaluation.methods import Method, ModelMethod, own
 from cmrgz.evaluation.options import SweepOptions
-from cmrgz.evaluation.shown import items_of
+from cmrgz.evaluation.references import OtherPatient, RoundTrip
 from cmrgz.plugin import Extent
 from cmrgz.testing.subject import Subject
 
 MASK = "patch:0.5,size=8"
 
 
-def known_of(frames: Sequence[Frame]) -> NDArray[np.bool_]:
-    return np.stack([frame.known(MASK, 0) for frame in frames])
+def known_of(frames: Sequence[Frame]) -> list[NDArray[np.bool_]]:
+    return methods_of.known_of(frames, MASK, 0)
+
+
+def drawn(method: Method, frames: Sequence[Frame], seed: int = 0, samples: int = 1) -> NDArray[np.float32]:
+    """Return what a method draws of frames, (k, n, h, w)."""
+    return method.draw(frames, known_of(frames), seed, samples).samples(frames)
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +58,10 @@ def test_every_baseline_bound_and_control_takes_part(methods: dict[str, Method])
 def test_shapes_ranges_and_independence_of_a_frame(methods: dict[str, Method], frames: list[Frame], name: str) -> None:
     method = next(iter(methods.values())) if name == "model" else methods[name]
     samples = 2 if method.random else 1
-    together = method.draw(frames[:3], known_of(frames[:3]), 0, samples).samples
+    together = drawn(method, frames[:3], 0, samples)
     assert together.shape == (samples, 3, 64, 64)
     assert together.min() >= 0 and together.max() <= 1 and np.isfinite(together).all()
-    alone = method.draw(frames[1:2], known_of(frames[1:2]), 0, 1).samples
+    alone = drawn(method, frames[1:2])
     if name.startswith("gaussian") or "monic" in name:  # float64 sums in another order, below the float32 they end in
         np.testing.assert_allclose(alone[0, 0], together[0, 1], atol=1e-6)
     else:
@@ -72,10 +79,9 @@ def test_no_method_looks_at_hidden_pixels(methods: dict[str, Method], frames: li
 
 
 def test_seeds_and_samples_are_streams_of_their_own(model: ModelMethod, frames: list[Frame]) -> None:
-    known = known_of(frames[:1])
-    first, other = (model.draw(frames[:1], known, seed, 2).samples for seed in (0, 1))
+    first, other = (drawn(model, frames[:1], seed, 2) for seed in (0, 1))
     assert not np.array_equal(first[0], first[1]) and not np.array_equal(first, other)
-    assert np.array_equal(first, model.draw(frames[:1], known, 0, 2).samples)
+    assert np.array_equal(first, drawn(model, frames[:1], 0, 2))
 
 
 def test_network_calls_are_those_of_one_draw(model: ModelMethod, frames: list[Frame]) -> None:
@@ -86,21 +92,21 @@ def test_network_calls_are_those_of_one_draw(model: ModelMethod, frames: list[Fr
 def test_a_round_trip_is_that_of_the_tokenizer(model: ModelMethod, frames: list[Frame]) -> None:
     import torch
 
-    drawn = RoundTrip(model.chosen).draw(frames[:1], known_of(frames[:1]), 0, 1).samples[0, 0]
+    found = drawn(RoundTrip(model.chosen), frames[:1])[0, 0]
     with torch.inference_mode():
         direct = model.model.tokenizer.reconstruct(torch.from_numpy(frames[0].x[None, None]))
-    np.testing.assert_allclose(drawn, (direct[0, 0].clamp(-1, 1) + 1) / 2, atol=1e-6)
+    np.testing.assert_allclose(found, (direct[0, 0].clamp(-1, 1) + 1) / 2, atol=1e-6)
 
 
 def test_another_patient_is_pasted_whole(bank: list[Frame], frames: list[Frame]) -> None:
-    pasted = OtherPatient(np.stack([f.unit for f in bank]), "").draw(frames, known_of(frames), 0, 1).samples[0]
+    pasted = drawn(OtherPatient(np.stack([f.unit for f in bank]), ""), frames)[0]
     assert all(any(np.array_equal(x, f.unit) for f in bank) for x in pasted)
 
 
 def test_a_closed_model_is_loaded_again(model: ModelMethod, frames: list[Frame]) -> None:
-    before = model.draw(frames[:1], known_of(frames[:1]), 0, 1).samples
+    before = drawn(model, frames[:1])
     model.close()
-    assert np.array_equal(model.draw(frames[:1], known_of(frames[:1]), 0, 1).samples, before)
+    assert np.array_equal(drawn(model, frames[:1]), before)
 
 
 def test_options_are_part_of_what_a_result_depends_on(tiny_checkpoint: Path) -> None:
@@ -132,39 +138,20 @@ def on_blocks(tmp_path_factory: pytest.TempPathFactory) -> ModelMethod:
     """Return a small ldm-dit that sees three phases of two slices together."""
     folder = tmp_path_factory.mktemp("blocks") / "checkpoint"
     Subject.every("ldm-dit")[1].save(folder)
-    return _model(f"{folder}:steps=2", "cpu", None)
+    return _model(f"{folder}:steps=1,algorithm=replace", "cpu", None)
 
 
 def test_a_model_of_blocks_draws_single_frames(on_blocks: ModelMethod, frames: list[Frame]) -> None:
     assert on_blocks.chosen.meta.extent.item == (3, 2, 64, 64)
-    together = on_blocks.draw(frames[:3], known_of(frames[:3]), 0, 2)
-    assert together.samples.shape == (2, 3, 64, 64) and np.isfinite(together.samples).all()
-    alone = on_blocks.draw(frames[1:2], known_of(frames[1:2]), 0, 1).samples
-    assert np.array_equal(alone[0, 0], together.samples[0, 1])
+    together = drawn(on_blocks, frames[:3], 0, 2)
+    assert together.shape == (2, 3, 64, 64) and np.isfinite(together).all()
+    assert np.array_equal(drawn(on_blocks, frames[1:2])[0, 0], together[0, 1])
     unit = Unit(on_blocks, MASK, 0, 1, frames[:2], ["a", "b"])
     check_leak(unit, known_of(frames[:2]), on_blocks.draw(frames[:2], known_of(frames[:2]), 0, 1))
 
 
-def test_a_model_of_blocks_is_told_where_a_frame_lies(frames: list[Frame]) -> None:
-    items = items_of(frames[:3], known_of(frames[:3]), 2, ("t", "z", "y", "x"))
-    assert items.x.shape == items.known.shape == (6, 1, 1, 64, 64)
-    shapes = {name: values.shape for name, values in items.condition.items()}
-    single, framed = (6,), (6, 1, 1)
-    assert shapes == {
-        "row": single,
-        "column": single,
-        "phase": framed,
-        "slice": framed,
-        "time": framed,
-        "height": framed,
-    }
-    assert not items.condition["time"].any() and not items.condition["height"].any()
-    assert items.condition["phase"].ravel().tolist() == [np.float32(f.condition["phase"]) for f in frames[:3]] * 2
-    assert items_of(frames[:3], known_of(frames[:3]), 1, ("z", "y", "x")).x.shape == (3, 1, 64, 64)
-
-
 def test_a_model_of_frames_is_told_what_it_was_always_told(frames: list[Frame]) -> None:
-    items = items_of(frames[:3], known_of(frames[:3]), 2, ("y", "x"))
+    items = items_of(frames[:3], own(frames[:3], known_of(frames[:3])), 2)
     assert items.x.shape == (6, 64, 64) and np.array_equal(items.x[3:], np.stack([f.x for f in frames[:3]]))
     assert {name: values.shape for name, values in items.condition.items()} == dict.fromkeys(
         ("phase", "slice", "row", "column"), (6,)

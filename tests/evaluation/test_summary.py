@@ -16,7 +16,7 @@ from cmrgz.evaluation.extractors import open_extractor
 from cmrgz.evaluation.frames import read_frames
 from cmrgz.evaluation.judge import Judge
 from cmrgz.evaluation.lineup import references
-from cmrgz.evaluation.methods import Real
+from cmrgz.evaluation.references import Real
 from cmrgz.evaluation.store import read_lines
 from cmrgz.evaluation.summary.build import summarise
 from cmrgz.evaluation.summary.estimates import contrasts, estimates

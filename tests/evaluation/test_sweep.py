@@ -133,8 +133,8 @@ def failing(method: Any) -> Any:
     """Let a method fail on some masks."""
     original = method.draw
 
-    def draw(frames: Sequence[Frame], known: NDArray[np.bool_], seed: int, samples: int) -> Draws:
-        if known.mean() < 0.5:
+    def draw(frames: Sequence[Frame], known: Sequence[NDArray[np.bool_]], seed: int, samples: int) -> Draws:
+        if np.mean(known) < 0.5:
             raise PluginError("plugin-broken", "model", "cannot")
         return original(frames, known, seed, samples)
 
@@ -161,10 +161,10 @@ def peeking(method: Any) -> Any:
     """Let a method look at hidden pixels."""
     original = method.draw
 
-    def draw(frames: Sequence[Frame], known: NDArray[np.bool_], seed: int, samples: int) -> Draws:
+    def draw(frames: Sequence[Frame], known: Sequence[NDArray[np.bool_]], seed: int, samples: int) -> Draws:
         draws = original(frames, known, seed, samples)
-        peeked = np.stack([0.9 * frame.unit for frame in frames]) + 0 * draws.samples
-        return dataclasses.replace(draws, samples=peeked.astype(np.float32))
+        peeked = np.stack([0.9 * frame.unit for frame in frames]) + 0 * draws.samples(frames)
+        return Draws.of(frames, peeked.astype(np.float32))
 
     method.draw = draw
     return method

@@ -1,26 +1,28 @@
 """Extractors: from images to features. Each image by itself, bits that no other image moves, nothing is downloaded.
 
-Three need no file and are the default. Others are networks of ImageNet or radiology whose weights the user has:
-`dinov2=FILE`, `resnet50=FILE`, `inception=FILE`. Features are raw here; `sets.Space` brings them to one unit.
+Three of frames need no file and are the default, with one of the differences between frames. Others are networks of
+ImageNet or radiology whose weights the user has: `dinov2=FILE`, `resnet50=FILE`, `inception=FILE`. Features are raw
+here; `sets.Space` brings them to one unit.
 
 They see different things: the segmenter does not mind noise, radiomics do not know where things are, a random network
 knows no anatomy. So no conclusion rests on one.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz.errors import DataError, UsageError, did_you_mean
 
-__all__ = ["DEFAULT", "EXTRACTORS", "LOCAL", "Extractor", "open_extractor"]
+__all__ = ["DEFAULT", "EXTRACTORS", "LOCAL", "MOTION", "Extractor", "open_extractor"]
 
 Images = NDArray[np.floating[Any]]
 Features = NDArray[np.float32]
+MOTION = "motion"
 SMALLEST = 32
 """Pixels each way that every extractor needs."""
 
@@ -34,12 +36,14 @@ class Extractor:
         identity: The sha256 of its weights, or its version: results of two identities do not compare.
         of: From (n, h, w) in [0, 1] to (n, d).
         names: (d,) of the features, where they have any.
+        on: What its images are: frames, or half the difference to the frame before, about 0.5.
     """
 
     name: str
     identity: str
     of: Callable[[Images], Features]
     names: tuple[str, ...] = ()
+    on: Literal["frames", "motion"] = "frames"
 
     def __call__(self, images: Images) -> Features:
         """Return the features of images.
@@ -96,6 +100,11 @@ def _random() -> Extractor:
     return Extractor("random", network.sha256, network.features)
 
 
+def _motion() -> Extractor:
+    """Return the random network on differences: it needs no motion that it was trained on."""
+    return replace(_random(), name=MOTION, on="motion")
+
+
 def _segmenter() -> Extractor:
     from cmrgz.evaluation.segmenter import Segmenter
 
@@ -113,11 +122,16 @@ def _local(name: str) -> Callable[[Path], Extractor]:
     return opened
 
 
-EXTRACTORS: dict[str, Callable[[], Extractor]] = {"segmenter": _segmenter, "radiomics": _radiomics, "random": _random}
+EXTRACTORS: dict[str, Callable[[], Extractor]] = {
+    "segmenter": _segmenter,
+    "radiomics": _radiomics,
+    "random": _random,
+    MOTION: _motion,
+}
 """Those that need no file, by name; torch is imported when one that needs it is opened."""
 
 LOCAL: dict[str, Callable[[Path], Extractor]] = {name: _local(name) for name in ("dinov2", "resnet50", "inception")}
 """Those of a local weights file, by name."""
 
-DEFAULT = ("segmenter", "radiomics", "random")
-"""A ranking counts only if two of three extractors agree."""
+DEFAULT = ("segmenter", "radiomics", "random", MOTION)
+"""A ranking of looks counts only if two of the three of frames agree."""

@@ -12,6 +12,7 @@ from cmrgz.evaluation.metrics import (
     edges,
     errors,
     lpips,
+    motion,
     perceptual,
     proper,
     seam,
@@ -22,7 +23,7 @@ from cmrgz.evaluation.metrics import (
 )
 from cmrgz.evaluation.metrics.base import Metric, Ratio, Sampled
 
-FAMILIES = (errors, structure, perceptual, seam, sharpness, proper, calibration, edges, sfrc, anatomy, topology)
+FAMILIES = (errors, structure, perceptual, seam, sharpness, proper, calibration, edges, sfrc, anatomy, topology, motion)
 
 FRAME_METRICS: dict[str, Metric] = {
     m.name: m
@@ -30,7 +31,7 @@ FRAME_METRICS: dict[str, Metric] = {
 }
 """The metrics of one frame, by name."""
 
-RATIOS: dict[str, Ratio] = {r.name: r for family in (seam, sharpness, calibration) for r in family.RATIOS}
+RATIOS: dict[str, Ratio] = {r.name: r for family in (seam, sharpness, calibration, motion) for r in family.RATIOS}
 """Ratios of the means of two of them over frames, by name."""
 
 
@@ -50,8 +51,13 @@ def measure(frame: Sampled) -> dict[str, float]:
     if not (np.isfinite(frame.truth).all() and np.isfinite(frame.drawn).all()):
         raise DataError("nonfinite", "metrics", "the truth or a sample has a NaN or an infinite value")
     exact = replace(frame, truth=frame.truth.astype(np.float64), drawn=frame.drawn.astype(np.float64))
+    if frame.cine is not None:
+        cine = frame.cine
+        over_time = replace(cine, truth=cine.truth.astype(np.float64), samples=cine.samples.astype(np.float64))
+        exact = replace(exact, cine=over_time)
+    chosen = [m for m in FRAME_METRICS.values() if len(frame.drawn) >= m.least or (frame.certain and m.certain)]
     with np.errstate(divide="raise", invalid="raise"):  # an undefined metric says NaN itself
-        return {m.name: float(m.of(exact)) for m in FRAME_METRICS.values() if len(frame.drawn) >= m.least}
+        return {m.name: float(m.of(exact)) for m in chosen}
 
 
 def _check(frame: Sampled) -> None:

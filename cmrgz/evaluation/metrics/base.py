@@ -18,6 +18,36 @@ Better = Literal["higher", "lower", "one", "zero", "none"]
 
 
 @dataclass(frozen=True)
+class Cine:
+    """A frame's slice in all phases of its crop, known pixels as given.
+
+    Attributes:
+        truth: (t, h, w) in [0, 1].
+        known: (t, h, w) bool.
+        samples: (k, t, h, w) in [0, 1]; NaN in phases that the method was not asked for.
+        t: Which phase the frame is.
+        ring: The phases are a full cycle.
+        blocks: (t,) in which block of a model of blocks a phase was drawn, -1 where in none.
+    """
+
+    truth: Floats
+    known: Bools
+    samples: Floats
+    t: int
+    ring: bool = False
+    blocks: tuple[int, ...] = ()
+
+    @property
+    def before(self) -> int | None:
+        """The phase before the frame's, or None where there is none or it was not drawn."""
+        first = self.t == 0
+        if first and not (self.ring and len(self.truth) > 1):
+            return None
+        before = (self.t - 1) % len(self.truth)
+        return None if bool(np.isnan(self.samples[:, before]).any()) else before
+
+
+@dataclass(frozen=True)
 class Sampled:
     """One frame with what a method drew for it.
 
@@ -29,6 +59,10 @@ class Sampled:
         label: (h, w) the annotated heart, or None.
         truth_segment: (h, w) what the segmenter says of the truth, or None without a segmenter.
         segments: (k, h, w) what it says of `samples`, or None.
+        moving: (h, w) bool, where the heart moves, or None.
+        cine: The slice over time, or None.
+        pasted: Known pixels of `drawn` are as given: they tell nothing of the method.
+        certain: The method has no chance in it, so that its one sample is all that it says.
     """
 
     truth: Floats
@@ -38,6 +72,10 @@ class Sampled:
     label: Labels | None = None
     truth_segment: Labels | None = None
     segments: Labels | None = None
+    moving: Bools | None = None
+    cine: Cine | None = None
+    pasted: bool = False
+    certain: bool = False
 
     @cached_property
     def samples(self) -> Floats:
@@ -82,6 +120,7 @@ class Metric:
         better: Which values are good.
         unit: For example `dB`, or "".
         least: Samples that it needs; with fewer it is not computed.
+        certain: It is defined of the one sample of a method without chance, too.
         cite: The source.
     """
 
@@ -91,6 +130,7 @@ class Metric:
     unit: str = ""
     least: int = 1
     cite: str = ""
+    certain: bool = False
 
 
 @dataclass(frozen=True)

@@ -40,12 +40,22 @@ def psnr_of_mean(frame: Sampled) -> float:
 
 
 def psnr_known(frame: Sampled) -> float:
-    """Return the mean PSNR of what was drawn at the known pixels, dB: how far it keeps to what it was given."""
+    """Return the mean PSNR of what was drawn at the known pixels, dB: how far it keeps to what it was given.
+
+    NaN of a method that gives back what it was given.
+    """
+    if frame.pasted:
+        return float("nan")
     return float(decibels(means(squared_drawn(frame), frame.known)).mean())
 
 
 def rmse_known(frame: Sampled) -> float:
-    """Return the mean root squared error of what was drawn at the known pixels: the data consistency before pasting."""
+    """Return the mean root squared error of what was drawn at the known pixels: the data consistency before pasting.
+
+    NaN of a method that gives back what it was given.
+    """
+    if frame.pasted:
+        return float("nan")
     return float(np.sqrt(means(squared_drawn(frame), frame.known)).mean())
 
 

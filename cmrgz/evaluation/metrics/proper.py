@@ -1,13 +1,15 @@
 """Strictly proper scores of the samples in the hole: energy, CRPS and variogram score.
 
 Only draws from the true posterior have the lowest expectation, so none can be gained by drawing less (or more)
-variety. All are fair: their expectation does not depend on the number of samples. Gneiting and Raftery 2007,
+variety. All are fair: their expectation does not depend on the number of samples; the one result of a method without
+chance is scored as the distribution that has nothing else. Gneiting and Raftery 2007,
 doi:10.1198/016214506000001437.
 """
 
 import numpy as np
 
 from cmrgz.evaluation.metrics.base import Floats, Metric, Sampled, once
+from cmrgz.evaluation.metrics.within import means
 from cmrgz.evaluation.regions import energy_score_frames
 
 PAIRS = 200
@@ -23,7 +25,9 @@ def hidden_pixels(frame: Sampled) -> tuple[Floats, Floats]:
 
 
 def energy(frame: Sampled) -> float:
-    """Return the energy score in the hole over the root of its number of pixels."""
+    """Return the energy score in the hole over the root of its number of pixels; of a single sample its error."""
+    if len(frame.samples) == 1:
+        return float(np.sqrt(means((frame.mean - frame.truth) ** 2, frame.hidden)))
     return float(energy_score_frames(frame.samples[:, None], frame.truth[None], frame.hidden[None])[0])
 
 
@@ -33,6 +37,8 @@ def crps(frame: Sampled) -> float:
     if y.size == 0:
         return float("nan")
     k = len(x)
+    if k == 1:
+        return float(np.abs(x - y).mean())
     # in sorted order the i-th is above i others and below k - 1 - i
     apart = np.tensordot(2 * np.arange(k) - k + 1, np.sort(x, axis=0), 1)
     return float((np.abs(x - y).mean(0) - apart / (k * (k - 1))).mean())
@@ -55,7 +61,7 @@ def variogram(frame: Sampled) -> float:
 
 
 METRICS = (
-    Metric("energy-hole", energy, "lower", least=2, cite="doi:10.1198/016214506000001437"),
-    Metric("crps-hole", crps, "lower", least=2, cite="doi:10.1198/016214506000001437"),
+    Metric("energy-hole", energy, "lower", least=2, cite="doi:10.1198/016214506000001437", certain=True),
+    Metric("crps-hole", crps, "lower", least=2, cite="doi:10.1198/016214506000001437", certain=True),
     Metric("variogram-hole", variogram, "lower", least=2, cite="doi:10.1175/MWR-D-14-00269.1"),
 )

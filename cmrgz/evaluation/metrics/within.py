@@ -28,6 +28,11 @@ def heart(frame: Sampled) -> Bools:
     return frame.hidden & (labels[0] > 0) if labels else np.zeros_like(frame.known)
 
 
+def moving(frame: Sampled) -> Bools:
+    """Return the hidden pixels among the 15 % that vary most over the cycle in truth: (h, w)."""
+    return np.zeros_like(frame.known) if frame.moving is None else frame.hidden & frame.moving
+
+
 @once
 def seam(frame: Sampled) -> Bools:
     """Return the hidden pixels within 4 pixels of a known one: (h, w). Those on the other side are equal anyway."""
@@ -39,6 +44,7 @@ REGIONS: dict[str, Callable[[Sampled], Bools]] = {
     "whole": whole,
     "heart": heart,
     "seam": seam,
+    "moving": moving,
 }
 
 

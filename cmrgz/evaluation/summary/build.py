@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from cmrgz.durable import exists
+from cmrgz.evaluation.extractors import MOTION
 from cmrgz.evaluation.statistics.subjects import caveats
 from cmrgz.evaluation.summary.anatomy import biomarker_rows
 from cmrgz.evaluation.summary.derived import with_hallucination
@@ -24,6 +25,7 @@ def summarise(table: Table) -> Summary:
         CheckpointError: A file is missing or damaged.
     """
     table, reals = with_hallucination(table), all_reals(table)
+    looks = {name: own for name, own in reals.items() if name != MOTION}
     return Summary(
         settings=_settings(table.root),
         cells=len(table),
@@ -37,9 +39,9 @@ def summarise(table: Table) -> Summary:
         estimates=estimates(table),
         contrasts=contrasts(table),
         sets=set_rows(table, reals),
-        memory=memory_rows(table, reals),
+        memory=memory_rows(table, looks),
         probes=probe_rows(table),
-        claims=claim_rows(table, reals),
+        claims=claim_rows(table, looks),
         biomarkers=(*biomarker_rows(table), *motion_rows(table)),
         failures=tuple(sorted({str(facts.get("reason", "")) for facts in table.failures})),
     )

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from cmrgz.evaluation.crops import PLANES
 from cmrgz.evaluation.summary.model import Gate
 from cmrgz.evaluation.table import Table
 
@@ -53,8 +54,9 @@ def _exact(table: Table) -> Gate:
 
 
 def _ratios(table: Table) -> Gate:
-    """The share that is hidden must be the one that was asked for, but for the size of a patch."""
-    wanted = np.array([table.masks[m].ratio if m in table.masks else np.nan for m in table.columns["mask"]])
+    """The share of a crop that is hidden must be the one that was asked for, but for the size of a patch or a plane."""
+    ratios = {spec: info.ratio for spec, info in table.masks.items() if info.pattern not in PLANES}
+    wanted = np.array([ratios.get(mask, np.nan) for mask in table.columns["mask"].tolist()])
     off = np.abs(table.columns["hidden"].astype(np.float64) - wanted)
     worst = float(np.nanmax(off)) if np.isfinite(off).any() else 0.0
     detail = f"the share hidden is the one asked for, at most {worst:.3f} off"

@@ -30,8 +30,9 @@ def extractors(table: Table) -> list[str]:
 
 
 def all_reals(table: Table) -> dict[str, "Reals"]:
-    """Return the real frames by extractor."""
-    return {extractor: Reals(table, extractor) for extractor in extractors(table)}
+    """Return the real frames by extractor; those without features, of motion in crops of one phase, are left out."""
+    there = [name for name in extractors(table) if len(features(table, REAL, WHOLE, name, 1)[0])]
+    return {extractor: Reals(table, extractor) for extractor in there}
 
 
 def set_rows(table: Table, reals: Mapping[str, "Reals"]) -> tuple[SetRow, ...]:
@@ -97,13 +98,18 @@ class Reals:
 def features(
     table: Table, method: str, mask: str, extractor: str, average: int
 ) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
-    """Return the features (n, d) of results and whose they are (n,); of samples (average 1) all are taken."""
+    """Return the features (n, d) of results and whose they are (n,); of samples (average 1) all are taken.
+
+    Results that have none are left out: those without motion, of which the frame before was not drawn.
+    """
     rows = table.rows(method, mask)
     name = PREFIX + extractor + ("" if average == 1 else f"-mean-{average}")
     if not len(rows):
         return np.zeros((0, 1), np.float32), np.zeros(0, "U16")
     stacks = table.arrays(rows, name)
-    return stacks.reshape(-1, stacks.shape[-1]), np.repeat(table.columns["subject"][rows], stacks.shape[1])
+    flat, subjects = stacks.reshape(-1, stacks.shape[-1]), np.repeat(table.columns["subject"][rows], stacks.shape[1])
+    there = ~np.isnan(flat).all(1)
+    return flat[there], subjects[there]
 
 
 def _of_extractor(table: Table, extractor: str, reals: Reals) -> Iterator[SetRow]:

@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from cmrgz.errors import CheckpointError, DataError, UsageError
-from cmrgz.evaluation.extractors import DEFAULT, EXTRACTORS, Extractor, open_extractor
+from cmrgz.evaluation.extractors import DEFAULT, EXTRACTORS, MOTION, Extractor, open_extractor
 from cmrgz.evaluation.metrics.sets import SET_METRICS, control
 
 
@@ -30,8 +30,9 @@ def extractor(request: Any) -> Extractor:
         pytest.skip("the weights of the segmenter are not bundled")
 
 
-def test_the_default_is_of_three_that_need_no_file() -> None:
-    assert set(DEFAULT) == EXTRACTORS.keys() and len(DEFAULT) == 3
+def test_the_default_is_of_those_that_need_no_file() -> None:
+    assert set(DEFAULT) == EXTRACTORS.keys()
+    assert [name for name in DEFAULT if open_extractor(name).on == "motion"] == [MOTION]
 
 
 def test_features_are_of_each_image_by_itself(extractor: Extractor) -> None:
@@ -79,6 +80,7 @@ SEEN = {
     "segmenter": (moved, emptied),
     "radiomics": (blurred, noisy, emptied),
     "random": (blurred, noisy, moved, emptied),
+    "motion": (blurred, noisy, moved, emptied),
 }
 """What each extractor must tell from reals. The segmenter is made not to mind noise, radiomics do not know places."""
 

@@ -1,0 +1,98 @@
+"""What models draw of crops: of frames, as they see them, or of all phases and slices in blocks."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmrgz.calls import CallCounter, Caller, Items, Setting
+from cmrgz.canvas import Canvas
+from cmrgz.data.intensity import Scale
+from cmrgz.data.planes import Planes
+from cmrgz.data.scan import Scan
+from cmrgz.evaluation.crops import Crop
+from cmrgz.evaluation.frames import Frame, stacked
+from cmrgz.grid import Grid
+from cmrgz.model import Model
+from cmrgz.rng import derive
+from cmrgz.tasks import fill
+
+UNIT = Scale(-1.0, 1.0)
+"""Crops are scaled once per scan, and that scale is given to all methods alike."""
+
+Floats = NDArray[np.floating[Any]]
+Bools = NDArray[np.bool_]
+
+
+class Drawn(NamedTuple):
+    """What a model drew.
+
+    Attributes:
+        samples: (k, ...) in [-1, 1].
+        calls: Of its networks.
+        blocks: (t, z) number of the round in which a frame of a crop was drawn, -1 for none.
+    """
+
+    samples: NDArray[np.float32]
+    calls: float
+    blocks: NDArray[np.int64]
+
+
+def draw_frames(model: Model, setting: Setting, frames: Sequence[Frame], known: Bools) -> Drawn:
+    """Return what a model of frames draws of frames given the known pixels (n, h, w): (k, n, h, w)."""
+    caller, samples = Caller(model, setting), setting.samples
+    with CallCounter(model) as calls:
+        drawn = caller.draw_all(items_of(frames, known, samples))
+    batches = math.ceil(samples * len(frames) / caller.size)
+    return Drawn(drawn.reshape(samples, *known.shape), calls.count / batches, np.full((1, 1), -1))
+
+
+def items_of(frames: Sequence[Frame], known: Bools, samples: int) -> Items:
+    """Return the items of all samples, sample by sample."""
+    names = sorted({name for frame in frames for name in frame.condition})
+    condition = {
+        name: np.tile(np.array([f.condition.get(name, math.nan) for f in frames], dtype=np.float32), samples)
+        for name in names
+    }
+    keys = [(k, frame.id) for k in range(samples) for frame in frames]
+    return Items(np.tile(stacked(frames), (samples, 1, 1)), np.tile(known, (samples, 1, 1)), keys, condition)
+
+
+def draw_crop(model: Model, setting: Setting, crop: Crop, known: Bools) -> Drawn:
+    """Return what a model of blocks draws of a crop given the known voxels (t, z, h, w): (k, t, z, h, w).
+
+    As `cmrgz.tasks.inpaint` draws a scan, but that its scale, its phases and its heart are those of the whole scan.
+    Known voxels are as given.
+    """
+    setting = replace(setting, seed=derive(setting.seed, "crop", crop.id))
+    given = np.where(known, crop.x, np.float16(0)).astype(np.float32)
+    planes = Planes(crop.shape, np.dtype(np.float32), lambda t, z: given[t, z])
+    grid = _grid(crop, planes, known, model)
+    canvas = Canvas(grid, planes, known, UNIT, setting.samples)
+    caller = Caller(model, setting, prod(grid.lengths))
+    with CallCounter(model) as calls:
+        rounds = fill(caller, canvas)
+    result = np.broadcast_to(crop.x.astype(np.float32), (setting.samples, *crop.shape)).copy()
+    for place, values in canvas.finish().items():
+        result[:, *place, ~known[place]] = values
+    number = np.full(crop.shape[:2], -1)
+    for i, block in enumerate(block for blocks in rounds for block in blocks):
+        frames = np.ix_(grid.phases_of(block), grid.slices_of(block))
+        number[frames] = np.where(number[frames] < 0, i, number[frames])
+    batches = math.ceil(setting.samples / caller.batch)
+    return Drawn(result.clip(-1, 1), calls.count / batches, number)
+
+
+def _grid(crop: Crop, planes: Planes, known: Bools, model: Model) -> Grid:
+    """Return the grid of a crop, which knows where in its scan it lies."""
+    scan = Scan.blank(crop.shape, (crop.step, crop.spacing, crop.spacing))
+    grid = Grid.of(scan, planes, known, model.extent, model.patch)
+    window = replace(grid.window, centre=crop.centre)
+    return replace(
+        grid, window=window, phases=crop.phases, slices=crop.slices, ring=crop.ring and "t" in model.extent.axes,
+        tempo=crop.tempo,
+    )  # fmt: skip

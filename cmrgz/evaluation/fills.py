@@ -1,0 +1,101 @@
+"""Fills from what lies beside a hole in time and through the plane: what a model of blocks must beat.
+
+All take a crop of which the known voxels are given, (t, z, h, w) in [0, 1], and `known` (bool, True = given), and
+return it with the hidden ones filled; hidden values are never read. A voxel of whose line nothing is known gets the
+mean of what is known, 0.5 where nothing is.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmrgz.evaluation.baselines import UNKNOWN
+from cmrgz.evaluation.crops import Crop
+
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+TIME, SLICE = 0, 1
+"""Axes of a crop."""
+
+
+def linear_time(crop: Crop, given: Floats, known: Bools) -> Floats:
+    """Interpolate between the phases before and after, around a full cycle; beyond the first and the last they stay."""
+    return _or_mean(*_linear(given, known, TIME, crop.ring), given, known)
+
+
+def linear_slices(crop: Crop, given: Floats, known: Bools) -> Floats:
+    """Interpolate between the slices above and below; beyond the first and the last they stay."""
+    del crop
+    return _or_mean(*_linear(given, known, SLICE, False), given, known)
+
+
+def nearest_frame(crop: Crop, given: Floats, known: Bools) -> Floats:
+    """Copy the nearest phase in which the voxel is known, of two the earlier; else the nearest slice in which it is."""
+    value, found = _nearest(given, known, TIME, crop.ring)
+    return _or_mean(*_nearest(value, found, SLICE, False), given, known)
+
+
+def harmonic_4d(crop: Crop, given: Floats, known: Bools) -> Floats:
+    """Continue as smoothly as can be in all four axes; see `cmrgz.continuation`."""
+    import torch
+
+    from cmrgz.continuation import Links, continuation
+
+    t, z = crop.shape[:2]
+    time = (crop.tempo * torch.arange(t))[None, :, None].expand(1, t, z)
+    height = (crop.step * torch.arange(z)).expand(1, t, z)
+    links = Links.of(time, height)
+    if not crop.ring:
+        links = links._replace(wrap=torch.zeros_like(links.wrap))
+    with torch.inference_mode():
+        x, seen = (torch.from_numpy(np.ascontiguousarray(part))[None, None] for part in (2 * given - 1, known))
+        filled = continuation(torch.where(seen, x, 0.0), seen, links)[0, 0].numpy()
+    return np.asarray((filled.clip(-1, 1) + 1) / 2, dtype=np.float32)
+
+
+FILLS: dict[str, tuple[Callable[[Crop, Floats, Bools], Floats], tuple[int, ...]]] = {
+    "linear-time": (linear_time, (TIME,)),
+    "linear-slices": (linear_slices, (SLICE,)),
+    "nearest-frame": (nearest_frame, (TIME, SLICE)),
+    "harmonic-4d": (harmonic_4d, (TIME, SLICE)),
+}
+"""By name, each with the axes of which it needs one that is longer than 1."""
+
+
+def _nearest(given: Floats, known: Bools, axis: int, ring: bool) -> tuple[Floats, Bools]:
+    """Return the value of the nearest known voxel along an axis, the earlier one of two, and where there is any."""
+    (before, back), (after, ahead) = (_known_beside(given, known, axis, ring, way) for way in (1, -1))
+    value = np.where(back <= ahead, before, after)
+    return value, np.isfinite(np.minimum(back, ahead))
+
+
+def _linear(given: Floats, known: Bools, axis: int, ring: bool) -> tuple[Floats, Bools]:
+    """Return values between those of the nearest known voxels on both sides, and where there is any."""
+    (before, back), (after, ahead) = (_known_beside(given, known, axis, ring, way) for way in (1, -1))
+    both = np.isfinite(back) & np.isfinite(ahead)
+    share = np.where(both, back, 0) / np.maximum(np.where(both, back + ahead, 1), 1)
+    value = np.where(both, before + share * (after - before), np.where(np.isfinite(back), before, after))
+    return value.astype(np.float32), np.isfinite(np.minimum(back, ahead))
+
+
+def _known_beside(given: Floats, known: Bools, axis: int, ring: bool, way: int) -> tuple[Floats, Floats]:
+    """Return the value of the last known voxel before each along an axis (way 1, else after it), and how far it lies.
+
+    A known voxel is its own; infinitely far where there is none.
+    """
+    x, seen = (np.moveaxis(part, axis, 0)[::way] for part in (given, known))
+    value, far = np.zeros(x.shape[1:], np.float32), np.full(x.shape[1:], np.inf, np.float32)
+    values, distances = np.empty(x.shape, np.float32), np.empty(x.shape, np.float32)
+    for i in range(-len(x) if ring else 0, len(x)):
+        j = i % len(x)
+        far = np.where(seen[j], np.float32(0), far + 1)
+        value = np.where(seen[j], x[j], value)
+        values[j], distances[j] = value, far
+    return np.moveaxis(values[::way], 0, axis), np.moveaxis(distances[::way], 0, axis)
+
+
+def _or_mean(value: Floats, found: Bools, given: Floats, known: Bools) -> Floats:
+    """Return values where there are any, else the mean of what is known."""
+    mean = given[known].mean() if known.any() else UNKNOWN
+    return np.where(known, given, np.where(found, value, np.float32(mean))).astype(np.float32)
