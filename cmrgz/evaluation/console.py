@@ -3,6 +3,7 @@
 import math
 
 from cmrgz.data.shares import percent
+from cmrgz.evaluation.report.tables.floors import unbeaten
 from cmrgz.evaluation.summary.model import Estimate, Summary
 
 COLUMNS = ("psnr-hole", "psnr-mean-hole", "ssim-hole", "energy-hole", "kappa")
@@ -19,6 +20,7 @@ def lines(summary: Summary) -> list[str]:
     ]
     for mask in summary.masks:
         found += ["", f"{mask.spec}: {percent(mask.hidden)} hidden", *_rows(summary, mask.spec)]
+        found += [f"not shown to beat its floor: {line}" for line in unbeaten(summary, mask)]
     if any(estimate.tied for estimate in summary.estimates):
         found += ["", "* the best model, or not shown to be worse than it"]
     return found

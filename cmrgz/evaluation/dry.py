@@ -1,5 +1,6 @@
 """What a sweep would take, before it is run."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,9 @@ def estimate(order: Order, root: Path, report: Report | None = None) -> dict[str
 
 def _timed(order: Order, unit: Unit) -> float | None:
     """Return the seconds a cell, or None for a method that fails."""
-    part, _ = unit.crop_of(0)
+    last = min(max(1, order.batch // unit.samples), len(unit.frames)) - 1
+    last = max(i for i, frame in enumerate(unit.frames) if frame.crop.id == unit.frames[last].crop.id)
+    part = dataclasses.replace(unit, frames=unit.frames[: last + 1], cells=unit.cells[: last + 1])
     method: Method = unit.method
     result = attempt(order.judge, part, leak=False)
     method.close()

@@ -10,7 +10,7 @@ from cmrgz.evaluation.report.figures.spectrum import spectra
 from cmrgz.evaluation.report.names import hidden, of_kind, patterns
 from cmrgz.evaluation.report.numerals import interval, share
 from cmrgz.evaluation.report.pictures import ORDER, Pictures, galleries
-from cmrgz.evaluation.report.tables import anatomy, contrasts, results, run, sets
+from cmrgz.evaluation.report.tables import anatomy, contrasts, floors, results, run, sets
 from cmrgz.evaluation.summary.model import ClaimRow, Summary
 
 TITLE = "From reconstruction to generation: models of cardiac MRI compared"
@@ -60,6 +60,7 @@ def _head(summary: Summary) -> Iterator[Block]:
         yield Alert(
             f"Some cells failed ({_some(len(summary.failures), 'reason')})", ("See the end of the report.",), "warn"
         )
+    yield from floors.alerts(summary)
     yield Text((*map(_sentence, summary.caveats), NOT_A_DEVICE), listed=True)
 
 
@@ -86,7 +87,8 @@ def _tables(summary: Summary) -> Iterator[Part]:
     whole = any(hidden(mask) >= 1 for mask in summary.masks)
     why = "The sets are too small to be scored." if whole else "No mask of this run hides everything (ratio 1)."
     drawn = "No features of results of which nothing was known, or no training frames to compare them with."
-    yield "floors", "T1 · Floors and controls", results.floors(summary), "There is nothing but models."
+    beside = (*floors.gains(summary), *results.floors(summary))
+    yield "floors", "T1 · Floors and controls", beside, "There is nothing but models."
     yield "generation", "T2 · Generation", sets.unconditional(summary), why
     yield "inpainting", "T3 · Inpainting by mask", results.inpainting(summary), "No frame metric is defined."
     yield "sets", "Sets of results by mask", scored, "There are no set metrics."

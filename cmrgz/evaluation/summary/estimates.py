@@ -1,5 +1,6 @@
 """Estimates of frame metrics over patients, and paired contrasts of models."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -41,6 +42,7 @@ def estimates(table: Table) -> tuple[Estimate, ...]:
             best = set(tied(models, metric.better)) if len(models) > 1 else set()  # type: ignore[arg-type]
             for method in columns:
                 interval = interval_of(table, metric.name, method, mask)
+                floor, gain = _gain(table, columns, metric, method)
                 found.append(
                     Estimate(
                         method=method,
@@ -51,6 +53,10 @@ def estimates(table: Table) -> tuple[Estimate, ...]:
                         high=interval.high,
                         subjects=interval.n,
                         tied=method in best,
+                        floor=floor,
+                        gain=gain.point,
+                        gain_low=gain.low,
+                        gain_high=gain.high,
                     )
                 )
     return tuple(found)
@@ -61,6 +67,27 @@ def _columns(table: Table, metric: str, mask: str) -> Columns:
     names = [name for name, info in table.methods.items() if info.kind not in HIDDEN]
     columns = {name: table.by_subject(metric, name, mask) for name in names}
     return {name: of for name, of in columns.items() if of}
+
+
+def _gain(table: Table, columns: Columns, metric: MetricRow, method: str) -> tuple[str, Interval]:
+    """Return the best baseline of the patients of a model, and how much better the model is; "" of what is no model.
+
+    The floor is chosen by the same patients, which favours it a little. A ratio has none: its patients are no unit.
+    """
+    nothing = Interval(math.nan, math.nan, math.nan, 0)
+    sign = {"higher": 1.0, "lower": -1.0}.get(metric.better)
+    if sign is None or metric.name in RATIOS or table.methods[method].kind != "model":
+        return "", nothing
+    pairs = {
+        name: paired(columns[method], of)[1] for name, of in columns.items() if table.methods[name].kind == "baseline"
+    }
+    most = max(map(len, pairs.values()), default=0)
+    fits = {name: values for name, values in pairs.items() if len(values) == most > 0}
+    if not fits:
+        return "", nothing
+    best = max(fits, key=lambda name: sign * float(fits[name][:, 1].mean()))
+    gain = sign * (fits[best][:, 0] - fits[best][:, 1])
+    return best, bootstrap(mean(gain), len(gain)).interval()
 
 
 def interval_of(table: Table, metric: str, method: str, mask: str) -> Interval:

@@ -1,6 +1,10 @@
-"""Motion: how the frames of a cine follow one another, of results beside the truth. Needs all phases of a slice."""
+"""Motion: how the frames of a cine follow one another, and how far the wall moves, of results beside the truth.
+
+The former needs all phases of a slice; the latter a slice at both ends of the cycle.
+"""
 
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,20 +19,24 @@ LEAST = 3
 TRUTH, SAMPLE = 0, 2
 """Where they stand among the pictures of a frame; see `judge.PICTURES`."""
 
+UNITS = {"wall-motion": "mm", "wall-motion-least": "mm"}
+
+Floats = NDArray[np.float64]
 Pair = tuple[float, float]
 """A number of the result, and that of the truth."""
 
 
 def motion_rows(table: Table) -> tuple[BiomarkerRow, ...]:
-    """Return the agreement of motion, of the roughness of the left ventricle's area, and of the return to the start.
+    """Return the agreement of motion, roughness of the left ventricle's area, return to the start, and wall motion.
 
-    The first two are ratios to the truth, whose own is 1. None where a run has no slice in all its phases.
+    The first two are ratios to the truth, whose own is 1; they and the third are of slices that are there in all
+    phases. Wall motion is that of `excursions`, the mean and the least over the sectors.
     """
     found: list[BiomarkerRow] = []
     for method, info in table.methods.items():
         for mask in table.masks if info.kind not in HIDDEN else ():
             of: dict[str, list[Pair]] = {}
-            for name, pair in _measured(table, method, mask):
+            for name, pair in chain(_measured(table, method, mask), _wall(table, method, mask)):
                 of.setdefault(name, []).append(pair)
             found += [_row(method, mask, name, pairs) for name, pairs in of.items()]
     return tuple(found)
@@ -40,7 +48,7 @@ def _row(method: str, mask: str, name: str, pairs: list[Pair]) -> BiomarkerRow:
         method=method,
         mask=mask,
         biomarker=name,
-        unit="",
+        unit=UNITS.get(name, ""),
         bias=result.bias,
         low=result.limits[0],
         high=result.limits[1],
@@ -62,6 +70,33 @@ def _measured(table: Table, method: str, mask: str) -> Iterator[tuple[str, Pair]
             result, truth = (table.metrics[f"area-lv-{side}"][rows] for side in ("result", "truth"))
             yield "lv-roughness", (roughness_ratio(result, truth), 1.0)
             yield "lv-closure", (closure(result), closure(truth))
+
+
+def _wall(table: Table, method: str, mask: str) -> Iterator[tuple[str, Pair]]:
+    """Yield the wall motion of every slice that is there at both ends of the cycle."""
+    rows, c = table.rows(method, mask), table.columns
+    if not len(rows) or "radii" not in table.array_names(int(rows[0])):
+        return
+    radii = dict(zip(rows.tolist(), table.arrays(rows, "radii").astype(np.float64), strict=True))
+    ends = {(c["scan"][r], c["z"][r], c["seed"][r], c["role"][r]): radii[int(r)] for r in rows if c["role"][r]}
+    for (scan, z, seed, role), diastole in ends.items():
+        systole = ends.get((scan, z, seed, "ES"))
+        if role == "ED" and systole is not None:
+            true, result = excursions(diastole, systole)
+            yield "wall-motion", (float(result.mean()), float(true.mean()))
+            yield "wall-motion-least", (float(result.min()), float(true.min()))
+
+
+def excursions(diastole: Floats, systole: Floats) -> Floats:
+    """Return how far the inner edge of the wall moves inwards from ED to ES, mm: (2, sectors) of truth and result.
+
+    NaN where a sample has no left ventricle. No strain: that is of the wall itself, which moves along its edge too.
+
+    Args:
+        diastole: Radii (2, sectors) of the cavity, see `cardiac.cavity_radii`.
+        systole: The same.
+    """
+    return diastole - systole
 
 
 def _cines(table: Table, method: str, mask: str) -> Iterator[NDArray[np.int64]]:

@@ -1,5 +1,6 @@
 """The rows of a summary: methods, masks, metrics, and numbers of them."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -76,6 +77,10 @@ class Estimate:
         high: Upper end.
         subjects: Patients that it is over.
         tied: Whether it is the best of the models, or not shown to be worse (Holm).
+        floor: Of a model, the baseline that does best, or "" where none does this.
+        gain: How much better than that the model is, mean over patients that both have: above 0 is better.
+        gain_low: Lower end of its 95 % interval.
+        gain_high: Upper end.
     """
 
     method: str
@@ -86,6 +91,15 @@ class Estimate:
     high: float = NAN
     subjects: int = 0
     tied: bool = False
+    floor: str = ""
+    gain: float = NAN
+    gain_low: float = NAN
+    gain_high: float = NAN
+
+    @property
+    def beaten(self) -> bool:
+        """Whether the model is shown to be better than its floor; of one patient, whether it is."""
+        return (self.gain if math.isnan(self.gain_low) else self.gain_low) > 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,10 @@ from cmrgz.evaluation.report.tables.cells import BEST, METHOD, by_method, estima
 from cmrgz.evaluation.report.tables.sets import extractors, set_column
 from cmrgz.evaluation.summary.model import MaskRow, MethodRow, Summary
 
-FURTHER = ("fpe-hole", "fne-hole", "sfrc-hole", "topology-violations", "dice-lv")
+FURTHER = (
+    *("psnr-moving", "motion-error-moving", "motion-correlation-moving", "temporal-spectrum-hole", "block-seam"),
+    *("fpe-hole", "fne-hole", "sfrc-hole", "topology-violations", "dice-lv"),
+)
 """Metrics of the tables by mask beside the headlines and KID."""
 KID, PSNR, HOLE = "kid", "psnr-hole", ", hole"
 
