@@ -205,10 +205,11 @@ def report(root: Folder, as_json: Json = False) -> None:
 @app.command("verify")
 def verify(
     root: Folder,
-    data: Annotated[list[str] | None, typer.Option(help="Data of the run, in order [built-in phantoms].")] = None,
-    bank: Annotated[list[str] | None, typer.Option(help="Training data of the run [built-in phantoms].")] = None,
-    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Checkpoint folders of the run.")] = None,
-    extractor: Annotated[list[str] | None, typer.Option(help="NAME=FILE of the run's local extractors.")] = None,
+    data: Annotated[list[str] | None, typer.Option(help="Data of the run, in order [as it was told].")] = None,
+    bank: Annotated[list[str] | None, typer.Option(help="Training data of the run [as it was told].")] = None,
+    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Its checkpoint folders [as told].")] = None,
+    mask: Annotated[list[str] | None, typer.Option(help="Mask files of the run [as it was told].")] = None,
+    extractor: Annotated[list[str] | None, typer.Option(help="NAME=FILE of its local extractors [as told].")] = None,
     cells: Annotated[int, typer.Option(help="How many, drawn at random.", min=1)] = 8,
     seed: Annotated[int, typer.Option(help="Seed of the choice.")] = 0,
     device: Device = "auto",
@@ -216,14 +217,20 @@ def verify(
 ) -> None:
     """Compute some cells of a run again and compare them with what is stored. Exit code 8 if one differs.
 
-    A run stores no path: name its data and checkpoint folders as when it was started.
+    Data, weights and masks are looked for where the run was told to find them (sources.json); name those that moved.
     """
     _there(root)
     from cmrgz.cli.devices import pick
     from cmrgz.cli.progress import progress
     from cmrgz.evaluation.verify import verify as compare
 
-    sources = {"data": data or (), "bank": bank or (), "models": model or (), "extractors": extractor or ()}
+    sources = {
+        "data": data or (),
+        "bank": bank or (),
+        "models": model or (),
+        "patterns": mask or (),
+        "extractors": extractor or (),
+    }
     with progress("cells") as shown:
         found = compare(root, cells, seed, pick(device), sources, shown)
     rows = [{"cell": c.cell, "method": c.method, "mask": c.mask, "equal": c.equal, "largest": c.largest} for c in found]

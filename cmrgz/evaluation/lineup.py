@@ -40,6 +40,7 @@ TEST_SEED, BANK_SEED = 5000, 1000
 """Seeds of the built-in phantoms: those of the test set were in no training of the bundled weights, the others were."""
 SIZE = 176
 """Pixels along a side of a built-in phantom."""
+PAPER = "preset=paper_like"
 BANK_FRAMES = "6"
 """Frames of each training case."""
 
@@ -77,30 +78,44 @@ def choose_models(sweep: SweepOptions, device: str = "cpu", batch_size: int | No
         named = [e.name for e in registry.models().values() if e.spec is not None and e.spec.checkpoint is not None]
     if not named and not sweep.baselines:
         raise UsageError("usage", "option --model", "there is nothing to evaluate", hint="see cmrgz models")
+    found = [_model(text, device, batch_size) for text in named]
     if sweep.paper_like:
-        named += [text for name in named if (text := f"{name}:preset=paper_like") not in named and _has_preset(name)]
-    return [_model(text, device, batch_size) for text in named]
+        taken = {method.name for method in found}
+        twins = [_twin(text, device, batch_size) for text in named if "preset=" not in text]
+        found += [twin for twin in twins if twin is not None and twin.name not in taken]
+    return found
 
 
-def _has_preset(name: str) -> bool:
-    """Whether a registered model has faults of published code to choose from."""
+def _twin(text: str, device: str, batch_size: int | None) -> ModelMethod | None:
+    """Return a model with its options and the faults of published code; None where it has none, or they do not fit."""
     from cmrgz import registry
 
-    entry = registry.models().get(name)
-    return entry is not None and entry.spec is not None and "preset" in registry.sample_schema(entry.spec)
+    target, assignments = split(text)
+    spec = registry.get_model(Chosen.of(target).meta.qualified)
+    if "preset" not in registry.sample_schema(spec):
+        return None
+    try:
+        return _model(f"{target}:{','.join([*assignments, PAPER])}", device, batch_size)
+    except UsageError:  # an option of it is what the preset would set
+        return None
+
+
+def split(text: str) -> tuple[str, list[str]]:
+    """Return the model and the options that NAME or NAME:option=value,... names."""
+    if exists(text) or "=" not in text:
+        return text, []
+    first, _, rest = text.partition("=")
+    target, _, option = first.rpartition(":")  # what comes before may be `distribution:name`
+    return target, [word for word in f"{option}={rest}".split(",") if word]
 
 
 def _model(text: str, device: str, batch_size: int | None) -> ModelMethod:
     """Return the model that NAME or NAME:option=value,... names."""
-    target, assignments = text, ""
-    if not exists(text) and "=" in text:
-        first, _, rest = text.partition("=")
-        target, _, option = first.rpartition(":")  # what comes before may be `distribution:name`
-        assignments = f"{option}={rest}"
-    chosen = Chosen.of(target, [a for a in assignments.split(",") if a], device=device, batch_size=batch_size)
+    target, assignments = split(text)
+    chosen = Chosen.of(target, assignments, device=device, batch_size=batch_size)
     meta = chosen.meta
     label = meta.name if target == meta.name else f"{meta.name}@{meta.sha256[:8]}"  # a path is never stored
-    return ModelMethod(f"{label}:{assignments}" if assignments else label, chosen)
+    return ModelMethod(":".join([label, *([",".join(assignments)] if assignments else [])]), chosen)
 
 
 def common_frame(models: Sequence[ModelMethod]) -> Extent:

@@ -22,6 +22,7 @@ from cmrgz.evaluation.lineup import Lineup
 from cmrgz.evaluation.methods import Method, ModelMethod, Probe
 from cmrgz.evaluation.options import SweepOptions, is_mask_file
 from cmrgz.evaluation.references import Real
+from cmrgz.evaluation.sources import write_sources
 from cmrgz.evaluation.store import Line, Store
 from cmrgz.signals import stop_on_signals
 
@@ -150,6 +151,7 @@ def run(order: Order, root: Path, compute: Compute | None = None, report: Report
 
     with Store(root) as store, stop_on_signals() as stop:
         atomic_write(root / SETTINGS, json.dumps(settings(order), indent=1).encode(), overwrite=True)
+        write_sources(root, order.options)
         check_same(store.lines, order)
         pending = list(order.units(store.done()))
         failures, total, failed = store.failures(), len(order), 0

@@ -10,9 +10,11 @@ import numpy as np
 from cmrgz import options
 from cmrgz.errors import CheckpointError, CmrgzError, UsageError
 from cmrgz.evaluation.cells import Unit
+from cmrgz.evaluation.crops import is_file
 from cmrgz.evaluation.extractors import EXTRACTORS
-from cmrgz.evaluation.options import SweepOptions, check
+from cmrgz.evaluation.options import MANIFEST, SweepOptions, check
 from cmrgz.evaluation.prepare import prepare
+from cmrgz.evaluation.sources import read_sources, where
 from cmrgz.evaluation.store import Line, read_lines, read_results
 from cmrgz.evaluation.sweep import SETTINGS, Order, attempt, read_settings
 
@@ -53,8 +55,8 @@ def verify(
         count: How many cells, drawn at random.
         seed: Of the choice.
         device: Where to compute.
-        sources: `data`, `bank`, checkpoint folders as `models` and local `extractors`, as the run was given them: it
-            stores no path.
+        sources: `data`, `bank`, checkpoint folders as `models`, local `extractors` and mask files as `patterns`, where
+            they lie elsewhere than the run was told.
         report: Told the cells compared.
 
     Raises:
@@ -62,13 +64,15 @@ def verify(
             data, weights or code are others; or its journal or files are damaged.
         DataError: A scan is missing.
     """
+    sources = read_sources(root, sources)
     order = prepare(read_options(root, sources), device)
     places = {cell: (line, row) for line in read_lines(root) for row, cell in enumerate(line.cells)}
     units = [unit for unit in order.units(set()) if any(cell in places for cell in unit.cells)]
     chosen = _chosen(units, places, count, seed)
     if not chosen:
         what = "none of its cells can be computed: data, weights or code are others"
-        raise CheckpointError("changed", str(root), what, hint="name --data, --bank and --model as in the run")
+        hint = "name --data, --bank, --model and --mask as in the run"
+        raise CheckpointError("changed", str(root), what, f"looked in {where(root, sources)}", hint)
     found = []
     for number, (unit, index) in enumerate(chosen, 1):
         line, row = places[unit.cells[index]]
@@ -79,7 +83,7 @@ def verify(
 
 
 def read_options(root: Path, sources: Mapping[str, Sequence[str]]) -> SweepOptions:
-    """Return the options that a run was last started with, with the paths that it does not store.
+    """Return the options that a run was last started with, with its paths.
 
     Raises:
         CheckpointError: `not-found`, or `header`: the file does not hold the options of a sweep.
@@ -90,7 +94,10 @@ def read_options(root: Path, sources: Mapping[str, Sequence[str]]) -> SweepOptio
     local = [text for text in sources.get("extractors", ()) if "=" in text]
     plain = [name for name in stored["extractors"] if str(name) in EXTRACTORS]
     models = [*registered, *sources.get("models", ())]
-    values = {**stored, **paths, "models": models, "extractors": [*plain, *local]}
+    patterns = [MANIFEST if text.startswith(MANIFEST) else text for text in stored["patterns"]]
+    patterns = [text for text in patterns if text == MANIFEST or not is_file(text)] + list(sources.get("patterns", ()))
+    lists = {"models": models, "extractors": [*plain, *local], "patterns": patterns}
+    values = {**stored, **paths, **lists}
     try:
         result = SweepOptions(**options.parse(values, options.schema(SweepOptions), str(root / SETTINGS)))
         check(result)

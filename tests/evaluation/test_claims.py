@@ -303,6 +303,7 @@ def test_one_extractor_alone_decides_nothing() -> None:
         ({"autoregressive": None}, {"C1", "C2", "C2b", "C3", "C4"}, "no autoregressive model"),
         ({"families": {"diffusion": "ldm"}}, {"C5"}, "2 families are needed"),
         ({"kid": {}}, {"C1", "C3", "C5"}, "2 extractors are needed"),
+        ({"mse": {}}, {"C5"}, "1 ratios are needed"),
         ({"hallucination": {}}, {"C2", "C2b"}, "no measure of hallucination"),
         ({"psnr": {}}, {"C4"}, "3 ratios are needed"),
         ({"haarpsi": {}}, {"C3"}, "2 ratios are needed"),

@@ -89,18 +89,29 @@ def test_cells_that_are_done_again_are_equal(done: Path, sources: Args, capsys: 
 
 
 def test_no_path_is_stored(done: Path, phantoms: Path, training: Path, tiny_checkpoint: Path) -> None:
-    """Not in any byte of the run: neither where the data lies nor where a checkpoint does."""
-    for file in (path for path in done.rglob("*") if path.is_file()):
+    """Not in any byte of the run, but of the file that is there for it: neither of the data nor of a checkpoint."""
+    for file in (path for path in done.rglob("*") if path.is_file() and path.name != "sources.json"):
         data = file.read_bytes()
         for path in (phantoms, training, tiny_checkpoint):
             assert str(path).encode() not in data and path.parent.name.encode() not in data, file.name
+
+
+def test_a_run_is_verified_without_its_data_named_again(
+    done: Path, sources: Args, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "verify", str(done), "--cells", "4", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.count("equal") == 4
+    root = tmp_path / "passed on"
+    shutil.copytree(done, root, ignore=shutil.ignore_patterns("sources.json"))
+    assert main(["evaluate", "verify", str(root), "--cells", "1", *sources]) == 0, "named again"
 
 
 def test_other_data_than_that_of_the_run_are_told(
     done: Path, training: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", "verify", str(done), "--data", str(training), "--device", "cpu"]) == 4
-    assert "none of its cells" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "none of its cells" in error and "sources.json is there" in error and str(training) in error
 
 
 def test_a_number_that_was_changed_is_found(

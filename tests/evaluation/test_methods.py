@@ -132,6 +132,14 @@ def test_without_a_name_all_models_with_weights_take_part() -> None:
     assert "ldm-unet:preset=paper_like" in both
 
 
+def test_a_model_with_options_has_a_twin_like_the_paper_too(tmp_path: Path) -> None:
+    Subject.every("ldm-dit")[0].save(tmp_path / "checkpoint")
+    chosen = ("ldm-unet:steps=5", str(tmp_path / "checkpoint"), "ar-vq:temperature=0.5,preset=paper_like")
+    names = [method.name for method in choose_models(SweepOptions(paper_like=True, models=chosen))]
+    assert names[0] == "ldm-unet:steps=5" and "ldm-unet:steps=5,preset=paper_like" in names
+    assert names[3:] == ["ldm-unet:steps=5,preset=paper_like", f"{names[1]}:preset=paper_like"]
+
+
 # ---------------------------------------------------------------------- models of blocks
 @pytest.fixture(scope="module")
 def on_blocks(tmp_path_factory: pytest.TempPathFactory) -> ModelMethod:

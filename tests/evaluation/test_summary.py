@@ -77,6 +77,48 @@ def test_estimates_hold_their_points_and_know_their_patients(summary: Summary) -
     assert summary.estimate("weak", "patch:0.5", "no-metric") is None
 
 
+def test_a_model_stands_beside_the_best_fill_of_its_patients(table: Table, summary: Summary) -> None:
+    found = summary.estimate("weak", "patch:0.5", "psnr-hole")
+    fills = [m.name for m in summary.methods if m.kind == "baseline"]
+    values = {name: summary.estimate(name, "patch:0.5", "psnr-hole") for name in fills}
+    best = max((row for row in values.values() if row is not None), key=lambda row: row.value)
+    assert found is not None and found.floor == best.method and found.gain == pytest.approx(found.value - best.value)
+    assert found.gain_low <= found.gain <= found.gain_high and not found.beaten
+    error = summary.estimate("weak", "patch:0.5", "mse-hole")
+    assert error is not None and error.gain < 0, "a gain is an improvement, whichever way the metric goes"
+    assert all(not row.floor for row in summary.estimates if row.method != "weak" and row.method in fills)
+
+
+def test_a_model_below_its_floor_is_told_first(summary: Summary) -> None:
+    from cmrgz.evaluation.report.content import document
+    from cmrgz.evaluation.report.document import Alert, Table
+
+    shown = document(summary, {})
+    (alert,) = [block for block in shown.head if isinstance(block, Alert) and "fill" in block.title]
+    assert any("strong against" in line for line in alert.lines)
+    gains = next(b for s in shown.sections for b in s.blocks if isinstance(b, Table) and "best floor" in b.title)
+    red = [row for row in gains.rows if not isinstance(row, str) and any(cell.tone == "bad" for cell in row)]
+    assert {row[0].text for row in red} >= {"weak", "strong"}
+
+
+def test_a_distance_far_outside_its_range_is_told(table: Table) -> None:
+    from cmrgz.evaluation.summary.model import SetRow
+    from cmrgz.evaluation.summary.sets import FAR, Reals, far_apart
+
+    reals = Reals(table, "radiomics")
+    assert reals.space.beyond(reals.features) < FAR < reals.space.beyond(reals.features + 1e3 * reals.space.scale)
+    near, far = (
+        SetRow(method="m", mask="0.5", extractor="radiomics", metric="kid", value=1.0, beyond=share)
+        for share in (FAR / 2, 0.5)
+    )
+    assert far_apart([near]) == () and "not how far" in far_apart([near, far])[0]
+
+
+def test_few_draws_are_audited_and_said_to_be_rough(summary: Summary) -> None:
+    rows = [row for row in summary.memory if row.method == "weak"]
+    assert rows and all(math.isfinite(row.ratio) and math.isfinite(row.authentic) for row in rows)
+
+
 def test_the_same_model_under_two_names_does_not_differ(table: Table, summary: Summary) -> None:
     rows = [c for c in summary.contrasts if {c.first, c.second} == {"weak", "twin"}]
     assert rows and all(c.difference == 0 and c.low == c.high == 0 for c in rows)

@@ -36,16 +36,17 @@ def trade_off(evidence: Evidence) -> Verdict:
 
 def _by_extractor(evidence: Evidence, methods: Sequence[str]) -> dict[str, tuple[Bootstrap, str]]:
     """Return the correlation by each extractor, and the count of ratios at which a family is dominated."""
-    found = {}
+    found, lacking = {}, dict[str, str]()
     for extractor, distances in evidence.kid.items():
         both = {key: None for key in distances if key in evidence.mse}
         try:
-            ratios = between(both, methods, 1)
-        except Missing:
-            continue
-        found[extractor] = _correlation(evidence, distances, methods, ratios)
+            found[extractor] = _correlation(evidence, distances, methods, between(both, methods, 1))
+        except Missing as missing:
+            lacking[extractor] = str(missing)
     if len(found) < EXTRACTORS:
-        raise Missing(f"{EXTRACTORS} extractors are needed that have seen all families, and there are {len(found)}")
+        causes = "".join(f"; by {extractor}, {what}" for extractor, what in list(lacking.items())[:1])
+        what = f"{EXTRACTORS} extractors are needed that have seen all families, and there are {len(found)}"
+        raise Missing(what + causes)
     return found
 
 

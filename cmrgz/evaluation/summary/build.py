@@ -13,7 +13,7 @@ from cmrgz.evaluation.summary.gates import gates
 from cmrgz.evaluation.summary.memory import memory_rows, probe_rows
 from cmrgz.evaluation.summary.model import MaskRow, MethodRow, Summary
 from cmrgz.evaluation.summary.motion import motion_rows
-from cmrgz.evaluation.summary.sets import all_reals, set_rows
+from cmrgz.evaluation.summary.sets import all_reals, far_apart, set_rows
 from cmrgz.evaluation.sweep import SETTINGS, read_settings
 from cmrgz.evaluation.table import Table
 
@@ -25,20 +25,21 @@ def summarise(table: Table) -> Summary:
         CheckpointError: A file is missing or damaged.
     """
     table, reals = with_hallucination(table), all_reals(table)
+    sets = set_rows(table, reals)
     looks = {name: own for name, own in reals.items() if name != MOTION}
     return Summary(
         settings=_settings(table.root),
         cells=len(table),
         subjects=len(table.subjects),
         frames=len(set(table.columns["frame"][table.rows("real")].tolist())),
-        caveats=(*caveats(len(table.subjects)), *_single(table)),
+        caveats=(*caveats(len(table.subjects)), *_single(table), *far_apart(sets)),
         gates=gates(table),
         methods=tuple(_method(table, name) for name, info in table.methods.items() if info.kind not in HIDDEN),
         masks=tuple(_mask(table, spec) for spec in table.masks),
         metrics=metric_rows(table),
         estimates=estimates(table),
         contrasts=contrasts(table),
-        sets=set_rows(table, reals),
+        sets=sets,
         memory=memory_rows(table, looks),
         probes=probe_rows(table),
         claims=claim_rows(table, looks),

@@ -12,8 +12,8 @@ from cmrgz.evaluation.summary.model import MemoryRow, ProbeRow
 from cmrgz.evaluation.summary.sets import Reals, features
 from cmrgz.evaluation.table import Table
 
-LEAST = 10
-"""Training frames and results that a verdict needs."""
+LEAST, ROUGH = 2, 10
+"""Training frames and results without which nothing can be said, and of fewer than which a share is rough."""
 
 
 def memory_rows(table: Table, reals: Mapping[str, Reals]) -> tuple[MemoryRow, ...]:
@@ -34,6 +34,7 @@ def _row(table: Table, method: str, mask: str, extractor: str, reals: Reals) -> 
         found = audit(drawn, reals.bank, reals.features, reals.bank_subjects.tolist(), reals.subjects.tolist())
     except CmrgzError as error:
         return MemoryRow(method=method, extractor=extractor, items=len(drawn), reason=error.what)
+    fewest = min(len(drawn), len(reals.bank))
     return MemoryRow(
         method=method,
         extractor=extractor,
@@ -41,6 +42,7 @@ def _row(table: Table, method: str, mask: str, extractor: str, reals: Reals) -> 
         authentic=found.authentic,
         copying=found.c_t,
         items=len(drawn),
+        reason=f"rough: of {len(drawn)} results and {len(reals.bank)} training frames" if fewest < ROUGH else "",
     )
 
 

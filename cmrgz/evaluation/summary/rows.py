@@ -151,6 +151,8 @@ class SetRow:
         floor: What real frames score against real frames of other patients.
         items: Results that it is over.
         reason: Why it is not defined, or "".
+        beyond: Share of the features that lie so far from those of reals that they were cut: from a hundredth on the
+            number says that the sets are apart, and not how far.
     """
 
     method: str
@@ -164,6 +166,7 @@ class SetRow:
     floor: float = NAN
     items: int = 0
     reason: str = ""
+    beyond: float = NAN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +207,7 @@ class MemoryRow:
         authentic: AuthPct, per cent.
         copying: C_T; below 0 is copying.
         items: Results.
-        reason: Why it is not defined, or "".
+        reason: Why it is not defined or is rough, or "".
     """
 
     method: str

@@ -1,13 +1,15 @@
 """Set metrics of results beside real frames, each with an interval over patients and what reals score against reals."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cmrgz.data.shares import percent
 from cmrgz.evaluation.judge import AVERAGES
 from cmrgz.evaluation.metrics.sets import SET_METRICS, SetMetric, Space, control
+from cmrgz.evaluation.metrics.sets.base import FARTHEST
 from cmrgz.evaluation.statistics.bootstrap import Interval, bootstrap
 from cmrgz.evaluation.statistics.kernel import Resampled, kernel_distance
 from cmrgz.evaluation.summary.estimates import HIDDEN
@@ -16,6 +18,8 @@ from cmrgz.evaluation.table import Table
 
 PREFIX = "features-"
 KID = "kid"
+FAR = 0.01
+"""Share of features that are cut from which a kernel distance is outside its range."""
 REAL, BANK, WHOLE = "real", "bank", "patch:0"
 """Methods of the cells of real frames, and their mask."""
 
@@ -144,7 +148,18 @@ def _scored(
             floor=floors[metric.name],
             items=len(drawn),
             reason=score.reason,
+            beyond=reals.space.beyond(drawn) if metric.name == KID and len(drawn) else math.nan,
         )
+
+
+def far_apart(rows: Sequence[SetRow]) -> tuple[str, ...]:
+    """Return a warning for each kernel distance that is far outside the range in which it says how far sets are."""
+    far = [row for row in rows if row.metric == KID and row.average == 1 and row.beyond >= FAR]
+    return tuple(
+        f"KID by {row.extractor} of {row.method} under {row.mask} is outside its range: {percent(row.beyond)} of the "
+        f"features lie beyond {FARTHEST:g} standard deviations of real ones, so it says that they differ, not how far"
+        for row in far
+    )
 
 
 def kid_interval(drawn: Features, subjects: NDArray[np.str_], reals: Reals) -> Interval:

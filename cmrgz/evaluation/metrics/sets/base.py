@@ -55,6 +55,10 @@ class Space:
         """Return features (n, d) as z-scores of the reference, within 10 of its mean."""
         return _scores(np.asarray(features, np.float64), self.mean, self.scale)
 
+    def beyond(self, features: Floats) -> float:
+        """Return the share of features (n, d) that lie more than 10 standard deviations from the reference's mean."""
+        return float((np.abs(features - self.mean) > FARTHEST * self.scale).mean())
+
     def principal(self, features: Floats) -> Floats:
         """Return features (n, d) in at most 64 principal components of the reference: (n, c)."""
         return self.standard(features) @ self.axes

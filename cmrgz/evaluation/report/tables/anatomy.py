@@ -51,6 +51,6 @@ def memory(summary: Summary) -> tuple[Table, ...]:
         for row in summary.memory
     )
     heads = (Column("Copies", "↓"), Column("AuthPct", "% ↑"), Column("C_T", "≥ 0"), Column("Items"))
-    columns = (METHOD, Column("Features", words=True), *heads, Column("Why not", words=True))
+    columns = (METHOD, Column("Features", words=True), *heads, Column("Note", words=True))
     table = Table("Memorisation", columns, rows, COPIES)
     return present([table])
