@@ -132,7 +132,8 @@ def read_clip(
     label = _read_labels(case, scan, turn, window) if labels else None
     given = {name: _read_mask(file, scan, turn, window) for name, file in (masks or {}).items()}
     edges = edges if window.step is None else (size, size)
-    return Clip(case.subject, frames, scan.phases, scan.slice_positions, window.centre, (z, *edges), label, given)
+    places = (scan.phases, scan.slice_positions, window.centre, (z, *edges))
+    return Clip(case.subject, frames, *places, label, masks=given)
 
 
 def _read_mask(file: MaskFile, scan: Scan, turn: Orientation, window: Window) -> Bools:
