@@ -9,7 +9,8 @@ An *item* is what one model call sees: a frame `yx`, a clip `tyx`, a stack `zyx`
 slices may be fewer than declared, rows and columns not.
 
 A *condition* is what is known of an item beside its pixels: one float tensor per name, NaN where it is unknown; of
-shape (b,), or, where the item has phases or slices, (b, t, z) for what differs from frame to frame. Items with phases
+shape (b,), or, where the item has phases or slices, (b, t, z) for what differs from frame to frame. What a checkpoint
+may be told of a patient its vocabulary says; a word, such as a diagnosis, is told by its number. Items with phases
 or slices are always told `time` (share of the cycle since the item's first frame, periodic) and `height` (mm from its
 first slice), both (b, t, z), and may be told `fill` (b, 2, *item): a continuation of what is known of the whole
 scan and how near known voxels are, see `cmrgz.hints`.

@@ -12,12 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cmrgz import checkpoint
+from cmrgz import checkpoint, registry
 from cmrgz.cli import main
 from cmrgz.data import cases
 from cmrgz.data.scan import Scan, save
 from cmrgz.errors import CheckpointError, DataError, Stopped, UsageError
 from cmrgz.plugin import Extent
+from cmrgz.tasks import Setting, generate
 from cmrgz.testing.subject import streams
 from cmrgz.training import loop
 from cmrgz.training.frames import DROP, UNTOLD, Frames
@@ -25,6 +26,7 @@ from cmrgz.training.options import TrainOptions
 from cmrgz.training.patients import read_patients
 from cmrgz.training.plan import Plan
 from cmrgz.training.run import train
+from cmrgz.vocabulary import number_of
 
 GROUPS = ("DCM", "NOR", "", "NOR")
 OPTIONS = TrainOptions(
@@ -192,3 +194,31 @@ def test_conditions_are_asked_for_on_the_command_line(data: Path, tmp_path: Path
     assert main(["train", "ldm-unet", str(data), "-o", str(tmp_path / "run"), "--device", "cpu", *sets]) == 0
     meta = json.loads((tmp_path / "run/checkpoint/meta.json").read_text())
     assert meta["conditions"] == {"ef": []} and meta["format"] == 3
+
+
+def test_a_condition_that_is_trained_is_drawn(tmp_path: Path) -> None:
+    """Squares are large in one group and small in the other, and `ef` is their side: both are what is asked for."""
+    rng, rows = np.random.default_rng(0), ["image,group,ef,split"]
+    for n in range(10):
+        half = int(rng.integers(10, 13) if n % 2 else rng.integers(4, 6))
+        scan = Scan.blank((2, 1, 32, 32), (10.0, 1.4, 1.4), 0.05)
+        voxels = rng.normal(40, 10, scan.shape).clip(0)
+        voxels[..., 16 - half : 16 + half, 16 - half : 16 + half] += 400
+        save(tmp_path / f"p{n}.nii.gz", scan, voxels.astype(np.int16))
+        rows.append(f"p{n}.nii.gz,{('SMALL', 'LARGE')[n % 2]},{half / 20},{'val' if n > 7 else 'train'}")
+    (tmp_path / "m.csv").write_text("\n".join(rows))
+    options = TrainOptions(
+        steps=60, batch_size=8, warmup=5, lr=1e-2, save_every=1000, validate_every=1000, validation_items=1,
+        fit_items=8, ema=0.9, item=(32, 32), conditions=("group", "ef"), augment=0.0,
+    )  # fmt: skip
+    build = registry.get_model("ar-maskgit").tiny
+    plan = Plan(name="ar-maskgit", output=tmp_path / "run", data=[str(tmp_path / "m.csv")], train=options,
+                build={name: value for name, value in build.items() if name != "grid"})  # fmt: skip
+    model, meta = checkpoint.open_model(train(plan))
+
+    def bright(**told: str | float) -> float:
+        asked = {name: number_of(meta.conditions, name, value) for name, value in told.items()}
+        return float((generate(model, (1, 1, 32, 32), Setting(samples=12, condition=asked))[1].samples > 120).mean())
+
+    assert bright(group="LARGE") > 1.2 * bright(group="SMALL")
+    assert bright(ef=0.6) > 1.2 * bright(ef=0.25)
