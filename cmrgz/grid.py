@@ -218,17 +218,17 @@ def _recorded(voxels: Cine, known: Bools, finer: int) -> tuple[Cine, Bools]:
     return Planes((*part.shape[:2], *voxels.shape[2:]), voxels.dtype, lambda t, z: voxels[t * finer, z]), part
 
 
-def _spread(value: float | Sequence[float], like: NDArray[Any]) -> NDArray[Any]:
-    """Return a value, or one of each block, in the shape (n, ...) of an array."""
-    return np.broadcast_to(np.reshape(np.asarray(value, like.dtype), (-1, *[1] * (like.ndim - 1))), like.shape)
-
-
 def _heart(voxels: Cine, known: Bools, turn: Orientation) -> tuple[float, float]:
     """Return the heart's centre (row, column) in the turned planes."""
     seen = turn.apply(known)
     shape = (*known.shape[:2], *seen.shape[2:])
     planes = Planes(shape, voxels.dtype, lambda t, z: np.ascontiguousarray(turn.apply(voxels[t, z])))
     return heart_centre(planes, seen)
+
+
+def _spread(value: float | Sequence[float], like: NDArray[Any]) -> NDArray[Any]:
+    """Return a value, or one of each block, in the shape (n, ...) of an array."""
+    return np.broadcast_to(np.reshape(np.asarray(value, like.dtype), (-1, *[1] * (like.ndim - 1))), like.shape)
 
 
 def _starts(length: int, block: int, ring: bool) -> list[int]:
