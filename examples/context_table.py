@@ -1,14 +1,17 @@
 """What a model makes of the phases and slices beside a hole, beside what needs no model.
 
+Every voxel of a crop is scored. `cmrgz evaluate --context 5x3` scores chosen frames of crops, of many patients with
+intervals, beside all other baselines.
+
     python examples/context_table.py SCAN... PHANTOMS... --models ar-vq ldm-unet --draws 4
 
 Of each scan the middle slices and the first phases are taken, 128 x 128 pixels about the heart. One row a method for
 every mask, in Markdown, as soon as it is ready, and at the end the means over the scans: PSNR of the mean of the draws
 in the hole, and in the moving part of it (the 15 % of the pixels that vary most over time, blurred by 2 pixels); the
 energy score of the draws, alone and relative to that of the smoothest continuation in all four axes; and how successive
-frames correlate, in the draws and in truth. A mask with `held` is the same in all phases. Intensities are 0 .. 1 on the
-crop's own scale. With `--antithetic` draws come in opposite pairs, whose mean errs less; how far draws lie apart, in
-the energy score, is then told by those of different pairs alone: they are independent, so that the score has no bias.
+frames correlate, in the draws and in truth. Intensities are 0 .. 1 on the crop's own scale. With `--antithetic` draws
+come in opposite pairs, whose mean errs less; how far draws lie apart, in the energy score, is then told by those of
+different pairs alone: they are independent, so that the score has no bias.
 """
 
 import argparse
@@ -30,11 +33,12 @@ from cmrgz.data.clips import read_clip
 from cmrgz.data.intensity import Scale
 from cmrgz.data.scan import Scan
 from cmrgz.evaluation import regions
+from cmrgz.evaluation.fills import SLICE, TIME, along
 from cmrgz.model import Model
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
-MASKS = ("0.7", "box:0.3", "slices:every=2", "frames:every=2", "held 0.7")
+MASKS = ("0.7", "box:0.3", "slices:every=2", "frames:every=2", "0.7,hold=t")
 SIDE, BLUR, MOVING = 128, 2.0, 85
 HEADS = ("mask", "scan", "method", "hole, dB", "moving, dB", "energy", "of the fill's", "correlation", "truth's", "s")
 
@@ -113,13 +117,6 @@ def most_moving(truth: Floats) -> Bools:
     return np.broadcast_to(change > np.percentile(change, MOVING), truth.shape)
 
 
-def drawn_mask(text: str, shape: tuple[int, int, int, int]) -> Bools:
-    """Return what is known (t, z, y, x) under a mask; `held MASK` is that of one phase in all."""
-    if not text.startswith("held "):
-        return masks.parse(text).draw(shape, seed=0)
-    return np.repeat(masks.parse(text.removeprefix("held ")).draw((1, *shape[1:]), seed=0), shape[0], axis=0)
-
-
 def smoothest(x: Floats, known: Bools) -> Floats:
     """Return the smoothest continuation in all four axes."""
     links = Links(*(torch.tensor([weight]) for weight in (*WEIGHTS, 0.0)))
@@ -133,16 +130,6 @@ def adaptive(x: Floats, known: Bools) -> Floats:
     given, seen = (torch.from_numpy(np.ascontiguousarray(part))[None, None] for part in (2 * x - 1, known))
     filled = adaptive_continuation(torch.where(seen, given, 0.0), seen, links, torch.tensor(COEFFICIENTS))
     return ((filled[0, 0].clamp(-1, 1) + 1) / 2).numpy()
-
-
-def linear(x: Floats, known: Bools, axis: int) -> Floats:
-    """Return linear interpolation along an axis, the mean of what is known where the axis knows nothing."""
-    lines, seen = (np.moveaxis(part, axis, -1).reshape(-1, x.shape[axis]) for part in (x, known))
-    places, filled = np.arange(x.shape[axis]), np.full_like(lines, x[known].mean())
-    for i in np.flatnonzero(seen.any(1)):
-        filled[i] = np.interp(places, places[seen[i]], lines[i][seen[i]])
-    moved = np.moveaxis(x, axis, -1).shape
-    return np.moveaxis(filled.reshape(moved), -1, axis)
 
 
 def psnr(x: Floats, truth: Floats, where: Bools) -> float:
@@ -186,13 +173,13 @@ def fills(part: Crop, known: Bools) -> Iterator[tuple[str, Floats]]:
     given = np.where(known, part.truth, np.float32(0))
     yield "4-D harmonic fill", smoothest(given, known)
     yield "adaptive fill", adaptive(given, known)
-    yield "linear over time", linear(given, known, 0)
-    yield "linear over slices", linear(given, known, 1)
+    yield "linear over time", along(given, known, TIME)
+    yield "linear over slices", along(given, known, SLICE)
 
 
 def rows(part: Crop, mask: str, models: Sequence[Entrant], draws: int, antithetic: bool = False) -> Iterator[Row]:
     """Yield the rows of a mask on a crop."""
-    known, floor = drawn_mask(mask, part.scan.shape), float("nan")
+    known, floor = masks.parse(mask).draw(part.scan.shape, seed=0), float("nan")
     for name, filled in fills(part, known):
         samples = np.where(known, part.truth, filled)[None]
         floor = energy(samples, part.truth, ~known) if np.isnan(floor) else floor

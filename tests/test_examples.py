@@ -34,7 +34,7 @@ ARGUMENTS = {
     "posterior_table.py": ["--items", "2", "--draws", "2", "--rows", "1"],
     "sampling_speed.py": ["--models", "ldm-dit", "--batch", "1", "--steps", "2", "--repeats", "1"],
     "context_table.py": [PHANTOM, "--models", "ldm-dit", "--set", "steps=2", "moves=1", "--draws", "3", "--antithetic"]
-    + ["--phases", "2", "--slices", "2", "--masks", "0.7", "held 0.7", "slices:every=2"],
+    + ["--phases", "2", "--slices", "2", "--masks", "0.7", "0.7,hold=t", "slices:every=2"],
     "refine_table.py": [PHANTOM, "--set", "steps=2", "moves=1", "--draws", "2", "--phases", "3", "--slices", "3"]
     + ["--axes", "z"],
     "train_segmenter.py": [PHANTOM, "--test", PHANTOM, "--steps", "2", "--out", "a.safetensors"],

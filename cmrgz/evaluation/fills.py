@@ -21,13 +21,18 @@ TIME, SLICE = 0, 1
 
 def linear_time(crop: Crop, given: Floats, known: Bools) -> Floats:
     """Interpolate between the phases before and after, around a full cycle; beyond the first and the last they stay."""
-    return _or_mean(*_linear(given, known, TIME, crop.ring), given, known)
+    return along(given, known, TIME, crop.ring)
 
 
 def linear_slices(crop: Crop, given: Floats, known: Bools) -> Floats:
     """Interpolate between the slices above and below; beyond the first and the last they stay."""
     del crop
-    return _or_mean(*_linear(given, known, SLICE, False), given, known)
+    return along(given, known, SLICE)
+
+
+def along(given: Floats, known: Bools, axis: int, ring: bool = False) -> Floats:
+    """Interpolate linearly along an axis, from the last voxel to the first where it is a ring."""
+    return _or_mean(*_linear(given, known, axis, ring), given, known)
 
 
 def nearest_frame(crop: Crop, given: Floats, known: Bools) -> Floats:
