@@ -103,7 +103,8 @@ def test_a_model_below_its_floor_is_told_first(summary: Summary) -> None:
 
 def test_a_distance_far_outside_its_range_is_told(table: Table) -> None:
     from cmrgz.evaluation.summary.model import SetRow
-    from cmrgz.evaluation.summary.sets import FAR, Reals, far_apart
+    from cmrgz.evaluation.summary.rows import FAR
+    from cmrgz.evaluation.summary.sets import Reals, far_apart
 
     reals = Reals(table, "radiomics")
     assert reals.space.beyond(reals.features) < FAR < reals.space.beyond(reals.features + 1e3 * reals.space.scale)
@@ -111,7 +112,8 @@ def test_a_distance_far_outside_its_range_is_told(table: Table) -> None:
         SetRow(method="m", mask="0.5", extractor="radiomics", metric="kid", value=1.0, beyond=share)
         for share in (FAR / 2, 0.5)
     )
-    assert far_apart([near]) == () and "not how far" in far_apart([near, far])[0]
+    (told,) = far_apart([near, far])
+    assert far_apart([near]) == () and "1 of 2 rows" in told and "50 %" in told
 
 
 def test_few_draws_are_audited_and_said_to_be_rough(summary: Summary) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 NAN = float("nan")
+FAR = 0.01
+"""Share of features that were cut from which a kernel distance is outside its range."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +169,11 @@ class SetRow:
     items: int = 0
     reason: str = ""
     beyond: float = NAN
+
+    @property
+    def far(self) -> bool:
+        """Whether the number is outside the range in which it says how far sets are apart."""
+        return self.beyond >= FAR
 
 
 @dataclass(frozen=True, kw_only=True)

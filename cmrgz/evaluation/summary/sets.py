@@ -18,8 +18,6 @@ from cmrgz.evaluation.table import Table
 
 PREFIX = "features-"
 KID = "kid"
-FAR = 0.01
-"""Share of features that are cut from which a kernel distance is outside its range."""
 REAL, BANK, WHOLE = "real", "bank", "patch:0"
 """Methods of the cells of real frames, and their mask."""
 
@@ -153,13 +151,19 @@ def _scored(
 
 
 def far_apart(rows: Sequence[SetRow]) -> tuple[str, ...]:
-    """Return a warning for each kernel distance that is far outside the range in which it says how far sets are."""
-    far = [row for row in rows if row.metric == KID and row.average == 1 and row.beyond >= FAR]
-    return tuple(
-        f"KID by {row.extractor} of {row.method} under {row.mask} is outside its range: {percent(row.beyond)} of the "
-        f"features lie beyond {FARTHEST:g} standard deviations of real ones, so it says that they differ, not how far"
-        for row in far
-    )
+    """Return a warning for each extractor with kernel distances outside the range in which they tell how far."""
+    found = []
+    for extractor in dict.fromkeys(row.extractor for row in rows):
+        every = [row for row in rows if (row.extractor, row.metric, row.average) == (extractor, KID, 1)]
+        far = [row for row in every if row.far]
+        if far:
+            worst = max(far, key=lambda row: row.beyond)
+            found.append(
+                f"KID by {extractor} is outside its range in {len(far)} of {len(every)} rows: of {worst.method} under "
+                f"{worst.mask}, {percent(worst.beyond)} of the features lie beyond {FARTHEST:g} standard deviations of "
+                "real ones. It says that such sets differ, not how far"
+            )
+    return tuple(found)
 
 
 def kid_interval(drawn: Features, subjects: NDArray[np.str_], reals: Reals) -> Interval:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from cmrgz.evaluation.report.document import Cell, Column, Row, Table
+from cmrgz.evaluation.report.document import Cell, Column, Row, Table, Tone
 from cmrgz.evaluation.report.names import KINDS, of_kind
 from cmrgz.evaluation.report.numerals import DASH, interval
 from cmrgz.evaluation.summary.model import Estimate, MethodRow, SetRow, Summary
@@ -23,8 +23,9 @@ def estimate_cell(estimate: Estimate | None) -> Cell:
 
 
 def set_cell(row: SetRow | None) -> Cell:
-    """Return a set metric with its interval."""
-    return NOTHING if row is None else Cell(*interval(row.value, row.low, row.high))
+    """Return a set metric with its interval, marked where it is outside its range."""
+    tone: Tone = "warn" if row is not None and row.far else ""
+    return NOTHING if row is None else Cell(*interval(row.value, row.low, row.high), tone=tone)
 
 
 def by_method(summary: Summary, cells: Cells, kinds: Sequence[str] = tuple(KINDS)) -> tuple[Row, ...]:
