@@ -17,7 +17,6 @@ from cmrgz.data.nifti import read_header
 from cmrgz.durable import exists
 from cmrgz.errors import DataError, UsageError
 from cmrgz.evaluation.baselines import FILLS, RETRIEVALS
-from cmrgz.evaluation.crops import Span
 from cmrgz.evaluation.fills import FILLS as CROP_FILLS
 from cmrgz.evaluation.frames import Frame, digest, read_frames, units
 from cmrgz.evaluation.gaussian import Gaussian
@@ -186,7 +185,7 @@ def assemble(
     files = mask_files(sweep)
     read = partial(_files_of, files=files)
     frames = read_frames(test, extent.plane, sweep.frames, spacing=extent.spacing, span=sweep.span, masks=read)
-    known = read_frames(bank, extent.plane, BANK_FRAMES, spacing=extent.spacing, span=_of_bank(sweep.span))
+    known = read_frames(bank, extent.plane, BANK_FRAMES, spacing=extent.spacing, span=sweep.span)
     others = [*references(models, known), *_of_context(frames)] if sweep.baselines else []
     _check_names([*models, *others])
     return Lineup(frames, known, [*models, *others], list(files))
@@ -224,11 +223,6 @@ def _files_of(case: Case, files: Mapping[str, MaskFile | None]) -> dict[str, Mas
         label: Any = name.rpartition(":")[2]
         found[name] = file if file is not None else (case.mask, label)  # type: ignore[assignment]
     return found
-
-
-def _of_bank(span: Span) -> Span:
-    """Return the crops of training frames: the frame before is there for its motion, where crops have several."""
-    return Span(min(2, span.phases))
 
 
 def _of_context(frames: Sequence[Frame]) -> list[Method]:

@@ -131,7 +131,7 @@ def _scored(
 ) -> Iterator[SetRow]:
     method, mask, extractor, average = place
     drawn, subjects = features(table, method, mask, extractor, average)
-    for metric in metrics:
+    for metric in metrics if len(drawn) else ():  # of motion there is none where no frame before was drawn
         score = metric.score(drawn, reals.features, reals.space, (subjects, reals.subjects))
         interval = kid_interval(drawn, subjects, reals) if metric.name == KID and not score.reason else None
         yield SetRow(
