@@ -43,13 +43,16 @@ def repeatable(device: torch.device | str) -> Iterator[None]:
         yield
         return
     os.environ.setdefault(CUBLAS, WORKSPACE)
-    convolutions = torch.backends.cudnn
+    convolutions, memory = torch.backends.cudnn, torch.utils.deterministic
     before = torch.are_deterministic_algorithms_enabled(), convolutions.deterministic, convolutions.benchmark
+    filled = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
     convolutions.deterministic, convolutions.benchmark = True, False
+    memory.fill_uninitialized_memory = False  # a kernel for each new tensor, which nothing reads before it is written
     try:
         with exact():
             yield
     finally:
         torch.use_deterministic_algorithms(before[0])
         convolutions.deterministic, convolutions.benchmark = before[1:]
+        memory.fill_uninitialized_memory = filled

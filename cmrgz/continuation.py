@@ -39,7 +39,7 @@ class Links(NamedTuple):
         step, gap = _step(time[:, :, 0], PHASE_STEP), _step(height[:, 0], SLICE_STEP)
         t, z = weights[0] * (PHASE_STEP / step) ** 2, weights[1] * (SLICE_STEP / gap) ** 2
         n = time.shape[1]
-        return cls(t, z, torch.where(((n * step - 1).abs() < 0.5 * step) & (torch.tensor(n > 2)).to(t.device), t, 0.0))
+        return cls(t, z, torch.where(((n * step - 1).abs() < 0.5 * step) & (n > 2), t, 0.0))
 
 
 def _step(places: Tensor, default: float) -> Tensor:

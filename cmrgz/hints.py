@@ -6,6 +6,7 @@ from it there. Both are free of hidden values. A model draws what is left over: 
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -54,8 +55,8 @@ def places(condition: Condition | None, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the time and height (b, t, z) of the frames of blocks x (b, 1, t, z, H, W), where not told as usual."""
     b, _, t, z = x.shape[:4]
     told = condition or {}
-    time = told.get("time", (PHASE_STEP * torch.arange(t))[None, :, None])
-    height = told.get("height", (SLICE_STEP * torch.arange(z))[None, None])
+    time = told.get("time", (PHASE_STEP * torch.arange(t, device=x.device))[None, :, None])
+    height = told.get("height", (SLICE_STEP * torch.arange(z, device=x.device))[None, None])
     return time.to(x).expand(b, t, z), height.to(x).expand(b, t, z)
 
 
@@ -81,6 +82,23 @@ def _continued(x: Tensor, known: Tensor, condition: Condition | None) -> Tensor:
     if (condition or {}).get("fill") is None:
         return known.new_zeros(len(known))
     return ~_only_drawn(x, known, condition).flatten()
+
+
+class _Alone:
+    """Of which blocks nothing is known but what was drawn before; of a GPU it is asked once whether there are any."""
+
+    def __init__(self, x: Tensor, known: Tensor, condition: Condition | None) -> None:
+        self.given = x, known, condition
+
+    @cached_property
+    def blocks(self) -> Tensor:
+        """As `_only_drawn`."""
+        return _only_drawn(*self.given)
+
+    @cached_property
+    def any(self) -> bool:
+        """Whether there are any."""
+        return bool(self.blocks.any())
 
 
 class Hints(nn.Module):
@@ -118,12 +136,15 @@ class Hints(nn.Module):
         is no evidence, and its errors would add up from block to block. Only a block of which nothing else is known
         continues what was drawn.
         """
+        return self._fill(x, known, condition, iterations, _Alone(x, known, condition))
+
+    def _fill(self, x: Tensor, known: Tensor, condition: Condition | None, iterations: int, lonely: "_Alone") -> Tensor:
         links = Links.of(*places(condition, x))
         whole = (condition or {}).get("fill")
         if whole is None:
             return adaptive_continuation(x, known, links, self.weights, iterations)
-        alone, whole = _only_drawn(x, known, condition), whole[:, :1]
-        if bool(alone.any()):
+        alone, whole = lonely.blocks, whole[:, :1]
+        if lonely.any:
             whole = torch.where(alone, whole + continuation(x - whole, known, links), whole)
         return torch.where(known, x, whole)
 
@@ -132,20 +153,23 @@ class Hints(nn.Module):
 
         Where the condition has a `fill` (b, 2, t, z, H, W), the second of it is that of the whole scan.
         """
+        return self._reach(x, fill, known, condition, _Alone(x, known, condition))
+
+    def _reach(self, x: Tensor, fill: Tensor, known: Tensor, condition: Condition | None, lonely: "_Alone") -> Tensor:
         told = (condition or {}).get("fill", fill)[:, 1:]
-        alone = _only_drawn(x, known, condition) if told.shape[1] else known.new_ones(1)
-        if not bool(alone.any()):
+        if told.shape[1] and not lonely.any:
             return told
         own = reach(fill, evidence(x, known, condition), Links.of(*places(condition, x)), self.weights)
-        return torch.where(alone, own, told) if told.shape[1] else own
+        return torch.where(lonely.blocks, own, told) if told.shape[1] else own
 
     def forward(
         self, tokenizer: Tokenizer, x: Tensor, known: Tensor, condition: Condition | None, iterations: int = ITERATIONS
     ) -> Hint:
         """Return the hints of blocks x (b, 1, t, z, H, W) of which `known` is known; hidden voxels are not used."""
-        fill = self.fill(x, known, condition, iterations)
+        lonely = _Alone(x, known, condition)
+        fill = self._fill(x, known, condition, iterations, lonely)
         vectors = framewise(tokenizer.encode, fill)
-        near, proof = self.reach(x, fill, known, condition), evidence(x, known, condition)
+        near, proof = self._reach(x, fill, known, condition, lonely), evidence(x, known, condition)
         features = error_features(fill, near, proof, tokenizer.patch, _continued(x, known, condition))
         scale = self.scale_of(features.movedim(1, -1)).movedim(-1, 1)
         spread = self.spread[:, None, None, None, None]

@@ -8,7 +8,9 @@ has the same law, and where it rises with one draw it mostly falls with the othe
 (Hammersley and Morton 1956, doi:10.1017/S0305004100031455).
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 
 import torch
@@ -18,6 +20,10 @@ Key = tuple[int | str, ...]
 
 LAST = 1 - 2**-24
 """The largest of the numbers 0, 2^-24, ... that a uniform float32 takes: taken from it, each gives another of them."""
+VECTOR = 16
+"""Normal numbers are made so many at a time: of a multiple of them, many are those of many draws."""
+MUCH = 1 << 21
+"""Normal numbers that it takes several threads to make."""
 
 
 def derive(seed: int, *key: int | str) -> int:
@@ -50,7 +56,9 @@ class Streams:
         self.seed, self.keys, self.antithetic = seed, tuple(keys), antithetic
         self._around = tuple(around) or self.keys
         sources = [_first_of_pair(key) for key in self.keys] if antithetic else self.keys
-        self._generators = [torch.Generator().manual_seed(derive(seed, *key)) for key in sources]
+        distinct = {key: number for number, key in enumerate(dict.fromkeys(sources))}
+        self._generators = [torch.Generator().manual_seed(derive(seed, *key)) for key in distinct]
+        self._own = None if len(distinct) == len(sources) else torch.tensor([distinct[key] for key in sources])
         self._opposed = torch.tensor([antithetic and opposes(key) for key in self.keys], dtype=torch.bool)
 
     def __len__(self) -> int:
@@ -71,20 +79,35 @@ class Streams:
         `alike` ones are the same for both of an antithetic pair: for what says where or in which order is drawn, since
         two draws can only be opposite where they are made in the same way.
         """
-        u = torch.stack([torch.rand(shape, generator=g) for g in self._generators])
+        u = self._each(lambda generator: torch.rand(shape, generator=generator))
         if not alike:
             u[self._opposed] = LAST - u[self._opposed]
         return u
 
     def normal(self, *shape: int) -> Tensor:
         """Return (b, *shape) standard normal float32, on the CPU."""
-        z = torch.stack([torch.randn(shape, generator=g) for g in self._generators])
+        z = self._each(lambda generator: torch.randn(shape, generator=generator), math.prod(shape))
         z[self._opposed] = -z[self._opposed]
         return z
 
+    def normals(self, count: int, *shape: int) -> Tensor:
+        """Return (count, b, *shape): what so many calls of `normal` would, to the bit."""
+        if math.prod(shape) % VECTOR or count == 1:
+            return torch.stack([self.normal(*shape) for _ in range(count)])
+        return self.normal(count, *shape).transpose(0, 1)
+
     def permutation(self, n: int) -> Tensor:
         """Return (b, n) int64: a random order of 0 .. n-1 per item, on the CPU; alike for an antithetic pair."""
-        return torch.stack([torch.randperm(n, generator=g) for g in self._generators])
+        return self._each(lambda generator: torch.randperm(n, generator=generator))
+
+    def _each(self, draw: Callable[[torch.Generator], Tensor], size: int = 0) -> Tensor:
+        """Return what each item draws, (b, ...): once for those of one key, and side by side where it is much."""
+        if size * len(self._generators) > MUCH and (threads := min(torch.get_num_threads(), len(self._generators))) > 1:
+            with ThreadPoolExecutor(threads) as pool:
+                drawn = torch.stack(list(pool.map(draw, self._generators)))
+        else:
+            drawn = torch.stack([draw(generator) for generator in self._generators])
+        return drawn if self._own is None else drawn[self._own]
 
 
 def systematic(weights: Tensor, u: Tensor) -> Tensor:

@@ -144,6 +144,12 @@ class Given(ABC):
     def empty(self) -> Tensor:
         """Which items (b,) nothing is known of."""
 
+    @cached_property
+    def blank(self) -> tuple[bool, bool]:
+        """Whether nothing is known of any of the items, and of some of them."""
+        none, some = torch.stack([self.empty.all(), self.empty.any()]).cpu()
+        return bool(none), bool(some)
+
     @property
     @abstractmethod
     def told(self) -> Origin:
@@ -234,6 +240,6 @@ class BlockGiven(Given):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return the blocks of latents, with what the tokenizer loses of the fill, where anything is known."""
-        if bool(self.empty.all()):
+        if self.blank[0]:
             return framewise(self.tokenizer.decode, latents)
         return with_detail(self.tokenizer, latents, self.hint, self.known)

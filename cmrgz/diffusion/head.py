@@ -14,6 +14,7 @@ from cmrgz.diffusion.levels import Level, Schedule, make_path
 from cmrgz.diffusion.objectives import OBJECTIVES
 from cmrgz.diffusion.samplers import SAMPLERS
 from cmrgz.rng import Streams
+from cmrgz.sending import sent
 
 Solver = Literal["dpm", "unipc", "heun", "ddim", "ddpm"]
 STOCHASTIC = ("ddpm",)
@@ -65,11 +66,11 @@ class DiffusionHead(nn.Module):
         The mean over `draws` levels, which are spread evenly over all and are the same for the positions of an item.
         """
         k = self.draws
-        u = ((rng.uniform(k) + torch.arange(k)) / k).to(vectors)
+        u = sent((rng.uniform(k) + torch.arange(k)) / k, vectors.device).to(vectors.dtype)
         time = self.path.draw(u, torch.special.ndtri(u.clamp(1e-6, 1 - 1e-6)))
         ab = self.path.ab(time)[..., None, None]
         a, s = ab.sqrt(), (1 - ab).sqrt()
-        noise, x = rng.normal(k, *vectors.shape[1:]).to(vectors), vectors[:, None]
+        noise, x = sent(rng.normal(k, *vectors.shape[1:]), vectors.device).to(vectors.dtype), vectors[:, None]
         state = self.objective.enter(a * x + s * noise, a, s)
         told = self.network.prepare(features)[:, None]
         output = self.network(state, time[..., None], told).float()

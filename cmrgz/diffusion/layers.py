@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from cmrgz.hints import places
 from cmrgz.model import Condition
+from cmrgz.sending import sent
 
 
 def to_tokens(x: Tensor, patch: int) -> Tensor:
@@ -22,7 +23,6 @@ def to_maps(tokens: Tensor, patch: int, rows: int, columns: int) -> Tensor:
     return F.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, (rows, columns)), patch)
 
 
-@lru_cache(maxsize=16)
 def _waves(n: int, width: int) -> Tensor:
     """Return sines and cosines (n, width) of the places 0 .. n - 1."""
     rates = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
@@ -32,9 +32,15 @@ def _waves(n: int, width: int) -> Tensor:
 
 def grid_positions(rows: int, columns: int, width: int, like: Tensor) -> Tensor:
     """Return fixed 2-D embeddings (rows * columns, width), half for the row and half for the column; any shape."""
-    row, column = _waves(rows, width // 2), _waves(columns, width // 2)
-    both = torch.cat([row[:, None].expand(-1, columns, -1), column[None].expand(rows, -1, -1)], -1)
-    return both.flatten(0, 1).to(like)
+    return _positions(rows, columns, width, like.device, like.dtype)
+
+
+@lru_cache(maxsize=16)
+def _positions(rows: int, columns: int, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):  # it is kept for training too
+        row, column = _waves(rows, width // 2), _waves(columns, width // 2)
+        both = torch.cat([row[:, None].expand(-1, columns, -1), column[None].expand(rows, -1, -1)], -1)
+        return sent(both.flatten(0, 1), device).to(dtype)
 
 
 class Attention(nn.Module):

@@ -15,6 +15,8 @@ import torch
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor
 
+from cmrgz.sending import sent
+
 Schedule = Literal["cosine", "linear", "scaled_linear"]
 TIMES = 1000
 LEAST_AB = 1e-5
@@ -97,6 +99,7 @@ class DiffusionPath(Path):
         ends = (0.00085, 0.012) if schedule == "scaled_linear" else (1e-4, 0.02)
         with torch.device("cpu"):  # a table of values, which the meta device has not
             scheduler = DDPMScheduler(TIMES, beta_schedule=name, beta_start=ends[0], beta_end=ends[1])
+            self._tables: dict[torch.device, Tensor] = {}
             self.table = scheduler.alphas_cumprod.clamp(min=LEAST_AB)  # the last cosine levels are as good as noise
 
     def times(self, steps: int) -> list[float]:
@@ -105,7 +108,13 @@ class DiffusionPath(Path):
 
     def ab(self, time: Tensor) -> Tensor:
         """Return the share of signal at times (b,)."""
-        return self.table[time.long().cpu()].to(time)
+        return self._table(time.device)[time.long()].to(time)
+
+    def _table(self, device: torch.device) -> Tensor:
+        """Return the table on a device, where it is kept."""
+        if device not in self._tables:
+            self._tables[device] = sent(self.table, device)
+        return self._tables[device]
 
     def draw(self, u: Tensor, normal: Tensor) -> Tensor:
         """Return times in even use."""

@@ -19,6 +19,7 @@ from cmrgz.latents import channel_weights, lift, lower, position_pixels, trainin
 from cmrgz.model import Condition, Model, Progress, Tokenizer
 from cmrgz.options import Range
 from cmrgz.rng import Streams
+from cmrgz.sending import sent
 
 Algorithm = Literal["auto", "lanpaint", "cond", "replace", "repaint", "dps", "pnpflow", "smc"]
 SamplerName = Literal["auto", "dpm", "unipc", "trig", "ddim", "ddpm", "euler", "heun"]
@@ -115,16 +116,16 @@ class LatentDiffusion(Model):
         """
         x, condition = lift(x, self.axes), _without_fill(condition)
         grid = tuple(self._checked_grid(x))
-        u = rng.uniform(2).to(x.device)
-        time = self.path.draw(u[:, 0], rng.normal(1)[:, 0].to(x.device))
+        u = sent(rng.uniform(2), x.device)
+        time = self.path.draw(u[:, 0], sent(rng.normal(1)[:, 0], x.device))
         ab = self.path.ab(time)
-        known = training_known(grid, rng).to(x.device)
+        known = sent(training_known(grid, rng), x.device)
         known = known & across(u[:, 1] < self.known_share, known)
         with torch.no_grad():
             given = self._given(x, position_pixels(known, self.tokenizer.patch), condition, QUICK)
             latents, origin = given.encode(x), given.told
             states = origin.to_units(latents)
-        noise = rng.normal(*states.shape[1:]).to(x.device)
+        noise = sent(rng.normal(*states.shape[1:]), x.device)
         a, s = across(ab.sqrt(), states), across((1 - ab).sqrt(), states)
         z = a * states + s * noise
         inputs = torch.cat([self.objective.enter(z, a, s), origin.context], 1)
@@ -194,9 +195,10 @@ class LatentDiffusion(Model):
         denoiser = Denoiser(self.network, self.guide, self.objective, guidance)
         draw = Draw(given, denoiser, _without_fill(condition) or {}, rng, temperature, progress)
         latents = given.latents
-        if not bool(given.empty.all()):
+        none_known, some_empty = given.blank
+        if not none_known:
             latents = draw.inpainted(name, self.path.levels(steps or self.usual.steps[name]), settings)
-        if bool(given.empty.any()):
+        if some_empty:
             drawn = draw.generated(self.path.levels(steps or GENERATION_STEPS), solver)
             latents = torch.where(across(given.empty, drawn), drawn, latents)
         return lower(given.decode(latents), self.axes)

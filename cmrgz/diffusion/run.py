@@ -1,6 +1,7 @@
 """One draw: the network as a denoiser of the states of its items, and their streams of noise."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,6 +14,10 @@ from cmrgz.diffusion.objectives import Objective
 from cmrgz.diffusion.samplers import SAMPLERS, Tick
 from cmrgz.model import Condition, Progress
 from cmrgz.rng import Streams
+from cmrgz.sending import sent
+
+MOST = 32
+"""Draws of noise that are made at once."""
 
 
 def ticker(progress: Progress | None, total: int) -> Tick:
@@ -59,6 +64,46 @@ class Denoiser:
         return self.objective.to_x0(predicted, z, level.signal, level.noise)
 
 
+class Noises:
+    """Normal numbers of the shape of some states, draw after draw, times the temperature.
+
+    On the CPU they are drawn when they are asked for; elsewhere ahead, ever more at once, the same ones: a device that
+    is asked for single ones waits for the host.
+
+    Args:
+        rng: One stream per item.
+        like: (b, c, *grid) states.
+        temperature: Factor.
+        copies: Times that each stream is in use, one after the other.
+        ahead: Draw ahead; nothing else is drawn from the streams.
+    """
+
+    def __init__(self, rng: Streams, like: Tensor, temperature: float, copies: int = 1, ahead: bool = True) -> None:
+        self.rng, self.temperature, self.copies, self.ahead = rng, temperature, copies, ahead
+        self.device, self.dtype, self.shape = like.device, like.dtype, like.shape[1:]
+        self._left: list[Tensor] = []
+        self._next = 1
+
+    def __call__(self) -> Tensor:
+        """Return the next (b * copies, c, *grid)."""
+        if not self._left:
+            self._left = list(reversed(self._more()))
+        return self._left.pop()
+
+    def _more(self) -> Sequence[Tensor]:
+        """Return what is drawn at once."""
+        if self.copies > 1:
+            return [self._there(self.rng.normal(self.copies, *self.shape).flatten(0, 1))]
+        many, self._next = self._next, min(2 * self._next, MOST)
+        if not self.ahead or self.device.type == "cpu":
+            return [self._there(self.rng.normal(*self.shape))]
+        return self._there(self.rng.normals(many, *self.shape)).unbind()
+
+    def _there(self, noise: Tensor) -> Tensor:
+        noise = sent(noise, self.device).to(self.dtype)
+        return noise if self.temperature == 1 else self.temperature * noise
+
+
 @dataclass(frozen=True)
 class Run:
     """States of items on their way from noise to data.
@@ -69,9 +114,7 @@ class Run:
         y: (b, c, *grid) states of known positions, 0 where hidden.
         known: (b, 1, *grid) bool.
         condition: What is known beside the pixels.
-        rng: One stream per item.
-        temperature: Factor of all noise.
-        copies: Times that each stream is in use, one after the other.
+        noise: Gives fresh normal numbers (b, c, *grid), from each item's own stream.
     """
 
     denoiser: Denoiser
@@ -79,37 +122,37 @@ class Run:
     y: Tensor
     known: Tensor
     condition: Condition
-    rng: Streams
-    temperature: float = 1.0
-    copies: int = 1
+    noise: Noises
 
     @classmethod
     def of(
-        cls, denoiser: Denoiser, origin: Origin, given: Given, condition: Condition, rng: Streams, temperature: float
+        cls,
+        denoiser: Denoiser,
+        origin: Origin,
+        given: Given,
+        condition: Condition,
+        rng: Streams,
+        temperature: float,
+        ahead: bool,
     ) -> "Run":
         """Return the run of items of which a part is given, measured from an origin."""
         y = torch.where(given.positions, origin.to_units(given.latents), 0.0)
-        return cls(denoiser, origin, y, given.positions, condition, rng, temperature)
+        return cls(denoiser, origin, y, given.positions, condition, Noises(rng, y, temperature, ahead=ahead))
 
     def denoise(self, z: Tensor, level: Level) -> Tensor:
         """Return the expected data of states (b, c, *grid)."""
         return self.denoiser(z, level, self.origin, self.condition)
 
-    def noise(self) -> Tensor:
-        """Return fresh normal numbers (b, c, *grid) times the temperature, from each item's own stream."""
-        shape = self.y.shape[1:]
-        drawn = self.rng.normal(*shape) if self.copies == 1 else self.rng.normal(self.copies, *shape).flatten(0, 1)
-        return self.temperature * drawn.to(self.y)
-
     def uniform(self, n: int) -> Tensor:
         """Return fresh numbers (b, n) in [0, 1)."""
-        return self.rng.uniform(n).to(self.y)
+        return sent(self.noise.rng.uniform(n), self.y.device).to(self.y.dtype)
 
     def spread(self, k: int) -> "Run":
         """Return the same run with every item k times in a row."""
         y, known = self.y.repeat_interleave(k, 0), self.known.repeat_interleave(k, 0)
         condition = {name: value.repeat_interleave(k, 0) for name, value in self.condition.items()}
-        return replace(self, origin=self.origin.repeated(k), y=y, known=known, condition=condition, copies=k)
+        noise = Noises(self.noise.rng, self.y, self.noise.temperature, k)
+        return Run(self.denoiser, self.origin.repeated(k), y, known, condition, noise)
 
     def problem(self, levels: Levels, tick: Tick) -> Problem:
         """Return what an algorithm is given."""
@@ -145,14 +188,15 @@ class Draw:
     temperature: float
     progress: Progress | None
 
-    def _run(self, origin: Origin, purpose: str) -> Run:
+    def _run(self, origin: Origin, purpose: str, ahead: bool = True) -> Run:
         rng = self.rng.child(purpose)
-        return Run.of(self.denoiser, origin, self.given, self.condition, rng, self.temperature)
+        return Run.of(self.denoiser, origin, self.given, self.condition, rng, self.temperature, ahead)
 
     def inpainted(self, algorithm: str, levels: Levels, settings: Settings) -> Tensor:
         """Return latents (b, c, *grid), of which the known part is as given."""
         given = self.given
-        run = self._run(given.told if algorithm == "cond" else given.untold, "inpaint")
+        alone = algorithm != "smc"  # which draws other numbers between
+        run = self._run(given.told if algorithm == "cond" else given.untold, "inpaint", alone)
         states = ALGORITHMS[algorithm](run.problem(levels, ticker(self.progress, len(levels) - 1)), settings)
         return torch.where(given.positions, given.latents, run.origin.from_units(states))
 

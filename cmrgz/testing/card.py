@@ -1,7 +1,7 @@
 """A GPU without a GPU: tensors that say that they are on a card, compute on the CPU, and tell what would cost time.
 
     with on_card() as costs:
-        model.to(CARD).sample(x.to(CARD), known.to(CARD), rng=rng)
+        model.to(card()).sample(x.to(card()), known.to(card()), rng=rng)
     print(costs)
 
 What a GPU refuses is refused: operands on two devices, and reading a tensor of the card as an array. So is one thing
@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from types import FrameType
 from typing import Any
 
@@ -23,39 +22,15 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
-NAME = "card"
+from cmrgz.testing.card_operations import ASKS, COPIES, FREE, HOST, INDEXED, NAME, UNSTEADY
+from cmrgz.testing.card_operations import card as card
+
 PACKAGES = ("cmrgz",)
 """Of whose lines costs are told: all packages whose names begin so."""
 Lines = Counter[str]
 Op = Any
 """An `OpOverload` of torch, which has no public type."""
-
-_aten = torch.ops.aten
-_ASKS = {  # the host needs a number or a size from the card
-    _aten._local_scalar_dense.default, _aten.nonzero.default, _aten.masked_select.default, _aten.equal.default,
-    _aten.bincount.default, _aten._unique2.default, _aten.unique_consecutive.default, _aten.repeat_interleave.Tensor,
-    _aten._linalg_eigh.default,
-}  # fmt: skip
-_HOST = {_aten._local_scalar_dense.default, _aten.equal.default}
-"""Operations whose result is no tensor of the card."""
-_COPIES = {_aten._to_copy.default, _aten.copy_.default}
-_INDEXED = {
-    _aten.index.Tensor, _aten.index_put.default, _aten.index_put_.default, _aten._index_put_impl_.default,
-    _aten._unsafe_index.Tensor,
-}  # fmt: skip
-_FREE = {  # no kernel runs
-    _aten.detach.default, _aten._unsafe_view.default, _aten.lift_fresh.default, _aten.alias.default,
-    _aten.empty.memory_format, _aten.empty_like.default, _aten.new_empty.default, _aten.empty_strided.default,
-    _aten.new_empty_strided.default, _aten.resize_.default, _aten.set_.source_Tensor,
-}  # fmt: skip
-_UNSTEADY = {  # whose kernels on CUDA give other bits each time, and there is no other kernel
-    _aten.upsample_bilinear2d_backward.default, _aten.upsample_bilinear2d_backward.grad_input,
-    _aten.reflection_pad2d_backward.default, _aten.replication_pad2d_backward.default,
-    _aten.grid_sampler_2d_backward.default, _aten._adaptive_avg_pool2d_backward.default,
-    _aten.histc.default, _aten.kthvalue.default, _aten.median.default, _aten.cumsum.default,
-}  # fmt: skip
 
 
 @dataclass
@@ -84,29 +59,6 @@ class Costs:
         for name, lines in vars(self).items():
             parts += [f"  {name} {count}: {line}" for line, count in lines.most_common(8)]
         return "\n".join(parts)
-
-
-class _Backend(_DummyBackendModule):
-    """What torch asks of a kind of device."""
-
-    def get_amp_supported_dtype(self) -> list[torch.dtype]:
-        """Return the types that autocast may compute in."""
-        return [torch.bfloat16, torch.float16]
-
-    def _lazy_init(self) -> None:
-        """Do what is put off until first use: nothing."""
-
-
-@cache
-def _installed() -> torch.device:
-    """Tell torch of the card, once a process."""
-    _setup_privateuseone_for_python_backend(NAME, _Backend())
-    return torch.device(NAME, 0)
-
-
-def card() -> torch.device:
-    """Return the device."""
-    return _installed()
 
 
 class CardTensor(Tensor):
@@ -183,14 +135,14 @@ class _Card(TorchDispatchMode):
         leaves = tree_leaves((args, kwargs))
         if not to_card and not any(isinstance(leaf, CardTensor) for leaf in leaves):
             return func(*args, **kwargs)
-        if func in _COPIES:
+        if func in COPIES:
             return self._copy(func, args, kwargs, to_card)
         if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
             with self:
                 made = func.decompose(*args, **kwargs)
             if made is not NotImplemented:
                 return made
-        if func in _UNSTEADY and torch.are_deterministic_algorithms_enabled():
+        if func in UNSTEADY and torch.are_deterministic_algorithms_enabled():
             _refuse_unsteady(func, args)
         if not to_card:
             _refuse_two_devices(func, leaves)
@@ -198,17 +150,17 @@ class _Card(TorchDispatchMode):
             kwargs = {**kwargs, "device": torch.device("cpu")}
         made = func(*tree_map(_lowered, args), **tree_map(_lowered, kwargs))
         self._count(func, args)
-        return made if func in _HOST else _raised(func, made, args)
+        return made if func in HOST else _raised(func, made, args)
 
     def _count(self, func: Op, args: Any) -> None:
-        if not func.is_view and func not in _FREE and not self.within:
+        if not func.is_view and func not in FREE and not self.within:
             self.costs.launches[place()] += 1
-        if func in _ASKS or (func in _INDEXED and _by_mask(args)):
+        if func in ASKS or (func in INDEXED and _by_mask(args)):
             self.costs.waits[place()] += 1
 
     def _copy(self, func: Op, args: Any, kwargs: dict[str, Any], to_card: bool) -> Any:
         """Copy between the devices, or on one of them."""
-        new = func is _aten._to_copy.default
+        new = func is torch.ops.aten._to_copy.default
         source = args[0] if new else args[1]
         onto = to_card or (kwargs.get("device") is None and isinstance(args[0], CardTensor))
         here = isinstance(source, CardTensor)
@@ -249,7 +201,7 @@ def _by_mask(args: Any) -> bool:
 
 
 def _refuse_unsteady(func: Op, args: Any) -> None:
-    if func is not _aten.cumsum.default or args[0].is_floating_point():  # of whole numbers it is steady
+    if func is not torch.ops.aten.cumsum.default or args[0].is_floating_point():  # of whole numbers it is steady
         raise RuntimeError(f"{func} does not have a deterministic implementation: at {place()}")
 
 
@@ -265,7 +217,7 @@ def place() -> str:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         name = str(frame.f_globals.get("__name__", ""))
-        if name.startswith(PACKAGES) and name != __name__:
+        if name.startswith(PACKAGES) and not name.startswith(__name__):
             return f"{name}:{frame.f_lineno}"
         frame = frame.f_back
     return "backward"
@@ -288,7 +240,7 @@ def _attention(
     if not isinstance(q, CardTensor) or torch._fused_sdp_choice(*low, dropout_p, *args, **how) != 1:  # type: ignore[call-arg]
         return _ATTENTION(q, k, v, attn_mask, dropout_p, *args, **how)
     causal = args[0] if args else how.get("is_causal", False)
-    kernel = _aten._scaled_dot_product_flash_attention_for_cpu
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     if attn_mask is not None and attn_mask.dtype == torch.bool:
         attn_mask = torch.zeros_like(attn_mask, dtype=q.dtype).masked_fill_(~attn_mask, -torch.inf)
     out: Tensor = kernel(q, k, v, dropout_p, causal, attn_mask=attn_mask, scale=how.get("scale"))[0]

@@ -14,12 +14,14 @@ a candidate (a logistic regression on the logarithm of w; Gutmann and Hyvarinen 
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from cmrgz.model import CodeTokenizer
 from cmrgz.rng import Streams
+from cmrgz.sending import sent
 from cmrgz.tokens.neighbours import WAVES, around_cycle, correlated
 from cmrgz.tokens.network import Logits
 from cmrgz.tokens.prior import PriorLogits
@@ -51,17 +53,24 @@ class Candidates:
         network has nothing to say, one field is drawn. Antithetic streams oppose the fields and pick alike.
         """
         n, c = prior.leaning.mean.shape[1:]
-        waves = rng.around("candidates").normal(WAVES, *grid[1:], k, c).to(prior.leaning.mean)
+        like = prior.leaning.mean
+        waves = sent(rng.around("candidates").normal(WAVES, *grid[1:], k, c), like.device).to(like.dtype)
         noise = correlated(around_cycle(waves, prior.prior.alike[0], moments), prior.prior.alike).flatten(1, 4)
-        return cls(prior, noise, rng.around("pick").uniform(1, alike=True).to(noise).expand(-1, n), some)
+        pick = sent(rng.around("pick").uniform(1, alike=True), noise.device).to(noise.dtype)
+        return cls(prior, noise, pick.expand(-1, n), some)
 
     def scaled(self, factor: float) -> "Candidates":
         """Return the same with so much of the noise."""
         return replace(self, noise=factor * self.noise)
 
+    @cached_property
+    def all(self) -> bool:
+        """Whether something is known of all items; of a GPU it is asked once."""
+        return bool(self.some.all())
+
     def only(self) -> Tensor | None:
         """Return the vectors (b, n, c) of all positions where there is no choice; None where the network has one."""
-        if self.noise.shape[2] > 1 or not bool(self.some.all()):
+        if self.noise.shape[2] > 1 or not self.all:
             return None
         return of_hint(self.prior.alike(), self.noise)[:, :, 0]
 

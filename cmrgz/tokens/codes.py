@@ -8,6 +8,7 @@ from cmrgz.adaptive import ITERATIONS
 from cmrgz.latents import framewise, lift, position_hints
 from cmrgz.model import CodeTokenizer, Condition, Model
 from cmrgz.rng import Streams, derive
+from cmrgz.sending import sent
 from cmrgz.tokens.blocks import QUICK, moments
 from cmrgz.tokens.candidates import Candidates, mistaken
 from cmrgz.tokens.drawer import Drawer, Truncation
@@ -85,7 +86,7 @@ def level_loss(
     generator = torch.Generator().manual_seed(derive(rng.seed, *rng.keys[0], "half"))
     half = torch.rand(len(codes), generator=generator) < 0.5
     every = not (training and bool(half.any()))  # of one or two positions, half may be none
-    some = (half | every).nonzero()[:, 0].to(codes.device)
+    some = sent((half | every).nonzero()[:, 0], codes.device)
     for level in range(codes.shape[-1]):
         at, own = (states, codes) if level < 2 else (states[some], codes[some])
         given = logits(at, own, level).float()
@@ -163,7 +164,7 @@ class CodeModel(Model):
         """Return 0, with the gradient by which the say of the network beside candidates is learned."""
         n = min(len(codes), SAID)
         generator = torch.Generator().manual_seed(derive(rng.seed, *rng.keys[0], "say"))
-        noise = torch.randn(n, self.tokenizer.channels, generator=generator).to(states.device)
+        noise = sent(torch.randn(n, self.tokenizer.channels, generator=generator), states.device)
         some = torch.arange(n, device=states.device)
         lost = mistaken(prior.of(some), self.network.logits, self.tokenizer, states[:n], codes[:n], noise)
         return lost - lost.detach()
@@ -204,7 +205,7 @@ class CodeModel(Model):
         """
         if self.prior is None:
             return vectors
-        drawn = noise * rng.child("cells").normal(*vectors.shape[1:]).to(vectors)
+        drawn = noise * sent(rng.child("cells").normal(*vectors.shape[1:]), vectors.device).to(vectors.dtype)
         return torch.where(known[..., None], vectors, self.prior.within_cells(vectors, evidence, drawn))
 
     def drawer(
@@ -231,7 +232,7 @@ class CodeModel(Model):
             condition: Of blocks `time` and `start` count.
         """
         asked = min(levels, self.tokenizer.levels) or self.tokenizer.levels
-        u = rng.uniform(copies * n, asked).to(next(self.network.parameters()).device)
+        u = sent(rng.uniform(copies * n, asked), next(self.network.parameters()).device)
         leaning = evidence.leaning if evidence else None
         prior = self._prior(leaning.spread(copies) if leaning and copies > 1 else leaning)
         logits, of_hints = self.network.frozen_logits(), None

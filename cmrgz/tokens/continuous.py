@@ -23,6 +23,7 @@ from cmrgz.latents import (
 from cmrgz.model import Condition, Model, Progress, Tokenizer
 from cmrgz.options import Axes, Range
 from cmrgz.rng import Streams
+from cmrgz.sending import sent
 from cmrgz.tokens.blocks import QUICK, block_condition
 from cmrgz.tokens.decoding import take
 from cmrgz.tokens.prior import flat
@@ -180,12 +181,12 @@ class MaskedVectorModel(Model):
         with torch.no_grad():
             vectors = exactly(self.tokenizer.encode, x)
         self._check_grid(vectors)
-        known, shown = (part.to(x.device) for part in self._training_masks(vectors, rng))
+        known, shown = (sent(part, x.device) for part in self._training_masks(vectors, rng))
         evidence = self.evidence(x, position_pixels(known, self.tokenizer.patch), condition, QUICK)
         vectors = evidence.to_units(vectors)
         features = self.network(torch.where(shown[:, None], vectors, 0.0), shown[:, None], condition, evidence.told)
         shown, n = shown.flatten(1), shown[0].numel()
-        places = (rng.uniform(n).to(x.device) + shown).argsort(dim=1)[:, : max(1, round(self.asked * n))]
+        places = (sent(rng.uniform(n), x.device) + shown).argsort(dim=1)[:, : max(1, round(self.asked * n))]
         error = self.head.loss(take(flat(features), places), take(flat(vectors), places), rng)
         return evidence.mean_error(error, self.weight, places, ~shown.gather(1, places)[..., None])
 
@@ -235,7 +236,7 @@ class MaskedVectorModel(Model):
             known = torch.zeros_like(known)
         shown = known_positions(known, self.tokenizer.patch)
         grid, n, c = tuple(vectors.shape[2:]), shown[0].numel(), vectors.shape[1]
-        noise = rng.normal(n, self.head.noises(head_steps, solver) * c).to(vectors)
+        noise = sent(rng.normal(n, self.head.noises(head_steps, solver) * c), x.device).to(vectors.dtype)
         evidence = self.evidence(x, known, condition)
         start = flat(torch.where(given[:, None], evidence.to_units(vectors), 0.0))
 
@@ -248,7 +249,7 @@ class MaskedVectorModel(Model):
             drawn = self.head.draw(features, own, head_steps, temperature, solver)
             return torch.where(given.flatten(1).gather(1, positions)[..., None], take(start, positions), drawn)
 
-        unmasking = Unmasking(look, grid, counter(progress, int((~shown).sum())), CHUNK)
+        unmasking = Unmasking(look, grid, counter(progress, 0 if progress is None else int((~shown).sum())), CHUNK)
         drawn = unmasking.reveal(start, shown.flatten(1), Pace(order, schedule, steps), draw, rng)
         drawn = evidence.from_units(drawn.transpose(1, 2).unflatten(2, grid))
         drawn = torch.where(given[:, None], vectors, drawn)

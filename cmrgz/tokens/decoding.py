@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cmrgz.model import Condition, Progress
+from cmrgz.sending import sent
 from cmrgz.tokens.network import Cache, CausalNetwork
 from cmrgz.tokens.orders import prefix_length
 
@@ -77,11 +78,11 @@ class Given:
         """How many positions (b,) at the start of the order are known."""
         return prefix_length(self.order, self.known)
 
-    def start(self, network: CausalNetwork[Cache]) -> Cache:
-        """Return a cache that holds the known start of every item."""
+    def start(self, network: CausalNetwork[Cache], prefix: Tensor | None = None) -> Cache:
+        """Return a cache that holds the known start of every item; `prefix` is what the host knows of it."""
         b, n = self.order.shape
         cache = network.start(b, n, self.condition, self.hints)
-        prefill(network, cache, self.vectors, self.order, int(self.prefix.max()))
+        prefill(network, cache, self.vectors, self.order, int((self.prefix if prefix is None else prefix).max()))
         return cache
 
     def spread(self, k: int) -> "Given":
@@ -119,11 +120,12 @@ def decode(
     vectors, known, order = given.vectors, given.known, given.order
     b, n, c = vectors.shape
     result = torch.cat([vectors, vectors.new_zeros(b, 1, c)], 1)  # row n takes what inactive places of a step write
-    cursors = reveal(given.prefix.cpu(), n, parallel)  # known in advance: no step waits for the device
+    prefix = given.prefix.cpu()
+    cursors = reveal(prefix, n, parallel)  # known in advance: no step waits for the device
     done = (cursors.sum(1) - cursors[0].sum()).tolist()
-    cache = given.start(network)
+    cache = given.start(network, prefix)
     places = torch.arange(parallel, device=order.device)
-    for step, (cursor, end) in enumerate(pairwise(cursors.to(order.device)), 1):
+    for step, (cursor, end) in enumerate(pairwise(sent(cursors, order.device)), 1):
         index = cursor[:, None] + places
         active = index < end[:, None]
         positions = order.gather(1, index.clamp(max=n - 1))

@@ -64,8 +64,10 @@ class Drawer:
         """Return vectors (b, m, c) drawn at positions (b, m) with features (b, m, d): of codes, or candidates."""
         if self.of_hints is None:
             return self._of_codes(states, positions)
-        drawn, some = self.of_hints(self.logits, self.tokenizer, states, positions), self.of_hints.some
-        return drawn if bool(some.all()) else torch.where(some[:, None, None], drawn, self._of_codes(states, positions))
+        drawn = self.of_hints(self.logits, self.tokenizer, states, positions)
+        if self.of_hints.all:
+            return drawn
+        return torch.where(self.of_hints.some[:, None, None], drawn, self._of_codes(states, positions))
 
     def only(self) -> Tensor | None:
         """Return the vectors (b, n, c) of all positions where no network is asked; else None."""

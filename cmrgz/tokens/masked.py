@@ -9,6 +9,7 @@ from cmrgz.latents import framewise, known_positions, lift, lower, position_pixe
 from cmrgz.model import CodeTokenizer, Condition, Progress
 from cmrgz.options import Axes, Range
 from cmrgz.rng import Streams
+from cmrgz.sending import sent
 from cmrgz.tokens.blocks import block_condition
 from cmrgz.tokens.codes import CANDIDATES_HELP, CodeModel
 from cmrgz.tokens.drawer import Truncation
@@ -59,20 +60,20 @@ class MaskedTokenModel(CodeModel):
         x = lift(x, self.axes)
         condition = block_condition(condition, x, self.axes)
         exact, codes = self.encode(x)
-        order, known = (part.to(x.device) for part in training_order(self.grid(x), 0.0, rng))
+        order, known = training_order(self.grid(x), 0.0, rng)
         n = order.shape[1]
         given = torch.zeros_like(order, dtype=torch.bool)
-        given.scatter_(1, order, torch.arange(n, device=x.device) < known[:, None])
-        place = (rng.uniform(n).to(x.device) + given).argsort(dim=1).argsort(dim=1)  # known ones last
-        hidden = (self._hidden_share(rng).to(x.device) * (n - known)).ceil().long().clamp(min=1)
-        asked = place < hidden[:, None].clamp(max=(n + 1) // 2)
-        shown = place >= hidden[:, None]
+        given.scatter_(1, order, torch.arange(n) < known[:, None])
+        place = (rng.uniform(n) + given).argsort(dim=1).argsort(dim=1)  # known ones last
+        hidden = (self._hidden_share(rng) * (n - known)).ceil().long().clamp(min=1)
+        asked = (place < hidden[:, None].clamp(max=(n + 1) // 2)).flatten().nonzero()[:, 0]
+        given, asked, shown = (sent(part, x.device) for part in (given, asked, place >= hidden[:, None]))
         content = torch.where(given[..., None], exact, self.vectors(codes))
         known = position_pixels(given.unflatten(1, self.grid(x)), self.tokenizer.patch)
         evidence = self.evidence(x, known, condition)
         states = self.network(torch.where(shown[..., None], content, 0.0), shown, condition, evidence.features)
-        leaning = None if evidence.leaning is None else evidence.leaning.of(asked)
-        return self.level_loss(states[asked], codes[asked], rng, leaning)
+        leaning = None if evidence.leaning is None else evidence.leaning.flat(asked)
+        return self.level_loss(states.flatten(0, 1)[asked], codes.flatten(0, 1)[asked], rng, leaning)
 
     def _hidden_share(self, rng: Streams) -> Tensor:
         """Return which share (b,) of the positions that are not known is still hidden, above 0."""
@@ -128,7 +129,8 @@ class MaskedTokenModel(CodeModel):
         if only is not None:
             return lower(self.items(torch.where(given[..., None], vectors, only), grid, evidence, even=True), self.axes)
         hidden = (~given).sum(1)
-        run = Unmasking(look, grid, counter(progress, int((hidden + remask * redrawn(hidden)).sum())))
+        total = 0 if progress is None else int((hidden + remask * redrawn(hidden)).sum())
+        run = Unmasking(look, grid, counter(progress, total))
         vectors = run.reveal(vectors, given, pace, draw, rng.child("order"))
         for sweep in range(remask):
             own = rng.child(f"sweep {sweep}")

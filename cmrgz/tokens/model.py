@@ -11,6 +11,7 @@ from cmrgz.latents import known_positions, lift, lower, position_pixels, trainin
 from cmrgz.model import CodeTokenizer, Condition, Progress
 from cmrgz.options import Axes, Range
 from cmrgz.rng import Streams
+from cmrgz.sending import sent
 from cmrgz.tokens.blocks import block_condition
 from cmrgz.tokens.codes import CANDIDATES_HELP, CodeModel
 from cmrgz.tokens.decoding import Given, ask, decode, take
@@ -82,27 +83,29 @@ class TokenModel(CodeModel):
         x = lift(x, self.axes)
         condition = block_condition(condition, x, self.axes)
         exact, codes = self.encode(x)
-        order, known = (part.to(x.device) for part in training_order(self.grid(x), self.raster_share, rng))
+        order, known = training_order(self.grid(x), self.raster_share, rng)
         slots, asked = self._slots(order, known, rng)
+        end = int(slots.max()) + 1 if self.prior else order.shape[1]
+        rows = sent(asked.flatten().nonzero()[:, 0], x.device)  # found by the host, which need not ask then
+        order, known, slots = (sent(part, x.device) for part in (order, known, slots))
         codes, exact = take(codes, order), take(exact, order)
         given = torch.arange(order.shape[1], device=x.device) < known[:, None]
         content = torch.where(given[..., None], exact, self.vectors(codes))
         evidence = self.evidence(x, self._first_pixels(order, known, self.grid(x)), condition)
-        end = int(slots.max()) + 1 if self.prior else order.shape[1]
         states = self.network.train_states(content[:, :end], order[:, :end], condition, evidence.features, slots)
-        leaning = None if evidence.leaning is None else evidence.leaning.at(order.gather(1, slots)).of(asked)
-        return self.level_loss(states[asked], take(codes, slots)[asked], rng, leaning)
+        leaning = None if evidence.leaning is None else evidence.leaning.at(order.gather(1, slots)).flat(rows)
+        return self.level_loss(states.flatten(0, 1)[rows], take(codes, slots).flatten(0, 1)[rows], rng, leaning)
 
     def _slots(self, order: Tensor, known: Tensor, rng: Streams) -> tuple[Tensor, Tensor]:
         """Return the slots (b, m) that are asked for, and which of them (b, m) are hidden."""
         n = order.shape[1]
-        place = torch.arange(n, device=order.device)
-        score = rng.uniform(n).to(order.device) + (place < known[:, None])  # hidden ones first
+        place = torch.arange(n)
+        score = rng.uniform(n) + (place < known[:, None])  # hidden ones first
         if self.prior is None:
             slots = score.argsort(dim=1)[:, : n // 2]
             return slots, slots >= known[:, None]
         many = min(ASKED, -(-n // 2))
-        end = known + (rng.uniform(1)[:, 0].to(order.device) * (n - known)).ceil().long().clamp(min=many)
+        end = known + (rng.uniform(1)[:, 0] * (n - known)).ceil().long().clamp(min=many)
         slots = (score + 2 * (place >= end[:, None])).argsort(dim=1)[:, :many]
         return slots, slots >= known[:, None]
 

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from cmrgz.sending import sent
+
 MOST = 0.98
 """Largest correlation of neighbours."""
 HARMONICS = 10
@@ -44,9 +46,10 @@ def around_cycle(waves: Tensor, alike: Tensor, moments: Tensor) -> Tensor:
         alike: (c,) correlations of phases that are a twentieth of a cycle apart.
         moments: (b, t) parts of the cycle, any whole number more or less being the same.
     """
-    angle = 2 * torch.pi * torch.arange(HARMONICS + 1).to(waves)
+    angle = 2 * torch.pi * torch.arange(HARMONICS + 1, device=waves.device).to(waves)
     power = 1 / (1 - 2 * alike * torch.cos(angle / (2 * HARMONICS))[:, None] + alike.square())
-    power = power * torch.tensor([1.0, *[2.0] * (HARMONICS - 1), 1.0]).to(waves)[:, None]
+    ends = torch.tensor([1.0, *[2.0] * (HARMONICS - 1), 1.0])
+    power = power * sent(ends, waves.device).to(waves.dtype)[:, None]
     size = (power / power.sum(0)).sqrt()
     turns = moments.to(waves)[..., None] * angle
     basis = torch.cat([turns.cos(), turns[..., 1:].sin()], -1)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cmrgz.rng import Streams
+from cmrgz.sending import sent
 
 BASES = (5, 7, 2, 3)
 """Of the Halton sequence along t, z, rows and columns."""
@@ -58,12 +59,12 @@ def halton_walk(known: Tensor, grid: tuple[int, ...], rng: Streams) -> Tensor:
     """A Halton sequence that starts at a random place, whatever is known."""
     base = halton(grid)
     shift = (rng.uniform(1, alike=True) * len(base)).long()
-    return base[(torch.arange(len(base)) + shift) % len(base)].to(known.device)
+    return sent(base[(torch.arange(len(base)) + shift) % len(base)], known.device)
 
 
 def random_walk(known: Tensor, grid: tuple[int, ...], rng: Streams) -> Tensor:
     """Any order with equal chance, whatever is known."""
-    return rng.permutation(math.prod(grid)).to(known.device)
+    return sent(rng.permutation(math.prod(grid)), known.device)
 
 
 def any_order(known: Tensor, grid: tuple[int, ...], rng: Streams) -> Tensor:
@@ -101,7 +102,7 @@ def best_orientation(known: Tensor, grid: tuple[int, ...], rng: Streams) -> Tens
     A hole at an edge becomes what comes last. Later evidence is not seen.
     """
     del rng
-    ways = orientations(grid).to(known.device)
+    ways = sent(orientations(grid), known.device)
     own = known[:, ways.flatten()].unflatten(1, ways.shape)
     seen = (own.long().cumsum(2) * ~own).sum(2)
     return ways[seen.argmax(1)]

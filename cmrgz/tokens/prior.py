@@ -68,6 +68,10 @@ class Leaning(NamedTuple):
         index = positions[..., None].expand(-1, -1, self.mean.shape[-1])
         return Leaning(self.mean.gather(1, index), self.precision.gather(1, index))
 
+    def flat(self, rows: Tensor) -> "Leaning":
+        """Return those of rows (m,) among all positions of all items, from (b, n, c)."""
+        return Leaning(*(part.flatten(0, 1)[rows] for part in self))
+
     def of(self, rows: Tensor) -> "Leaning":
         """Return those of rows, by a mask or by indices of the first axes."""
         return Leaning(self.mean[rows], self.precision[rows])

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from cmrgz.model import Progress
 from cmrgz.rng import Streams, systematic
+from cmrgz.sending import sent
 from cmrgz.tokens.decoding import Given, take
 from cmrgz.tokens.drawer import Drawer
 from cmrgz.tokens.network import CausalNetwork
@@ -39,7 +40,7 @@ def smc(
     many, (b, n, _), k = given.spread(particles), given.vectors.shape, particles
     evidence, prefix = codes.repeat_interleave(k, 0), many.prefix
     result, cache = many.vectors.clone(), many.start(network)
-    weight, u = given.vectors.new_zeros(b, k), rng.uniform(n + 1).to(given.vectors)
+    weight, u = given.vectors.new_zeros(b, k), sent(rng.uniform(n + 1), given.vectors.device)
     first = int(prefix.min())
     for slot in range(first, n):
         position, active = many.order[:, slot : slot + 1], slot >= prefix

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cmrgz.model import Progress
 from cmrgz.rng import Streams
+from cmrgz.sending import sent
 from cmrgz.tokens.decoding import Draw, take
 from cmrgz.tokens.drawer import Drawer, Proposal
 from cmrgz.tokens.orders import WALKS
@@ -69,7 +70,7 @@ class Pace:
         if self.entropy_bound:
             return -proposal.entropy
         gumbel = -(-noise.uniform(turn.shape[1], alike=True).clamp(min=1e-9).log()).log()
-        return proposal.score + self.gumbel * calm * gumbel.to(turn)
+        return proposal.score + self.gumbel * calm * sent(gumbel, turn.device).to(turn.dtype)
 
     def count(self, key: Tensor, proposal: Proposal, hidden: Tensor, counts: Tensor, step: int) -> Tensor:
         """Return how many hidden positions (b,) this step reveals."""
@@ -108,10 +109,12 @@ class Unmasking:
             The vectors (b, n, c), shown ones as given.
         """
         n, step, chunk = shown.shape[1], 0, (self.chunk or CHUNK) * math.prod(self.grid[:-2])
-        counts = pace.counts(shown.cpu(), self.grid).diff(dim=0).to(shown.device)
+        seen = shown.cpu()
+        told = pace.counts(seen, self.grid).diff(dim=0)  # known in advance: no step waits for the device
+        counts, left = sent(told, shown.device), int((~seen).sum())
         walk = WALKS["random" if pace.order == "confidence" else pace.order](shown, self.grid, rng)
         turn, noise = -turns(walk, shown).float(), rng.child("gumbel")
-        while bool((~shown).any()):
+        while left > 0:
             states = self.look(torch.where(shown[..., None], vectors, 0.0), shown)
             if pace.weighs:
                 assert isinstance(draw, Drawer)
@@ -121,9 +124,11 @@ class Unmasking:
                 drawn = proposal.vectors
             else:
                 chosen = best(turn, ~shown, counts[step])
-                drawn = _draw_chosen(draw, states, chosen, vectors, chunk)
-            vectors, shown, step = torch.where(chosen[..., None], drawn, vectors), shown | chosen, step + 1
-            self.tick(int(chosen.sum()))
+                drawn = _draw_chosen(draw, states, chosen, vectors, chunk, int(told[step].max()))
+            vectors, shown = torch.where(chosen[..., None], drawn, vectors), shown | chosen
+            many = int(chosen.sum() if pace.entropy_bound else told[step].sum())
+            left, step = left - many, step + 1
+            self.tick(many)
         return vectors
 
     def redraw(self, vectors: Tensor, known: Tensor, pace: Pace, draw: Drawer, rng: Streams) -> Tensor:
@@ -132,7 +137,7 @@ class Unmasking:
         A move that leaves a distribution alone whose conditionals the network knows, and repairs draws that were made
         apart (in the spirit of the corrector of Wang et al. 2025, arXiv 2503.00307).
         """
-        u = rng.child("again").uniform(known.shape[1], alike=True).to(vectors)
+        u = sent(rng.child("again").uniform(known.shape[1], alike=True), vectors.device).to(vectors.dtype)
         again = best(u, ~known, redrawn((~known).sum(1)))
         order: MaskedOrder = "random" if pace.order == "confidence" else pace.order
         return self.reveal(vectors, ~again, Pace(order, pace.schedule, REDRAW_STEPS), draw, rng)
@@ -162,11 +167,11 @@ def _calm(counts: Tensor, step: int) -> Tensor:
     return (1 - (step + 1) / own).clamp(min=0)[:, None]
 
 
-def _draw_chosen(draw: Draw, states: Tensor, chosen: Tensor, vectors: Tensor, chunk: int) -> Tensor:
-    """Return vectors (b, n, c) with those of the chosen positions (b, n) drawn from features (b, n, d)."""
+def _draw_chosen(draw: Draw, states: Tensor, chosen: Tensor, vectors: Tensor, chunk: int, most: int) -> Tensor:
+    """Return vectors (b, n, c) with those of the chosen positions (b, n), at most so many, drawn from features."""
     ranked = chosen.long().argsort(dim=1, descending=True, stable=True)
     n, drawn = chosen.shape[1], torch.cat([vectors, vectors[:, :1]], 1)  # row n takes what is not chosen
-    for start in range(0, int(chosen.sum(1).max()), chunk):
+    for start in range(0, most, chunk):
         places = torch.arange(start, start + chunk, device=chosen.device)
         positions = ranked[:, places.clamp(max=n - 1)]
         new = draw(take(states, positions), positions)

@@ -5,8 +5,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 from tqdm import tqdm
 
@@ -24,23 +25,37 @@ from cmrgz.training.state import State, save, trainable
 BAD_STEPS = 3
 """Non-finite steps in a row after which training stops."""
 
+LATE = 20
+"""Steps after which a GPU is asked for the figures of all of them."""
+
+
+class Figures(NamedTuple):
+    """Loss and gradient norm of a step, as they are on the device."""
+
+    loss: torch.Tensor
+    norm: torch.Tensor
+
+    @property
+    def lost(self) -> torch.Tensor:
+        """Whether one of them is not finite."""
+        return ~(self.loss.isfinite() & self.norm.isfinite())
+
+
 Validate = Callable[[State], dict[str, Any]]
 Keep = Callable[[State], None]
 
 
 def optimise(
     state: State, module: Trainable, batch: Batch, seed: int, options: TrainOptions, ranks: Ranks = ALONE
-) -> tuple[float, float]:
-    """Take one step and return (loss, gradient norm); a non-finite one leaves the weights as they are."""
+) -> Figures:
+    """Take one step and return loss and gradient norm; a non-finite one leaves the weights as they are."""
     for group in state.optimizer.param_groups:
         group["lr"] = options.learning_rate(state.step)
     loss = give_gradients(module, batch, seed, state.step, options.precision, options.shards, ranks)
-    norm = float(nn.utils.clip_grad_norm_(trainable(module).values(), options.clip))
-    value = float(loss)
-    if math.isfinite(value) and math.isfinite(norm):
-        state.optimizer.step()
-        state.update_average(options.ema)
-    return value, norm
+    norm = nn.utils.clip_grad_norm_(trainable(module).values(), options.clip)
+    figures = Figures(loss.reshape(()), norm)
+    state.update(figures.lost, options.ema)
+    return figures
 
 
 def run(
@@ -64,49 +79,45 @@ def run(
             figures of the validation are not finite; nothing of it is stored, the last stored state is good.
         Stopped: `stopped`, after a signal; the state is stored and the same call goes on.
     """
-    bad = 0
+    bad, pending, late = 0, list[Figures](), 1 if next(module.parameters()).device.type == "cpu" else LATE
     items = own_items(options.batch_size, options.shards, ranks)
     bar = tqdm(total=options.steps, initial=state.step, desc="training", unit="step", disable=quiet)
     with bar, _Log.of(folder, state.step, ranks) as log:
         steps = range(state.step, options.steps)
         for batch in frames.batches(seed, steps, items, options.workers):
             module.train()
-            loss, norm = optimise(state, module, batch, seed, options, ranks)
-            finite = math.isfinite(loss) and math.isfinite(norm)
-            bad = 0 if finite else bad + 1
-            if bad >= min(BAD_STEPS, options.steps):
-                raise _diverged("the loss is not finite", state, options, folder)
-            state.step += 1
-            record = {"step": state.step, "loss": loss if finite else None, "grad_norm": norm if finite else None}
-            last = state.step == options.steps
-            validated = last or state.step % options.validate_every == 0
-            early = state.step == options.early
+            pending.append(optimise(state, module, batch, seed, options, ranks))
+            step = state.step + 1
+            bar.update()
+            last, early, asked = step == options.steps, step == options.early, ranks.any(stop.asked)
+            validated = last or step % options.validate_every == 0
+            stored = last or asked or step % options.save_every == 0
+            if not (validated or early or stored or len(pending) >= late):
+                state.step = step
+                continue
+            *before, record = _records(pending, step)
+            pending = []
+            for told in (*before, record):
+                bad = 0 if told["loss"] is not None else bad + 1
+                if bad >= min(BAD_STEPS, options.steps):
+                    raise _diverged("the loss is not finite", state, options, folder)
+            state.step = step
+            if (validated or early or stored) and not state.is_finite():
+                raise _diverged("weights are not finite", state, options, folder)
             if validated and log is not None:
-                _check_weights(state, options, folder)
                 state.figures = _figures(validate, state, options, folder)
                 record |= state.figures
             if early and log is not None:
-                _check_weights(state, options, folder)
                 keep_early(state)
-            asked = ranks.any(stop.asked)
-            stored = last or asked or state.step % options.save_every == 0
-            if stored:
-                _check_weights(state, options, folder)
+            bar.set_postfix(loss=str(record["loss"])[:6])
             if log is not None:
-                log.note(record, last)
-            bar.update()
-            bar.set_postfix(loss=f"{loss:.4f}")
+                log.note([*before, record], last)
             if stored and log is not None:
                 log.journal.sync()
                 save(state, folder, key)
             if asked and not last:
                 what = f"stopped at step {state.step}"
                 raise Stopped("stopped", folder.name, what, "", "run the same command again")
-
-
-def _check_weights(state: State, options: TrainOptions, folder: Path) -> None:
-    if not state.is_finite():
-        raise _diverged("weights are not finite", state, options, folder)
 
 
 def _figures(validate: Validate, state: State, options: TrainOptions, folder: Path) -> dict[str, Any]:
@@ -116,6 +127,17 @@ def _figures(validate: Validate, state: State, options: TrainOptions, folder: Pa
         raise _diverged("the validation is not finite", state, options, folder)
     plain: dict[str, Any] = json.loads(json.dumps(figures, sort_keys=True))
     return plain
+
+
+def _records(pending: Sequence[Figures], step: int) -> list[dict[str, Any]]:
+    """Return the records of the last steps up to `step`; of a GPU all their figures are asked for at once."""
+    flat = [part.reshape(()).double() for one in pending for part in one]
+    told = torch.stack(flat).view(-1, 2).cpu().tolist()
+    records = []
+    for number, (loss, norm) in enumerate(told, step + 1 - len(told)):
+        finite = math.isfinite(loss) and math.isfinite(norm)
+        records.append({"step": number, "loss": loss if finite else None, "grad_norm": norm if finite else None})
+    return records
 
 
 def _finite(figures: Any) -> bool:
@@ -147,15 +169,17 @@ class _Log:
             if log is not None:
                 log.journal.close()
 
-    def note(self, record: dict[str, Any], sync: bool) -> None:
-        """Append the record of a step.
+    def note(self, records: Sequence[dict[str, Any]], sync: bool) -> None:
+        """Append the records of steps, the last one for good where it is asked for.
 
         Raises:
             CheckpointError: `nondeterminism`.
         """
-        before = self.before.get(record["step"])
-        if before is None:
-            self.journal.append(record, sync=sync)
-        elif encode(record) != encode(before):  # as text, where NaN is NaN
-            hint = "start in another folder"
-            raise CheckpointError("nondeterminism", LOG, f"step {record['step']} came out differently", "", hint)
+        for record in records:
+            before = self.before.get(record["step"])
+            if before is None:
+                self.journal.append(record, sync=sync and record is records[-1])
+            elif encode(record) != encode(before):  # as text, where NaN is NaN
+                hint = "start in another folder"
+                what = f"step {record['step']} came out differently"
+                raise CheckpointError("nondeterminism", LOG, what, "", hint)

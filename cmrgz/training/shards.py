@@ -9,6 +9,7 @@ from cmrgz.arithmetic import autocast
 from cmrgz.errors import PluginError, of_a_plugin
 from cmrgz.model import Trainable
 from cmrgz.rng import Streams, derive
+from cmrgz.sending import sent
 from cmrgz.training.frames import Batch
 from cmrgz.training.ranks import Ranks
 from cmrgz.training.state import trainable
@@ -41,10 +42,10 @@ def step_loss(
     """
     device = next(module.parameters()).device
     rng = Streams(seed, [("loss", step, i) for i in items or range(len(batch.x))])
-    condition = {name: value.to(device) for name, value in batch.condition.items()}
+    condition = {name: sent(value, device) for name, value in batch.condition.items()}
     torch.manual_seed(derive(seed, "dropout", step, *([] if shard < 0 else [shard])))
     with of_a_plugin("loss", "failed"), autocast(device, precision):
-        loss = module.loss(batch.x.to(device), condition=condition, rng=rng)
+        loss = module.loss(sent(batch.x, device), condition=condition, rng=rng)
     if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
         what = "must be one number with a gradient"
         raise PluginError("plugin-output", "loss", what, f"got {type(loss).__name__}")

@@ -16,6 +16,7 @@ from torch.optim import AdamW
 from cmrgz import records, weights
 from cmrgz.durable import discard, encode, exists, matching, read_journal, rename, write_directory
 from cmrgz.errors import CheckpointError, ResourceError, warn
+from cmrgz.sending import sent
 from cmrgz.training.options import TrainOptions
 from cmrgz.training.ranks import Ranks
 
@@ -48,14 +49,32 @@ class State:
         matrices = [p for p in parameters.values() if p.ndim >= 2]
         vectors = [p for p in parameters.values() if p.ndim < 2]
         groups = [{"params": matrices, "weight_decay": options.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-        optimizer = AdamW(groups, lr=options.lr, betas=(0.9, 0.95))
+        there = next(iter(parameters.values())).device.type != "cpu"  # a step there is one kernel, and asks for nothing
+        optimizer = AdamW(groups, lr=options.lr, betas=(0.9, 0.95), fused=there or None)
         return cls(module, optimizer, {name: p.detach().clone() for name, p in parameters.items()})
 
+    def update(self, lost: Tensor, decay: float) -> None:
+        """Take a step of the optimiser, unless the gradients are lost (bool), and move the average."""
+        if lost.device.type == "cpu":
+            if not bool(lost):
+                self.optimizer.step()
+                self.update_average(decay)
+            return
+        self.optimizer.found_inf = lost.float()  # type: ignore[attr-defined]  # the host need not know
+        self.optimizer.step()
+        self.update_average(decay, 1 - lost.float())
+
     @torch.no_grad()
-    def update_average(self, decay: float) -> None:
-        """Move the average towards the weights; early on faster, so that it forgets the start."""
+    def update_average(self, decay: float, kept: Tensor | None = None) -> None:
+        """Move the average towards the weights, early on faster, so that it forgets the start; not if `kept` is 0."""
         rate = 1 - min(decay, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.values()), list(trainable(self.module).values()), rate)
+        average, weights = list(self.average.values()), list(trainable(self.module).values())
+        if kept is None:
+            torch._foreach_lerp_(average, weights, rate)
+            return
+        moves = torch._foreach_sub(weights, average)
+        torch._foreach_mul_(moves, rate * kept)
+        torch._foreach_add_(average, moves)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -87,7 +106,9 @@ class State:
 
     def is_finite(self) -> bool:
         """Whether everything that would be stored is finite."""
-        return all(bool(t.isfinite().all()) for t in self.tensors().values() if t.is_floating_point())
+        device = next(iter(self.average.values())).device
+        found = [sent(t.isfinite().all(), device) for t in self.tensors().values() if t.is_floating_point()]
+        return bool(torch.stack(found).all())
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything as named tensors."""

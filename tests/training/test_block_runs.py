@@ -108,7 +108,7 @@ def plan(data: Path, tmp_path: Path) -> Plan:
 def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     original = loop.optimise
 
-    def optimise(state: Any, module: Any, *rest: Any) -> tuple[float, float]:
+    def optimise(state: Any, module: Any, *rest: Any) -> loop.Figures:
         if state.step == step:
             os.kill(os.getpid(), 15)
         return original(state, module, *rest)

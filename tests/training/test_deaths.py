@@ -214,8 +214,8 @@ def test_redone_figures_that_are_no_numbers_are_no_difference(done: Plan, monkey
     with loop._Log.of(done.output, 0, Ranks()) as log:
         assert log is not None
         log.before[1] = told[0]
-        log.note(told[1], True)
+        log.note([told[1]], True)
         told[1]["loss"] = 2.0
         with pytest.raises(CheckpointError, match="nondeterminism"):
-            log.note(told[1], True)
+            log.note([told[1]], True)
     assert len(read_journal(done.output / "log.jsonl")) == 6

@@ -132,7 +132,7 @@ def test_four_processes_that_were_stopped_end_as_one(plan: Plan, monkeypatch: py
     train(at(plan, "one"))
     optimise = loop.optimise
 
-    def stopping(state: Any, *rest: Any) -> tuple[float, float]:
+    def stopping(state: Any, *rest: Any) -> loop.Figures:
         if state.step == 0 and os.environ.get("RANK") == "3":
             os.kill(os.getpid(), signal.SIGTERM)
         return optimise(state, *rest)
@@ -154,7 +154,7 @@ def test_where_one_dies_the_others_say_so_and_the_run_goes_on(
     train(at(plan, "one"))
     optimise = loop.optimise
 
-    def dying(state: Any, *rest: Any) -> tuple[float, float]:
+    def dying(state: Any, *rest: Any) -> loop.Figures:
         if state.step == 2 and os.environ.get("RANK") == "1":
             os.kill(os.getpid(), signal.SIGKILL)
         return optimise(state, *rest)

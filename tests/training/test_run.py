@@ -82,7 +82,7 @@ def assert_equal(run: Path, other: Path) -> None:
 def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     original = loop.optimise
 
-    def optimise(state: Any, module: Any, *rest: Any) -> tuple[float, float]:
+    def optimise(state: Any, module: Any, *rest: Any) -> loop.Figures:
         if state.step == step:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(state, module, *rest)
@@ -227,9 +227,9 @@ def test_a_run_without_one_good_step_has_diverged(plan: Plan, monkeypatch: pytes
 def test_weights_that_are_not_finite_are_divergence(
     change: dict[str, int], plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def overshoot(state: State, *_: Any) -> tuple[float, float]:
+    def overshoot(state: State, *_: Any) -> loop.Figures:
         next(p for p in state.module.parameters() if p.requires_grad).data.fill_(NAN)
-        return 1.0, 1.0
+        return loop.Figures(torch.ones(()), torch.ones(()))
 
     monkeypatch.setattr(loop, "optimise", overshoot)
     with pytest.raises(DivergedError, match="weights .*step 1"):

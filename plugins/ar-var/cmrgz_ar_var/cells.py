@@ -33,27 +33,36 @@ def numbers(rng: Streams, frames: Sequence[int], cells: int, depth: int, coupled
 
 
 def asked_cells(known: Tensor, rng: Streams, half: bool) -> Tensor:
-    """Return which of the cells (b, n) are trained on: those that are hidden, at most half of them if `half`."""
+    """Return which of the cells (b, n) are trained on: those that are hidden, at most half of them if `half`.
+
+    On the CPU, as `known` is.
+    """
     if not half:
         return ~known
     n = known.shape[1]
-    order = (rng.uniform(n).to(known.device) + known).argsort(dim=1)[:, : max(n // 2, 1)]
+    order = (rng.uniform(n) + known).argsort(dim=1)[:, : max(n // 2, 1)]
     return torch.zeros_like(known).scatter(1, order, True) & ~known
 
 
-def parts(asked: Tensor) -> Iterator[Tensor]:
-    """Yield the cells (b, <= PART) of `asked` (b, n), part by part, as many parts as the item with most of them needs.
+def parts(asked: Tensor, most: int) -> Iterator[Tensor]:
+    """Yield the cells (b, <= PART) of `asked` (b, n), part by part, as many parts as the item with `most` needs.
 
     In parts of one shape: an item's bits do not depend on how many cells its neighbours ask for. Where an item has no
     more, its other cells follow.
     """
     order = (~asked).long().argsort(dim=1, stable=True)
-    for start in range(0, int(asked.sum(1).max()), PART):
+    for start in range(0, most, PART):
         yield order[:, start : start + PART]
 
 
 def draw_hidden(
-    logits: Logits, states: Tensor, known: Tensor, u: Tensor, how: Truncation, orders: Tensor | None = None
+    logits: Logits,
+    states: Tensor,
+    known: Tensor,
+    u: Tensor,
+    how: Truncation,
+    orders: Tensor | None = None,
+    most: int | None = None,
 ) -> Tensor:
     """Return codes (b, n, levels) drawn at the hidden cells; those at known ones are of no use.
 
@@ -63,10 +72,11 @@ def draw_hidden(
         known: (b, n) bool.
         u: (b, n, levels) in [0, 1): one number for each code.
         how: How codes are drawn from logits.
+        most: Hidden cells of the item with most of them, if the host knows.
         orders: (levels, vocab) in which a number runs through the codes, by default that of their own numbers.
     """
     result = torch.zeros(*u.shape, dtype=torch.long, device=states.device)
-    for at in parts(~known):
+    for at in parts(~known, int((~known).sum(1).max()) if most is None else most):
         own, number, codes = take(states, at), take(u, at), at[..., None][..., :0]
         for level in range(u.shape[-1]):
             order = None if orders is None else orders[level]

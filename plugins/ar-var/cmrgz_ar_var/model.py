@@ -12,6 +12,7 @@ from cmrgz.latents import lift, lower, position_pixels, training_known
 from cmrgz.model import Condition, Model, Progress
 from cmrgz.options import Axes, OfLoss, Range
 from cmrgz.rng import Streams
+from cmrgz.sending import sent
 from cmrgz.tokens.blocks import QUICK, block_condition
 from cmrgz.tokens.codes import level_loss
 from cmrgz.tokens.decoding import take
@@ -114,7 +115,8 @@ class ScaleModel(Model):
         tokenizer, x = self.tokenizer, lift(x, self.axes)
         condition = block_condition(condition, x, self.axes)
         grid = (*x.shape[2:-2], x.shape[-2] // tokenizer.patch, x.shape[-1] // tokenizer.patch)
-        known = position_pixels(training_known(grid, rng).to(x.device), tokenizer.patch)
+        positions = training_known(grid, rng)
+        known = position_pixels(sent(positions, x.device), tokenizer.patch)
         evidence = self.evidence(x, known, condition, QUICK)
         with torch.no_grad():
             coded = tokenizer.code(tokenizer.encode(frames_of(x)))
@@ -123,10 +125,11 @@ class ScaleModel(Model):
         states = self.network.train_states(self.sight(evidence.fill, evidence, -1), sights, condition, evidence.places)
         total, weight, child = x.new_zeros(()), 0.0, rng.child("asked")
         for scale, stride in enumerate(tokenizer.strides):
-            known = known_cells(evidence.given, stride).flatten(1)
-            asked = asked_cells(known.view(len(x), -1), child, half=scale == len(tokenizer.strides) - 1).view_as(known)
-            features = self._features(states[scale], before[scale], evidence, scale)[asked]
-            codes, logits = coded.codes[scale].flatten(1, 2)[asked], self._logits(scale, self.network.head(scale))
+            known = known_cells(positions.flatten(0, -3), stride).view(len(x), -1)
+            asked = asked_cells(known, child, half=scale == len(tokenizer.strides) - 1)
+            rows = sent(asked.flatten().nonzero()[:, 0], x.device)  # found by the host, which need not ask then
+            features = self._features(states[scale], before[scale], evidence, scale).flatten(0, 1)[rows]
+            codes, logits = coded.codes[scale].flatten(0, 2)[rows], self._logits(scale, self.network.head(scale))
             own = level_loss(logits, features, codes, self.level_decay, self.training, rng)
             total, weight = total + own / stride, weight + 1 / stride
         return total / weight
@@ -154,20 +157,21 @@ class ScaleModel(Model):
         check_grid((exact.shape[2], exact.shape[3]), tokenizer.strides)
         evidence = evidence or self.evidence(x, known, condition)
         cache = self.network.start(self.sight(evidence.fill, evidence, -1), condition, evidence.places)
-        total, coded = torch.zeros_like(exact), Coded([], [])
+        total, coded, given = torch.zeros_like(exact), Coded([], []), evidence.given.cpu()
         for scale, stride in enumerate(tokenizer.strides):
             states = self.network(cache, scale, self.sight(total, evidence, scale))
             depth = tokenizer.levels[scale]
             if scale == count - 1:
                 depth = min(levels, depth) or depth
-            u = numbers(rng, x.shape[2:-2], states.shape[1], depth, coupled).to(x.device)
-            cells = known_cells(evidence.given, stride)
+            u = sent(numbers(rng, x.shape[2:-2], states.shape[1], depth, coupled), x.device)
+            cells, many = known_cells(evidence.given, stride), known_cells(given, stride).flatten(1).sum(1)
             features = self._features(states, total, evidence, scale)
             logits = self._logits(scale, self.network.frozen_head(scale))
             orders = along(logits.books) if isinstance(logits, Leaning) else None
-            drawn = draw_hidden(logits, features, cells.flatten(1), u, how, orders)
+            hidden = int(cells[0].numel() - many.min())
+            drawn = draw_hidden(logits, features, cells.flatten(1), u, how, orders, hidden)
             rest = tokenizer.pool(torch.where(evidence.given[:, None], exact - total, 0.0), scale)
-            forced = self._requantised(rest, cells.flatten(1), scale)[..., :depth]
+            forced = self._requantised(rest, cells.flatten(1), scale, int(many.max()))[..., :depth]
             codes = torch.where(cells.flatten(1)[..., None], forced, drawn).unflatten(1, cells.shape[1:])
             total = total + tokenizer.spread(tokenizer.cells(codes, scale), scale)
             coded.codes.append(codes)
@@ -176,11 +180,11 @@ class ScaleModel(Model):
                 progress(scale + 1, count)
         return coded
 
-    def _requantised(self, rest: Tensor, known: Tensor, scale: int) -> Tensor:
-        """Return the codes (b, n, levels) of known cells (b, n) of what is left (b, channels, h', w') of a scale."""
+    def _requantised(self, rest: Tensor, known: Tensor, scale: int, most: int) -> Tensor:
+        """Return the codes (b, n, levels) of known cells (b, n), at most so many, of what is left of a scale."""
         cells = flat(rest)
         result = torch.zeros(*known.shape, self.tokenizer.levels[scale], dtype=torch.long, device=rest.device)
-        for at in parts(known):
+        for at in parts(known, most):
             own = take(cells, at).transpose(1, 2)[..., None]
             codes = self.tokenizer.quantise(own, scale)[:, :, 0]
             result.scatter_(1, at[..., None].expand_as(codes), codes)
