@@ -6,7 +6,7 @@ On the CPU none of this changes anything but `bf16`.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -43,7 +43,8 @@ def repeatable(device: torch.device | str) -> Iterator[None]:
         yield
         return
     os.environ.setdefault(CUBLAS, WORKSPACE)
-    convolutions, memory = torch.backends.cudnn, torch.utils.deterministic
+    convolutions = torch.backends.cudnn
+    memory: Any = torch.utils.deterministic  # what it has is not in its stubs
     before = torch.are_deterministic_algorithms_enabled(), convolutions.deterministic, convolutions.benchmark
     filled = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)

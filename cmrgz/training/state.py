@@ -68,7 +68,7 @@ class State:
     def update_average(self, decay: float, kept: Tensor | None = None) -> None:
         """Move the average towards the weights, early on faster, so that it forgets the start; not if `kept` is 0."""
         rate = 1 - min(decay, (1 + self.step) / (10 + self.step))
-        average, weights = list(self.average.values()), list(trainable(self.module).values())
+        average, weights = list(self.average.values()), list[Tensor](trainable(self.module).values())
         if kept is None:
             torch._foreach_lerp_(average, weights, rate)
             return

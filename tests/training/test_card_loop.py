@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,7 +39,8 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def batches(subject: Subject) -> Any:
-    def made(seed: int, steps: range, size: int, workers: int) -> Any:
+    def made(seed: int, steps: range, items: Sequence[int], workers: int) -> Any:
+        size = len(items)
         return (Batch(subject.items(size, seed=step), {"phase": torch.linspace(0, 0.9, size)}) for step in steps)
 
     return SimpleNamespace(batches=made)
