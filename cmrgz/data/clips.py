@@ -49,8 +49,8 @@ class Clip:
     centre: Corner
     spacing: tuple[float, float, float] = (10.0, SPACING, SPACING)
     labels: NDArray[np.uint8] | None = None
-    patient: Mapping[str, float] = field(default_factory=dict)
-    masks: Mapping[str, Bools] = field(default_factory=dict)
+    patient: Mapping[str, float] = field(default_factory=dict, kw_only=True)
+    masks: Mapping[str, Bools] = field(default_factory=dict, kw_only=True)
 
     @property
     def heights(self) -> Floats:
