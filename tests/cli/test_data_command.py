@@ -25,7 +25,8 @@ def test_phantom_then_check(tmp_path: Path) -> None:
     assert [line.split()[:2] for line in result.stdout.splitlines()] == [["sub-0009", "DCM"], ["sub-0010", "DCM"]]
     assert [c.subject for c in find(out)] == ["sub-0009", "sub-0010"]
     result = run("check", out)
-    told = "layout: manifest\ngroups: DCM 2\norder of labels: rv=1,myo=2,lv=3 2\n"
+    told = "layout: manifest\ngroups: DCM 2\nsex: M 2\norder of labels: rv=1,myo=2,lv=3 2\n"
+    told += "volumes known: EF 2, EDV 2\n"
     told += "2 scans of 2 subjects (told by the manifest), 2 with labels: 0 bad\n"
     assert (result.exit_code, result.stdout) == (0, told)
 
@@ -41,7 +42,12 @@ def test_json(tmp_path: Path) -> None:
         "subjects": 1,
         "subjects_told_by": ["the manifest"],
         "labels": 1,
-        "says": {"groups": {records[0]["group"]: 1}, "order of labels": {"rv=1,myo=2,lv=3": 1}},
+        "says": {
+            "groups": {records[0]["group"]: 1},
+            "sex": {records[0]["sex"]: 1},
+            "order of labels": {"rv=1,myo=2,lv=3": 1},
+            "volumes known": {"EF": 1, "EDV": 1},
+        },
         "left_out": [],
         "bad": [],
     }
