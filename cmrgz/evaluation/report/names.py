@@ -24,7 +24,7 @@ LABELS = {
     "psnr-whole": "PSNR, whole frame",
     "psnr-heart": "PSNR, heart in the hole",
     "psnr-mean-hole": "PSNR of the mean, hole",
-    "psnr-moving": "PSNR, moving part of the hole",
+    "psnr-moving": "PSNR, moving",
     "motion-error-moving": "Motion error",
     "motion-correlation-moving": "Motion correlation",
     "temporal-spectrum-hole": "Spectrum over time",
