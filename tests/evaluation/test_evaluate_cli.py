@@ -1,13 +1,17 @@
 """`cmrgz evaluate` as a user meets it: runs, goes on, tells what is wrong in one line."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cmrgz.cli import main
 from cmrgz.cli.evaluate import _with_plan
+from cmrgz.data import cases
+from cmrgz.data.scan import load, save
 from cmrgz.evaluation.store import JOURNAL, read_lines
 
 Args = list[str]
@@ -104,6 +108,23 @@ def test_a_run_is_verified_without_its_data_named_again(
     root = tmp_path / "passed on"
     shutil.copytree(done, root, ignore=shutil.ignore_patterns("sources.json"))
     assert main(["evaluate", "verify", str(root), "--cells", "1", *sources]) == 0, "named again"
+
+
+def test_a_mask_file_is_evaluated_and_verified_and_its_path_not_stored(
+    phantoms: Path, tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = cases.find(phantoms)[0]
+    scan = load(case.image)
+    known = np.ones(scan.shape, np.int16)
+    known[0, :, 24:40, 24:40] = 0
+    mask, root = tmp_path / "of-sub-1.nii.gz", tmp_path / "run"
+    save(mask, dataclasses.replace(scan, stored=known, slope=1.0, inter=0.0))
+    options = ["--mask", str(mask), "--mask-label", "known", "--model", str(tiny_checkpoint), "--samples", "1"]
+    assert main(["evaluate", str(case.image), *options, "--no-baselines", "--device", "cpu", "-o", str(root)]) == 0
+    assert main(["evaluate", "verify", str(root), "--cells", "9", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.count("equal") >= 3
+    for file in root.rglob("*"):
+        assert file.is_dir() or file.name == "sources.json" or b"of-sub-1" not in file.read_bytes()
 
 
 def test_other_data_than_that_of_the_run_are_told(

@@ -32,8 +32,8 @@ def extractors(table: Table) -> list[str]:
 
 
 def all_reals(table: Table) -> dict[str, "Reals"]:
-    """Return the real frames by extractor; those without features, of motion in crops of one phase, are left out."""
-    there = [name for name in extractors(table) if len(features(table, REAL, WHOLE, name, 1)[0])]
+    """Return the real frames by extractor; where fewer than two have features, as of motion, there is no space."""
+    there = [name for name in extractors(table) if len(features(table, REAL, WHOLE, name, 1)[0]) > 1]
     return {extractor: Reals(table, extractor) for extractor in there}
 
 
