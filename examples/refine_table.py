@@ -148,7 +148,7 @@ def main() -> None:
                 print("| " + " | ".join([f"`{axis}=2`", subject, name, *cells]) + " |", flush=True)
                 found.setdefault(name, []).append([float(cell or "nan") for cell in cells])
         for name, values in found.items() if len(made) > 1 else ():
-            cells = [f"{mean:.2f}" for mean in np.mean(values, axis=0)]
+            cells = [f"{mean:.2f}" if np.isfinite(mean) else "" for mean in np.mean(values, axis=0)]
             print("| " + " | ".join([f"`{axis}=2`", f"mean of {len(made)}", name, *cells]) + " |", flush=True)
 
 
