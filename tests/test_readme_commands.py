@@ -53,10 +53,11 @@ DATA = ("DATA", "TRAIN", "phantoms", "phantoms-test", "sunnybrook-train", "sunny
 CINES = ("SCD0000101", "SCD0000201", "SCD0000301")
 SCRIPTS = {
     "context_table.py": "--models ldm-dit --set steps=2 moves=1 --phases 2 --slices 2 --masks 0.7",
+    "coverage_table.py": "--models ldm-dit --set steps=1 moves=1 --draws 2 --stride 5 --cases 1",
     "decoding_table.py": "--items 2 --draws 2 --rows 1",
     "inpainting_table.py": "--frames 1 --samples 2 --masks patch:0.5",
     "posterior_table.py": "--items 2 --draws 2 --rows 1",
-    "refine_table.py": "--axes z --set steps=2 moves=1 --draws 2 --phases 2 --slices 3",
+    "refine_table.py": "--models ldm-unet --axes z --set steps=2 moves=1 --draws 2 --phases 2 --slices 3",
     "sampling_speed.py": "--models ldm-dit --batch 1 --steps 2 --repeats 1",
     "train_segmenter.py": "--steps 2 --most 1",
     "ar-maskgit/benchmarks/decoding.py": "--batch 1 --repeats 1",
