@@ -1,7 +1,8 @@
 """One draw: the network as a denoiser of the states of its items, and their streams of noise."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from cmrgz.diffusion.levels import Level, Levels
 from cmrgz.diffusion.network import DenoisingNetwork
 from cmrgz.diffusion.objectives import Objective
 from cmrgz.diffusion.samplers import SAMPLERS, Tick
+from cmrgz.graphs import Replayed
 from cmrgz.model import Condition, Progress
 from cmrgz.rng import Streams
 from cmrgz.sending import sent
@@ -42,26 +44,45 @@ class Denoiser:
         guide: A weaker network, or None.
         objective: Of both.
         guidance: How far it moves away from the guide; 1 is not at all.
+        records: Of the calls of one draw, whose condition is always the same.
     """
 
     network: DenoisingNetwork
     guide: DenoisingNetwork | None
     objective: Objective
     guidance: float
+    records: dict[Any, Replayed] = field(default_factory=dict)
 
     def __call__(self, z: Tensor, level: Level, origin: Origin, condition: Condition | None) -> Tensor:
         """Return the expected data of states (b, c, *grid).
 
         With a guide it moves away from what the weaker network expects (Karras et al. 2024, arXiv 2406.02507, eq. 4).
         """
-        inputs = torch.cat([self.objective.enter(z, level.signal, level.noise), origin.context], 1)
-        time = z.new_full((len(z),), level.time)
-        output = self.network(inputs, time, condition).float()
+        entered, time = self.objective.enter(z, level.signal, level.noise), z.new_full((len(z),), level.time)
+        output = self._asked(self.network, entered, time, origin.context, condition)
         if self.guide is not None and self.guidance != 1:
-            weaker = self.guide(inputs, time, condition).float()
+            weaker = self._asked(self.guide, entered, time, origin.context, condition)
             output = weaker + self.guidance * (output - weaker)
         predicted = origin.predicted(output, self.objective, z, level.signal, level.noise)
         return self.objective.to_x0(predicted, z, level.signal, level.noise)
+
+    def _asked(
+        self, network: DenoisingNetwork, entered: Tensor, time: Tensor, context: Tensor, condition: Condition | None
+    ) -> Tensor:
+        """Return the output of a network, which is told the same context and condition all along a draw."""
+
+        def ask(state: Tensor, time: Tensor) -> Tensor:
+            output: Tensor = network(torch.cat([state, context], 1), time, condition)
+            return output.float()
+
+        if torch.is_grad_enabled():
+            return ask(entered, time)
+        key = (network, id(context))  # which lives as long as the record
+        if key not in self.records:
+            self.records[key] = Replayed(ask, network)
+        made = self.records[key](entered, time)
+        assert made is not None
+        return made
 
 
 class Noises:

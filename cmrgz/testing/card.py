@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from cmrgz.graphs import RECORDERS
 from cmrgz.testing.card_operations import ASKS, COPIES, FREE, HOST, INDEXED, NAME, UNSTEADY
 from cmrgz.testing.card_operations import card as card
 
@@ -108,6 +109,7 @@ class _Card(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.costs = Costs()
         self.within = False
+        self.tape: list[Callable[[], None]] | None = None
 
     @contextmanager
     def one_kernel(self) -> Iterator[None]:
@@ -118,6 +120,24 @@ class _Card(TorchDispatchMode):
             yield
         finally:
             self.within = False
+
+    def record(self, work: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
+        """Do work, and return with its results what does all its operations anew, in the same memory, as one kernel."""
+        before, tape = self.costs, list[Callable[[], None]]()
+        self.costs, self.tape = Costs(), tape
+        try:
+            made = work()
+        finally:
+            asked, self.costs, self.tape = self.costs, before, None
+        if asked.waits or asked.up or asked.down:
+            raise RuntimeError(f"operation not permitted when stream is capturing: {asked}")
+
+        def replay() -> None:
+            _Card.current().costs.launches[place()] += 1
+            for operation in tape:
+                operation()
+
+        return made, replay
 
     @classmethod
     def current(cls) -> "_Card":
@@ -148,9 +168,24 @@ class _Card(TorchDispatchMode):
             _refuse_two_devices(func, leaves)
         if device is not None:
             kwargs = {**kwargs, "device": torch.device("cpu")}
-        made = func(*tree_map(_lowered, args), **tree_map(_lowered, kwargs))
+        low = tree_map(_lowered, (args, kwargs))
+        made = func(*low[0], **low[1])
         self._count(func, args)
+        self._note(func, low, made)
         return made if func in HOST else _raised(func, made, args)
+
+    def _note(self, func: Op, low: Any, made: Any) -> None:
+        """Put an operation on tape, if there is one; what it makes will be written where it is now."""
+        if self.tape is None or func.is_view or func in FREE:
+            return
+        outs = [] if func._schema.is_mutable else [out for out in tree_leaves(made) if isinstance(out, Tensor)]
+
+        def again() -> None:
+            fresh = func(*low[0], **low[1])
+            for out, value in zip(outs, [v for v in tree_leaves(fresh) if isinstance(v, Tensor)], strict=False):
+                out.copy_(value)
+
+        self.tape.append(again)
 
     def _count(self, func: Op, args: Any) -> None:
         if not func.is_view and func not in FREE and not self.within:
@@ -171,11 +206,16 @@ class _Card(TorchDispatchMode):
             self.costs.waits[place()] += 1
         if new and kwargs.get("device") is not None:
             kwargs = {**kwargs, "device": torch.device("cpu")}
-        made = func(*tree_map(_lowered, args), **kwargs)
+        low = tree_map(_lowered, (args, kwargs))
+        made = func(*low[0], **low[1])
+        self._note(func, low, made)
         if not new:
             return args[0]
         fresh = made.clone() if made is source else made  # what is on two devices shares no memory
         return CardTensor(fresh) if onto else fresh
+
+
+RECORDERS[NAME] = lambda work: _Card.current().record(work)
 
 
 def _lowered(value: Any) -> Any:

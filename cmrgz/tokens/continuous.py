@@ -249,7 +249,8 @@ class MaskedVectorModel(Model):
             drawn = self.head.draw(features, own, head_steps, temperature, solver)
             return torch.where(given.flatten(1).gather(1, positions)[..., None], take(start, positions), drawn)
 
-        unmasking = Unmasking(look, grid, counter(progress, 0 if progress is None else int((~shown).sum())), CHUNK)
+        total = 0 if progress is None else int((~shown).sum())
+        unmasking = Unmasking(look, grid, counter(progress, total), CHUNK, self.network)
         drawn = unmasking.reveal(start, shown.flatten(1), Pace(order, schedule, steps), draw, rng)
         drawn = evidence.from_units(drawn.transpose(1, 2).unflatten(2, grid))
         drawn = torch.where(given[:, None], vectors, drawn)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cmrgz.graphs import Replayed
 from cmrgz.model import Condition, Progress
 from cmrgz.sending import sent
 from cmrgz.tokens.network import Cache, CausalNetwork
@@ -48,10 +49,11 @@ def prefill(network: CausalNetwork[Cache], cache: Cache, vectors: Tensor, order:
     In calls of one shape: an item's bits do not depend on how many more calls its neighbours need.
     """
     slots = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    extend = Replayed(lambda content, positions, slots: network.extend(cache, content, positions, slots))
     many = PREFILL if order.shape[1] <= LONG else LONG_PREFILL
     for start in range(0, length, many):
         part = slice(start, start + many)
-        network.extend(cache, take(vectors, order[:, part]), order[:, part], slots[:, part])
+        extend(take(vectors, order[:, part]), order[:, part], slots[:, part])
 
 
 @dataclass(frozen=True)
@@ -125,15 +127,23 @@ def decode(
     done = (cursors.sum(1) - cursors[0].sum()).tolist()
     cache = given.start(network, prefix)
     places = torch.arange(parallel, device=order.device)
-    for step, (cursor, end) in enumerate(pairwise(sent(cursors, order.device)), 1):
+
+    def one(cursor: Tensor, end: Tensor, last: bool = False) -> None:
         index = cursor[:, None] + places
         active = index < end[:, None]
         positions = order.gather(1, index.clamp(max=n - 1))
         drawn = draw(network(cache, positions, cursor), positions)
         drawn = torch.where(known.gather(1, positions)[..., None], take(vectors, positions), drawn)
-        if step < len(done) - 1:  # nothing is asked after the last
+        if not last:  # nothing is asked after the last
             network.extend(cache, drawn, positions, torch.where(active, index, n))
         result.scatter_(1, torch.where(active, positions, n)[..., None].expand(-1, -1, c), drawn)
+
+    usual = Replayed(one, network)
+    for step, (cursor, end) in enumerate(pairwise(sent(cursors, order.device)), 1):
+        if step < len(done) - 1:
+            usual(cursor, end)
+        else:
+            one(cursor, end, last=True)
         if progress is not None:
             progress(done[step], done[-1])
     return result[:, :n]

@@ -130,7 +130,7 @@ class MaskedTokenModel(CodeModel):
             return lower(self.items(torch.where(given[..., None], vectors, only), grid, evidence, even=True), self.axes)
         hidden = (~given).sum(1)
         total = 0 if progress is None else int((hidden + remask * redrawn(hidden)).sum())
-        run = Unmasking(look, grid, counter(progress, total))
+        run = Unmasking(look, grid, counter(progress, total), network=self.network)
         vectors = run.reveal(vectors, given, pace, draw, rng.child("order"))
         for sweep in range(remask):
             own = rng.child(f"sweep {sweep}")

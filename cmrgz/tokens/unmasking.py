@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from cmrgz.graphs import Replayed
 from cmrgz.model import Progress
 from cmrgz.rng import Streams
 from cmrgz.sending import sent
@@ -88,12 +89,14 @@ class Unmasking:
         grid: Rows and columns, of blocks after phases and slices.
         tick: Told what is drawn.
         chunk: Positions of a frame per call of a draw; None is `CHUNK`.
+        network: Whose calls are counted.
     """
 
     look: Look
     grid: tuple[int, ...]
     tick: Tick
     chunk: int | None = None
+    network: nn.Module | None = None
 
     def reveal(self, vectors: Tensor, shown: Tensor, pace: Pace, draw: Draw, rng: Streams) -> Tensor:
         """Draw what is not shown.
@@ -114,8 +117,10 @@ class Unmasking:
         counts, left = sent(told, shown.device), int((~seen).sum())
         walk = WALKS["random" if pace.order == "confidence" else pace.order](shown, self.grid, rng)
         turn, noise = -turns(walk, shown).float(), rng.child("gumbel")
+        look, drawing = Replayed(self.look, self.network), Replayed(draw)
         while left > 0:
-            states = self.look(torch.where(shown[..., None], vectors, 0.0), shown)
+            states = look(torch.where(shown[..., None], vectors, 0.0), shown)
+            assert states is not None
             if pace.weighs:
                 assert isinstance(draw, Drawer)
                 proposal = draw.propose(states, torch.arange(n, device=shown.device).expand_as(shown))
@@ -124,7 +129,7 @@ class Unmasking:
                 drawn = proposal.vectors
             else:
                 chosen = best(turn, ~shown, counts[step])
-                drawn = _draw_chosen(draw, states, chosen, vectors, chunk, int(told[step].max()))
+                drawn = _draw_chosen(drawing, states, chosen, vectors, chunk, int(told[step].max()))
             vectors, shown = torch.where(chosen[..., None], drawn, vectors), shown | chosen
             many = int(chosen.sum() if pace.entropy_bound else told[step].sum())
             left, step = left - many, step + 1
@@ -167,14 +172,15 @@ def _calm(counts: Tensor, step: int) -> Tensor:
     return (1 - (step + 1) / own).clamp(min=0)[:, None]
 
 
-def _draw_chosen(draw: Draw, states: Tensor, chosen: Tensor, vectors: Tensor, chunk: int, most: int) -> Tensor:
+def _draw_chosen(draw: Replayed, states: Tensor, chosen: Tensor, vectors: Tensor, chunk: int, most: int) -> Tensor:
     """Return vectors (b, n, c) with those of the chosen positions (b, n), at most so many, drawn from features."""
     ranked = chosen.long().argsort(dim=1, descending=True, stable=True)
     n, drawn = chosen.shape[1], torch.cat([vectors, vectors[:, :1]], 1)  # row n takes what is not chosen
-    for start in range(0, most, chunk):
-        places = torch.arange(start, start + chunk, device=chosen.device)
-        positions = ranked[:, places.clamp(max=n - 1)]
-        new = draw(take(states, positions), positions)
-        target = torch.where(chosen.gather(1, positions) & (places < n), positions, n)
+    places = torch.arange(-(-most // chunk) * chunk, device=chosen.device)
+    positions = ranked[:, places.clamp(max=n - 1)]
+    targets = torch.where(chosen.gather(1, positions) & (places < n), positions, n)
+    for at, target in zip(positions.split(chunk, 1), targets.split(chunk, 1), strict=True):
+        new = draw(take(states, at), at)
+        assert new is not None
         drawn = drawn.scatter(1, target[..., None].expand_as(new), new)
     return drawn[:, :n]

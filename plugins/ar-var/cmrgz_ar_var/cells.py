@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from cmrgz.graphs import Replayed
 from cmrgz.rng import Streams
 from cmrgz.tokens.decoding import take
 from cmrgz.tokens.drawer import Truncation
@@ -76,11 +77,16 @@ def draw_hidden(
         orders: (levels, vocab) in which a number runs through the codes, by default that of their own numbers.
     """
     result = torch.zeros(*u.shape, dtype=torch.long, device=states.device)
-    for at in parts(~known, int((~known).sum(1).max()) if most is None else most):
+
+    def part(at: Tensor) -> None:
         own, number, codes = take(states, at), take(u, at), at[..., None][..., :0]
         for level in range(u.shape[-1]):
             order = None if orders is None else orders[level]
             code = draw(logits(own, codes, level), number[..., level], how.temperature, how.top_k, how.top_p, order)
             codes = torch.cat([codes, code[..., None]], -1)
         result.scatter_(1, at[..., None].expand_as(codes), codes)
+
+    usual = Replayed(part)
+    for at in parts(~known, int((~known).sum(1).max()) if most is None else most):
+        usual(at)
     return result

@@ -1,0 +1,87 @@
+"""Work that is done again and again on tensors of the same shapes, launched as one: CUDA graphs.
+
+A network of small layers takes a GPU less time than the host takes to launch it, kernel after kernel. The first call is
+made as ever, the second is recorded, and from then on all its kernels are one launch. A record holds addresses: what
+the work uses beside its arguments must stay where it is, so a record lives no longer than the draw that made it.
+
+The environment variable CMRGZ_GRAPHS=0 turns it off.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cmrgz.errors import is_out_of_memory, warn
+
+VARIABLE = "CMRGZ_GRAPHS"
+Work = Callable[[], Any]
+Replay = Callable[[], None]
+
+
+def _cuda(work: Work) -> tuple[Any, Replay]:
+    """Record what work asks of a GPU, which is not done yet."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        made = work()
+    return made, graph.replay
+
+
+RECORDERS: dict[str, Callable[[Work], tuple[Any, Replay]]] = {"cuda": _cuda}
+"""By type of device: returns the tensors that the work makes, and what fills them anew from its arguments."""
+
+
+class Replayed:
+    """A function of tensors of one shape each time, as one launch where the device can do that.
+
+    Args:
+        function: Takes tensors on one device and returns one, or None; waits for nothing. What it changes in place
+            must be the same where it is done twice. Calls with tensors of other shapes than the first are made as ever.
+        counted: A module that it calls, whose hooks are called where the function is not.
+    """
+
+    def __init__(self, function: Callable[..., Tensor | None], counted: nn.Module | None = None) -> None:
+        self.function, self.counted = function, counted
+        self._given: list[Tensor] = []
+        self._made: Tensor | None = None
+        self._replay: Replay | None = None
+        self._shapes: tuple[torch.Size, ...] = ()
+        self._calls, self._off = 0, os.environ.get(VARIABLE, "") == "0"
+
+    def __call__(self, *args: Tensor) -> Tensor | None:
+        """Return what the function returns."""
+        record = RECORDERS.get(args[0].device.type)
+        shapes = tuple(value.shape for value in args)
+        self._shapes = self._shapes or shapes
+        if record is None or self._off or shapes != self._shapes:
+            return self.function(*args)
+        self._calls += 1
+        if self._calls == 1:
+            return self.function(*args)
+        if self._replay is None and not self._recorded(record, args):
+            return self.function(*args)
+        for place, value in zip(self._given, args, strict=True):
+            place.copy_(value)
+        if self.counted is not None and self._calls > 2:
+            for hook in self.counted._forward_pre_hooks.values():
+                hook(self.counted, args)
+        assert self._replay is not None
+        self._replay()
+        return None if self._made is None else self._made.clone()
+
+    def _recorded(self, record: Callable[[Work], tuple[Any, Replay]], args: tuple[Tensor, ...]) -> bool:
+        """Record the function; where that fails say so once, and go on as ever."""
+        self._given = [value.clone() for value in args]
+        device = args[0].device.type
+        try:
+            # what autocast keeps would lie in the memory of the record
+            with torch.autocast(device, enabled=torch.is_autocast_enabled(device), cache_enabled=False):
+                self._made, self._replay = record(lambda: self.function(*self._given))
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            warn("graphs", "model", f"could not be recorded: {str(error)[:100]}", "goes on without")
+            self._off = True
+        return not self._off
