@@ -1,5 +1,6 @@
-"""`cmrgz data`: render phantoms, check a data set."""
+"""`cmrgz data`: render phantoms, check a data set, make a bank of it."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +20,7 @@ BAD_DATA = 3
 
 @app.callback(invoke_without_command=True)
 def data(context: typer.Context) -> None:
-    """Render phantoms, check a data set."""
+    """Render phantoms, check a data set, make a bank of it."""
     if context.invoked_subcommand is None:
         raise UsageError("unknown-command", "cmrgz data", "expected a command", hint="see cmrgz data --help")
 
@@ -79,7 +80,7 @@ def check(
     from cmrgz.data import cases
     from cmrgz.data.check import check as check_cases
 
-    sets = cases.look_all(paths, subject_column=subject_column, axes=axes, labels=labels)
+    sets = cases.look_all(paths, subject_column=subject_column, axes=axes, labels=labels, banks=True)
     found = [case for part in sets for case in part.cases]
     with progress("scans") as report:
         bad = check_cases(found, lambda done: report(done, len(found)))
@@ -88,6 +89,43 @@ def check(
     _tell(sets, bad, as_json)
     if bad:
         raise typer.Exit(BAD_DATA)
+
+
+@app.command()
+def bank(
+    paths: Annotated[list[str], typer.Argument(metavar="DATA...", help="Directory, manifest, scans or pattern.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the bank; one that is there is added to.")],
+    spacing: Annotated[float, typer.Option(help="Pixel size of the models in mm.", min=0.1, max=100)] = 1.4,
+    subject_column: Annotated[str, typer.Option(help="The manifest's column that names the patient.")] = "subject",
+    axes: Axes = None,
+    labels: Labels = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that read [one a processor].", min=1)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Write what training reads of scans once, for data sets larger than memory: cmrgz train NAME BANK.
+
+    After an interrupt the same command goes on: scans that are done are not read again.
+    """
+    from cmrgz.cli.progress import progress
+    from cmrgz.data import cases
+    from cmrgz.data.phantom.processes import available
+    from cmrgz.training.banking import make_bank
+
+    sets = cases.look_all(paths, subject_column=subject_column, axes=axes, labels=labels)
+    found = [case for part in sets for case in part.cases]
+    with progress("scans") as report:
+        made = make_bank(found, output, spacing, workers or available(), report)
+    for error in made.bad:
+        typer.echo(error.line, err=True)
+    line = f"{made.cases} scans of {made.subjects} subjects, {made.new} new, {made.size / 1e9:.3g} GB"
+    facts = {"scans": made.cases, "subjects": made.subjects, "new": made.new, "bytes": made.size}
+    _print(facts | {"bad": _faults(made.bad)}, [f"{line}: {len(made.bad)} bad" if made.bad else line], as_json)
+    if made.bad:
+        raise typer.Exit(BAD_DATA)
+
+
+def _faults(errors: Sequence[CmrgzError]) -> list[dict[str, str]]:
+    return [{key: getattr(error, key) for key in ("code", "where", "what", "facts", "hint")} for error in errors]
 
 
 def _tell(sets: "list[Found]", bad: list[CmrgzError], as_json: bool) -> None:
@@ -103,9 +141,8 @@ def _tell(sets: "list[Found]", bad: list[CmrgzError], as_json: bool) -> None:
     lines += [f"left out: {row['path']} {row['why']}" for row in missed]
     by = f" (told by {', '.join(told_by)})" if told_by else ""
     lines += [f"{len(found)} scans of {subjects} subjects{by}, {labels} with labels: {len(bad)} bad"]
-    faults = [{key: getattr(error, key) for key in ("code", "where", "what", "facts", "hint")} for error in bad]
     facts = {"layouts": layouts, "scans": len(found), "subjects": subjects, "subjects_told_by": told_by}
-    _print(facts | {"labels": labels, "says": said, "left_out": missed, "bad": faults}, lines, as_json)
+    _print(facts | {"labels": labels, "says": said, "left_out": missed, "bad": _faults(bad)}, lines, as_json)
 
 
 def _line(record: dict[str, Any]) -> str:

@@ -31,6 +31,7 @@ __all__ = [
     "look",
     "look_all",
     "read_split",
+    "sha256_of",
     "split",
     "split_hash",
     "told",
@@ -134,7 +135,7 @@ def read_split(path: str | os.PathLike[str], cases: Sequence[Case], *, verify: b
     if missing:
         raise DataError("not-found", where, "lists scans that are not in the data set", f"{missing} of {len(listed)}")
     if verify:
-        changed = sum(e["sha256"] != _sha256(at[e["id"]].image) for e in listed)
+        changed = sum(e["sha256"] != sha256_of(at[e["id"]]) for e in listed)
         if changed:
             raise DataError("changed", where, "was made of other contents", f"{changed} of {len(listed)} scans differ")
     if len(listed) < len(at):
@@ -143,7 +144,7 @@ def read_split(path: str | os.PathLike[str], cases: Sequence[Case], *, verify: b
 
 
 def _entry(case: Case) -> dict[str, str]:
-    return {"id": case.id, "subject": case.subject_id, "sha256": _sha256(case.image)}
+    return {"id": case.id, "subject": case.subject_id, "sha256": sha256_of(case)}
 
 
 def _hash_entries(entries: Mapping[str, Sequence[Mapping[str, str]]]) -> str:
@@ -151,10 +152,17 @@ def _hash_entries(entries: Mapping[str, Sequence[Mapping[str, str]]]) -> str:
     return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()
 
 
-def _sha256(path: Path) -> str:
-    if is_folder(path):
-        return sha256_of_series(path)
-    with opened(path, DataError) as file:
+def sha256_of(case: Case) -> str:
+    """Return the sha256 of the files of a scan; in a bank that of those it was made of.
+
+    Raises:
+        DataError, ResourceError: They cannot be read.
+    """
+    if case.banked is not None:
+        return str(case.banked.record["source"])
+    if is_folder(case.image):
+        return sha256_of_series(case.image)
+    with opened(case.image, DataError) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -24,10 +24,7 @@ def check(cases: Sequence[Case], progress: Callable[[int], None] | None = None) 
     frames: set[int] = set()
     for done, case in enumerate(cases, 1):
         try:
-            scan = load(case.image, axes=case.axes)
-            frames.add(scan.shape[0])
-            refuse_label_map(scan, case)
-            load_labels(case, scan)
+            frames.add(_check(case))
         except (DataError, ResourceError) as error:
             bad.append(error)
         if progress is not None:
@@ -35,6 +32,17 @@ def check(cases: Sequence[Case], progress: Callable[[int], None] | None = None) 
     if len(frames) > 1:
         warn("dims", "data set", "scans differ in their number of frames", f"{min(frames)} .. {max(frames)}")
     return bad
+
+
+def _check(case: Case) -> int:
+    """Read a scan with its label map, or all of it that is in a bank, and return the number of its frames."""
+    if case.banked is not None:
+        case.banked.stored.check()
+        return int(case.banked.record["shape"][0])
+    scan = load(case.image, axes=case.axes)
+    refuse_label_map(scan, case)
+    load_labels(case, scan)
+    return scan.shape[0]
 
 
 def describe(cases: Sequence[Case]) -> dict[str, dict[str, int]]:

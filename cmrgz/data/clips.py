@@ -8,12 +8,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cmrgz.data.banked import Banked
 from cmrgz.data.cases import Case
 from cmrgz.data.intensity import Scale
 from cmrgz.data.labels import load_labels, refuse_label_map
 from cmrgz.data.orientation import Orientation
+from cmrgz.data.planes import Planes
 from cmrgz.data.scan import Scan, load, load_known
 from cmrgz.data.window import Resample, Window, heart_centre
+from cmrgz.errors import DataError
 
 Corner = tuple[float, float]
 Pair = tuple[int, int]
@@ -32,7 +35,7 @@ class Clip:
 
     Attributes:
         subject: The patient.
-        frames: Values (t, z, y, x) float16 in [-1, 1].
+        frames: Values (t, z, y, x) float16 in [-1, 1]; of a bank they are read when they are asked for.
         phases: (t,) part of the cardiac cycle.
         slices: (z,) place between base and apex.
         centre: (row, column) of the heart.
@@ -40,10 +43,11 @@ class Clip:
         labels: (t, z, y, x) uint8, 0 where there is none, or None; see `read_clip`.
         patient: What a network is told of the patient, NaN where unknown; see `cmrgz.vocabulary`.
         masks: (t, z, y, x) bool, True = given, by name.
+        ring: Whether its phases are a full cycle, where a bank says it.
     """
 
     subject: str
-    frames: NDArray[np.float16]
+    frames: NDArray[np.float16] | Planes
     phases: NDArray[Any]
     slices: NDArray[Any]
     centre: Corner
@@ -51,11 +55,23 @@ class Clip:
     labels: NDArray[np.uint8] | None = None
     patient: Mapping[str, float] = field(default_factory=dict, kw_only=True)
     masks: Mapping[str, Bools] = field(default_factory=dict, kw_only=True)
+    ring: bool | None = field(default=None, kw_only=True)
 
     @property
     def heights(self) -> Floats:
         """(z,) place of the slices in mm from the first."""
         return (self.spacing[0] * np.arange(self.frames.shape[1])).astype(np.float32)
+
+    @property
+    def whole(self) -> NDArray[np.float16]:
+        """The frames as an array."""
+        return self.frames.whole() if isinstance(self.frames, Planes) else self.frames
+
+    def at(self, t: Indices, z: Indices) -> NDArray[np.float16]:
+        """Return the planes (len(t), len(z), y, x) of phases t and slices z."""
+        if isinstance(self.frames, Planes):
+            return np.stack([np.stack([self.frames[int(i), int(j)] for j in z]) for i in t])
+        return self.frames[np.ix_(np.asarray(t), np.asarray(z))]
 
     def corner(self, item: Pair) -> Corner:
         """Return the (row, column) of the first pixel of a heart-centred crop (h, w)."""
@@ -65,8 +81,7 @@ class Clip:
 
     def block(self, t: Indices, z: Indices, corner: Corner, item: Pair) -> NDArray[np.float16]:
         """Return the crops (len(t), len(z), h, w) at `corner` of phases t and slices z, air where planes are small."""
-        frames = self.frames[np.ix_(np.asarray(t), np.asarray(z))]
-        return np.asarray(crop(frames, corner, item, -1.0), dtype=np.float16)
+        return np.asarray(crop(self.at(t, z), corner, item, -1.0), dtype=np.float16)
 
     def place(self, t: int, z: int, corner: Corner, item: Pair) -> dict[str, float]:
         """Return the conditions of the crop at `corner` of frame t, slice z; row and column in crops from the heart."""
@@ -81,7 +96,7 @@ class Clip:
         since the first phase of the block, in [0, 1), and `height`, mm from its first slice. These two are never NaN.
         """
         first, shape = self.place(int(t[0]), int(z[0]), corner, item), (len(t), len(z))
-        cycle = len(self.frames)
+        cycle = self.frames.shape[0]
         values: dict[str, Any] = {
             "phase": self.phases[np.asarray(t)][:, None],
             "slice": self.slices[np.asarray(z)][None],
@@ -114,8 +129,11 @@ def read_clip(
 
     Raises:
         DataError: The scan, the label map or a mask is missing or damaged, or they do not fit; `label-map` where the
-            scan is one itself.
+            scan is one itself; `spacing` or `bank` where it is in a bank of another pixel size, which has no label
+            maps and no masks.
     """
+    if case.banked is not None:
+        return _of_bank(case, case.banked, labels or bool(masks), spacing)
     scan = load(case.image, axes=case.axes)
     refuse_label_map(scan, case)
     turn = Orientation.of_geometry(scan.geometry)
@@ -141,6 +159,17 @@ def _read_mask(file: MaskFile, scan: Scan, turn: Orientation, window: Window) ->
     frames = known.reshape(-1, *known.shape[2:])
     seen = window.to_model(np.zeros(frames.shape, np.float32), frames)[1][:, : window.inner[0], : window.inner[1]]
     return seen.reshape(*known.shape[:2], *seen.shape[1:])
+
+
+def _of_bank(case: Case, banked: Banked, more: bool, spacing: float | None) -> Clip:
+    if more:
+        what = "is a bank, which has neither label maps nor masks"
+        raise DataError("bank", str(banked.bank), what, hint="name the scans")
+    banked.require(spacing)
+    told = banked.record
+    (row, column), (dz, dy, dx) = told["centre"], told["spacing"]
+    phases, slices = banked.numbers("phases"), banked.numbers("slices")
+    return Clip(case.subject, banked.frames, phases, slices, (row, column), (dz, dy, dx), ring=told["ring"])
 
 
 def _resampled(window: Window, unit: Floats) -> NDArray[np.float16]:

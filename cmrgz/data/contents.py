@@ -26,6 +26,8 @@ def contents(case: Case) -> frozenset[str]:
         DataError: The scan is refused, see `cmrgz.data.nifti.read`; NaN and infinite voxels are not.
         ResourceError: `io` or `too-large`.
     """
+    if case.banked is not None:
+        return frozenset(case.banked.record["contents"])
     if case.told_by == BUILT_IN:
         return frozenset()
     found = status(case.image)

@@ -9,6 +9,7 @@ from pathlib import Path
 from cmrgz.data.axes import parse as parse_axes
 from cmrgz.data.dicom import dicom_files
 from cmrgz.data.importers import SOURCES, SURPRISING, Case, Found, is_scan, is_series, read, read_list
+from cmrgz.data.importers.bank import refuse as refuse_bank
 from cmrgz.data.importers.label_order import LabelOrder
 from cmrgz.durable import is_file, is_folder, why_not
 from cmrgz.errors import CmrgzError, DataError, warn
@@ -20,9 +21,10 @@ def find(
     subject_column: str = "subject",
     axes: str | None = None,
     labels: str | None = None,
+    banks: bool = False,
 ) -> list[Case]:
     """Return the scans of a data set; see `look`."""
-    return look(path, subject_column=subject_column, axes=axes, labels=labels).cases
+    return look(path, subject_column=subject_column, axes=axes, labels=labels, banks=banks).cases
 
 
 def look(
@@ -31,6 +33,7 @@ def look(
     subject_column: str = "subject",
     axes: str | None = None,
     labels: str | None = None,
+    banks: bool = False,
 ) -> Found:
     """Return the scans of a data set, its layout, and what was left out and why.
 
@@ -39,11 +42,12 @@ def look(
         subject_column: The column of a manifest that names the patient.
         axes: What each axis of the files is, see `cmrgz.data.axes`; None to decide it from each header.
         labels: Which values of label maps mean what, such as `lv=1,myo=2,rv=3`; None for what the layout says.
+        banks: Take a bank too: there are clips for training, and no scans.
 
     Raises:
         UsageError: `range`: `axes` or `labels` say nothing.
         DataError: `not-found`, `empty-dataset`, `duplicate` (a scan listed twice), `leak` (a patient in two splits),
-            `wrong-extension`, or what a manifest is refused for.
+            `wrong-extension`, `bank`, or what a manifest or a bank is refused for.
     """
     path = Path(path)
     if is_folder(path) and path.name.lower().endswith((".nii", ".nii.gz")):
@@ -51,6 +55,8 @@ def look(
     found = read(path, subject_column)
     if found is None:
         raise _unreadable(path)
+    if not banks:
+        refuse_bank(path, found.cases)
     found = _checked(str(path), found)
     return replace(found, cases=told(found.cases, axes, labels))
 
@@ -61,6 +67,7 @@ def look_all(
     subject_column: str = "subject",
     axes: str | None = None,
     labels: str | None = None,
+    banks: bool = False,
 ) -> list[Found]:
     """Return the data sets of several sources, in order; scans that are named one by one are one data set.
 
@@ -76,17 +83,22 @@ def look_all(
         listed = _checked(where, read_list(scans))
         listed = replace(listed, cases=told(listed.cases, axes, labels))
         paths = [path for path in paths if path is scans[0] or path not in scans]
-    return [
-        listed if listed and path is scans[0] else look(path, subject_column=subject_column, axes=axes, labels=labels)
-        for path in paths
-    ]
+
+    def one(path: Path) -> Found:
+        return look(path, subject_column=subject_column, axes=axes, labels=labels, banks=banks)
+
+    return [listed if listed and path is scans[0] else one(path) for path in paths]
 
 
 def find_all(
-    sources: Sequence[str | os.PathLike[str]], *, axes: str | None = None, labels: str | None = None
+    sources: Sequence[str | os.PathLike[str]],
+    *,
+    axes: str | None = None,
+    labels: str | None = None,
+    banks: bool = False,
 ) -> list[list[Case]]:
     """Return the scans of the data sets of several sources; see `look_all`."""
-    return [found.cases for found in look_all(sources, axes=axes, labels=labels)]
+    return [found.cases for found in look_all(sources, axes=axes, labels=labels, banks=banks)]
 
 
 def told(cases: Sequence[Case], axes: str | None = None, labels: str | None = None) -> list[Case]:

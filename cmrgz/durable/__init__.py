@@ -10,6 +10,7 @@ those of dead runs, at the start of the next.
     folders.py   write_directory, make_directory, rename, discard, remove_stale
     journal.py   Journal, read_journal, salvage, encode
     locks.py     locked
+    parts.py     Part, PlaceReader: many blobs in a file
     reading.py   what is there, and what is in it
 
 An OSError does not leave it: what is to be written fails with a ResourceError, what is read with an error of its class.
@@ -28,6 +29,7 @@ from cmrgz.durable.folders import (
 )
 from cmrgz.durable.journal import Journal, encode, read_journal, salvage
 from cmrgz.durable.locks import locked
+from cmrgz.durable.parts import Part, PlaceReader, discard_part, journal_of
 from cmrgz.durable.reading import (
     exists,
     inside_of,
@@ -46,13 +48,17 @@ from cmrgz.durable.reading import (
 __all__ = [
     "Content",
     "Journal",
+    "Part",
+    "PlaceReader",
     "atomic_write",
     "discard",
+    "discard_part",
     "encode",
     "exists",
     "inside_of",
     "is_file",
     "is_folder",
+    "journal_of",
     "locked",
     "make_directory",
     "matching",

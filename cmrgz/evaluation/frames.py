@@ -167,7 +167,7 @@ def _places(clip: Clip, choice: str) -> list[tuple[int, int, str]]:
 
 def _slices_of_tissue(clip: Clip) -> list[int]:
     """Return the slices that show tissue; all, where none does."""
-    share = (clip.frames > DARK).mean((0, 2, 3))
+    share = (clip.whole > DARK).mean((0, 2, 3))
     return [int(z) for z in np.flatnonzero(share >= TISSUE)] or list(range(len(share)))
 
 

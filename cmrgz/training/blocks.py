@@ -75,5 +75,7 @@ def spread_starts(shape: Shape, length: Shape, ring: bool, most: int) -> list[tu
 
 def is_ring(clip: Clip) -> bool:
     """Whether the phases of a clip are a full cycle."""
-    frames = clip.frames.astype(np.float32)
+    if clip.ring is not None:
+        return clip.ring
+    frames = clip.whole.astype(np.float32)
     return is_cycle(frames, np.ones(frames.shape, dtype=bool))

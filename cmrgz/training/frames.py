@@ -1,11 +1,9 @@
-"""Training items: random crops of the frames of scans, held in memory, each a function of (seed, step, index)."""
+"""Training items: random crops of the frames of scans, each a function of (seed, step, index)."""
 
 import math
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
@@ -18,10 +16,12 @@ from tqdm import tqdm
 
 from cmrgz.data.cases import Case
 from cmrgz.data.clips import Clip, crop, read_clip
+from cmrgz.data.planes import Planes
 from cmrgz.errors import DataError, UsageError
 from cmrgz.parts import MARGINS
 from cmrgz.plugin import Extent
 from cmrgz.rng import derive
+from cmrgz.training.ahead import by_processes, by_threads
 from cmrgz.training.blocks import Shape, draw_phases, draw_shape, draw_slices, is_ring, shapes, spread_starts
 from cmrgz.training.patients import Patients
 
@@ -43,12 +43,20 @@ class Batch:
     condition: dict[str, Tensor]
 
 
+Sent = tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]
+
+
+def _received(sent: Sent) -> Batch:
+    return Batch(torch.from_numpy(sent[0]), {name: torch.from_numpy(value) for name, value in sent[1].items()})
+
+
 class Frames:
     """The frames of one or more data sets, each data set an equal share of the items, alone or in blocks.
 
     Hearts have a side, so nothing is ever mirrored; items are shifted, and half of them turned, scaled, and changed in
     brightness and contrast a little, all frames of a block alike. All items of a step have as many phases and slices;
-    clips that have fewer get steps of their own.
+    clips that have fewer get steps of their own. Scans of files are held in memory; those of banks are read item by
+    item, see `cmrgz.data.banked`.
 
     Args:
         sources: The cases of each data set.
@@ -107,19 +115,22 @@ class Frames:
         return collate([self._item(shape, rng, strides) for rng in rngs])
 
     def batches(self, seed: int, steps: Iterable[int], items: int | Sequence[int], workers: int = 0) -> Iterator[Batch]:
-        """Yield the batches of `steps`, the next ones made by `workers` threads while one is in use."""
+        """Yield the batches of `steps`, the next ones made by `workers` while one is in use; they do not depend on it.
+
+        Workers are processes where all scans are in banks, so that each can read them, and else threads.
+        """
+        make = partial(self._sent, seed, items)
         if not workers:
             yield from (self.batch(seed, step, items) for step in steps)
-            return
-        with ThreadPoolExecutor(workers) as pool:
-            remaining = iter(steps)
-            ahead = deque(pool.submit(self.batch, seed, step, items) for step in islice(remaining, 2 * workers))
-            try:
-                while ahead:
-                    yield ahead.popleft().result()
-                    ahead.extend(pool.submit(self.batch, seed, step, items) for step in islice(remaining, 1))
-            finally:
-                pool.shutdown(cancel_futures=True)
+        elif all(isinstance(clip.frames, Planes) for clips in self.sources for clip in clips):
+            yield from (_received(sent) for sent in by_processes(make, steps, workers))
+        else:
+            yield from (_received(sent) for sent in by_threads(make, steps, workers))
+
+    def _sent(self, seed: int, items: int | Sequence[int], step: int) -> Sent:
+        """Return a batch as arrays, which are sent to another process through a pipe: tensors take shared memory."""
+        batch = self.batch(seed, step, items)
+        return batch.x.numpy(), {name: value.numpy() for name, value in batch.condition.items()}
 
     @property
     def surroundings(self) -> Shape:
@@ -157,7 +168,7 @@ class Frames:
         n, m = clip.frames.shape[:2]
         t, z = draw_phases(n, shape[0], ring, rng, strides), draw_slices(m, shape[1], rng, strides)
         corner = self._corner(clip, rng)
-        x = self._crop(torch.from_numpy(clip.frames[np.ix_(t, z)]).float(), corner, rng)
+        x = self._crop(torch.from_numpy(clip.at(t, z)).float(), corner, rng)
         condition = self._place(clip, t, z, corner)
         jitter = rng.normal(0, 0.03, 2)  # at inference the heart is found in what is known, a few pixels off
         condition["row"] += jitter[0]

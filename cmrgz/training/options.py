@@ -40,7 +40,9 @@ class TrainOptions:
         int, "step whose averaged weights are kept in OUTPUT/early, as a guide; 0 is none", Range(0, MOST)
     ] = 0
     workers: Annotated[
-        int, "threads that prepare items beside the training; results do not depend on it", Range(0, 256)
+        int,
+        "processes, without a bank threads, that make items beside the training; results do not depend on it",
+        Range(0, 256),
     ] = 0
     validation_items: Annotated[
         int, "frames per held-out patient, of blocks at least four blocks", Range(1, 1 << 16)

@@ -167,15 +167,15 @@ def _phantoms(plan: Plan, extent: Extent, quiet: bool) -> list[Case]:
 def _found(plan: Plan) -> list[list[Case]]:
     """Return the data sets; scans that are named one by one are one, or one each where each is given a share."""
     if len(plan.shares) == len(plan.data):
-        return [cases.find(source, axes=plan.axes) for source in plan.data]
-    return cases.find_all(plan.data, axes=plan.axes)
+        return [cases.find(source, axes=plan.axes, banks=True) for source in plan.data]
+    return cases.find_all(plan.data, axes=plan.axes, banks=True)
 
 
 def _data(plan: Plan, extent: Extent, quiet: bool) -> tuple[list[list[Case]], list[Case]]:
     """Return the training cases of each data set, and the cases to validate on."""
     found = _found(plan) or [_phantoms(plan, extent, quiet)]
     if plan.validation:
-        named = cases.find_all(plan.validation, axes=plan.axes)
+        named = cases.find_all(plan.validation, axes=plan.axes, banks=True)
         every = sides.told_apart([*map(sides.to_learn, found), *map(sides.to_validate, named)])
         train, held = every[: len(found)], list(chain(*every[len(found) :]))
         sides.check_disjoint({"training data": list(chain(*train)), "validation data": held})

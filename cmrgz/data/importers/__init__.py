@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cmrgz.data.dicom import dicom_files
-from cmrgz.data.importers import dicom, files, layouts
+from cmrgz.data.importers import bank, dicom, files, layouts
 from cmrgz.data.importers.case import Case, Found, keyed_hash, make_case
 from cmrgz.data.importers.files import UNREADABLE, is_pattern, is_scan, stem
 from cmrgz.data.importers.layouts import LAYOUTS, Layout
@@ -46,6 +46,8 @@ def read(path: Path, subject_column: str = "subject") -> Found | None:
     for manifest in (path, path / MANIFEST):
         if is_manifest(manifest):
             return Found(read_manifest(manifest, subject_column), layout="manifest")
+    if bank.is_bank(path):
+        return bank.read(path)
     if is_series(path):
         return dicom.read(path.parent, matching(path, "*"))
     if is_file(path) and is_scan(path):
@@ -61,7 +63,7 @@ def read(path: Path, subject_column: str = "subject") -> Found | None:
 
 def is_series(path: Path) -> bool:
     """Return whether a folder holds DICOM files itself."""
-    return is_folder(path) and bool(dicom_files(filter(is_file, matching(path, "*"))))
+    return is_folder(path) and not bank.is_bank(path) and bool(dicom_files(filter(is_file, matching(path, "*"))))
 
 
 def read_list(paths: Sequence[Path]) -> Found:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
+from cmrgz.data.banked import Banked
 from cmrgz.data.importers.label_order import ACDC, LabelOrder
 from cmrgz.data.importers.patients import data_set
 
@@ -34,6 +35,7 @@ class Case:
         mask: What to hide of it, where the data set says so.
         ef: Ejection fraction of the left ventricle as the data set has it, where it does; see `cmrgz.data.told`.
         edv: End-diastolic volume of the left ventricle, likewise.
+        banked: Its clip where it is in a bank; no file has the name of its image then.
     """
 
     id: str
@@ -56,6 +58,7 @@ class Case:
     mask: Path | None = None
     ef: float | None = None
     edv: float | None = None
+    banked: Banked | None = field(default=None, compare=False, repr=False)
 
     @property
     def label_files(self) -> tuple[Path, ...]:

@@ -47,7 +47,7 @@ def labelled(clip: Clip) -> list[Labelled]:
     if maps.max(initial=0) > max(HEART):
         raise DataError("mask-values", clip.subject, f"labels are 0 .. {max(HEART)}", f"highest {maps.max()}")
     found: list[Labelled] = []
-    for frame, labels in zip(clip.frames, maps, strict=False):
+    for frame, labels in zip(clip.whole, maps, strict=False):
         drawn = set(np.unique(labels).tolist()) & set(HEART)
         for image, label in zip(frame, labels, strict=True):
             if drawn == set(HEART) or (drawn and label.any()):

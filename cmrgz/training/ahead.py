@@ -1,0 +1,90 @@
+"""Batches made beside the training and before it asks for them: by threads, or by processes that read a bank."""
+
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import islice
+from multiprocessing import active_children, get_context, parent_process
+from typing import Any, TypeVar
+
+import torch
+
+from cmrgz.errors import ResourceError
+
+T = TypeVar("T")
+AHEAD = 2
+"""Batches that each worker has in hand."""
+_kept: dict[str, Any] = {}
+"""What a process makes batches with: sent once, and not with each step."""
+
+
+def by_threads(make: Callable[[int], T], steps: Iterable[int], workers: int) -> Iterator[T]:
+    """Yield `make(step)` for each step, in order."""
+    with ThreadPoolExecutor(workers) as pool:
+        yield from _in_order(pool, make, iter(steps), workers)
+
+
+def by_processes(make: Callable[[int], T], steps: Iterable[int], workers: int) -> Iterator[T]:
+    """Yield `make(step)` for each step, in order; `make` is sent to each process, and what it returns is sent back.
+
+    Processes are spawned: they import the main module anew, which must be guarded by `if __name__ == "__main__"`. They
+    are deaf to Ctrl-C and SIGTERM, which ask the training to store its state, and end with it.
+
+    Raises:
+        ResourceError: `worker-lost`: a process died, as where memory is used up.
+    """
+    others = active_children()
+    with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (make,)) as pool:
+        try:
+            yield from _in_order(pool, _made, iter(steps), workers)
+        except BrokenProcessPool:
+            for process in active_children():
+                if process not in others:
+                    process.kill()  # the pool waits for what it has asked to end, and they are deaf
+            hint = "fewer workers need less memory"
+            raise ResourceError("worker-lost", "option workers", "a process was ended from outside", "", hint) from None
+
+
+def _in_order(pool: Executor, make: Callable[[int], T], steps: Iterator[int], workers: int) -> Iterator[T]:
+    with _deaf():
+        ahead = deque(pool.submit(make, step) for step in islice(steps, AHEAD * workers))
+    try:
+        while ahead:
+            yield ahead.popleft().result()
+            ahead.extend(pool.submit(make, step) for step in islice(steps, 1))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # whoever opened it waits
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Hold signals back; processes that are started meanwhile do so for ever."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(make: Callable[[int], Any]) -> None:
+    torch.set_num_threads(1)
+    _kept["make"] = make
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        signal.raise_signal(signal.SIGKILL)
+
+
+def _made(step: int) -> Any:
+    return _kept["make"](step)
