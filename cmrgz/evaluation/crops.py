@@ -182,7 +182,7 @@ def cut(case: Case, clip: Clip, places: Sequence[Pair], item: Pair, span: Span) 
         item: (h, w) of a crop.
         span: Its phases and slices.
     """
-    n, corner = len(clip.frames), clip.corner(item)
+    n, corner = clip.frames.shape[0], clip.corner(item)
     ring = span.phases > 1 and n >= RING and _is_ring(clip, corner, item)
     inside: Bools = crop(np.ones(clip.frames.shape[2:], dtype=bool), corner, item, 0)
     found = []
@@ -217,7 +217,8 @@ def _id(bare: Crop, place: Any) -> str:
 
 def _is_ring(clip: Clip, corner: tuple[float, float], item: Pair) -> bool:
     """Whether the phases of a clip are a full cycle."""
-    voxels = crop(clip.frames, corner, item, -1.0).astype(np.float32)
+    t, z = clip.frames.shape[:2]
+    voxels = clip.block(range(t), range(z), corner, item).astype(np.float32)
     return is_cycle(voxels, np.ones(voxels.shape, dtype=bool))
 
 

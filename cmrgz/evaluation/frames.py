@@ -175,7 +175,7 @@ def _frame(case: Case, clip: Clip, at: Pair, role: str, cropped: Crop, place: Pa
     (t, z), item = at, (cropped.shape[2], cropped.shape[3])
     corner = clip.corner(item)
     condition = clip.place(t, z, corner, item)
-    cine = clip.block(range(len(clip.frames)), [z], corner, item)[:, 0].astype(np.float32)
+    cine = clip.block(range(clip.frames.shape[0]), [z], corner, item)[:, 0].astype(np.float32)
     before = cine[t - 1] if len(cine) > 1 else None
     about = (case.subject_id, case.id, t, z, role, cropped, place, before, most_moving(cine), condition)
     frame = Frame("", *about)

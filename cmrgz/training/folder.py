@@ -4,6 +4,8 @@ RUN/config.json     all that the result depends on, and its hash, the key of the
 RUN/log.jsonl       a line a step; checksummed, append only
 RUN/state-STEP      the last two resumable states
 RUN/checkpoint      the result
+RUN/early           the weights of a step that was asked for
+RUN/best            the best weights so far, where they are asked for
 """
 
 import json
@@ -74,7 +76,7 @@ def finished(folder: Path, expected: Meta, key: str, steps: int) -> bool:
     target = folder / CHECKPOINT
     if not exists(target):
         return False
-    figures = last_figures(folder, key)
+    figures = last_figures(folder, key, expected.training["train"]["keep"])
     try:
         _check(target, expected, figures or {})
     except CheckpointError as error:
@@ -82,7 +84,7 @@ def finished(folder: Path, expected: Meta, key: str, steps: int) -> bool:
             raise
         warn(error.code, error.where, f"{error.what}; the checkpoint is written anew", error.facts)
         return False
-    _check_log(folder, steps)
+    _check_log(folder, (figures or {}).get("stopped", steps))
     return True
 
 

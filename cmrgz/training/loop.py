@@ -15,6 +15,7 @@ from cmrgz.durable import Journal, encode
 from cmrgz.errors import CheckpointError, DivergedError, Stopped
 from cmrgz.model import Trainable
 from cmrgz.signals import StopFlag
+from cmrgz.training.best import note
 from cmrgz.training.folder import LOG, STEP, read_log
 from cmrgz.training.frames import Batch, Frames
 from cmrgz.training.options import TrainOptions
@@ -69,17 +70,20 @@ def run(
     stop: StopFlag,
     validate: Validate,
     keep_early: Keep,
+    keep_best: Keep,
     quiet: bool = True,
     ranks: Ranks = ALONE,
 ) -> None:
-    """Train from `state.step` to the end, logging every step and storing states on the way.
+    """Train from `state.step` to the end, or until patience ends, logging every step and storing states on the way.
 
     Raises:
         DivergedError: `diverged`, after three non-finite steps in a row or no finite one at all, or where weights or
             figures of the validation are not finite; nothing of it is stored, the last stored state is good.
         Stopped: `stopped`, after a signal; the state is stored and the same call goes on.
     """
-    bad, pending, late = 0, list[Figures](), 1 if next(module.parameters()).device.type == "cpu" else LATE
+    if ranks.any("stopped" in state.figures):
+        return
+    bad, ended, pending, late = 0, False, list[Figures](), 1 if next(module.parameters()).device.type == "cpu" else LATE
     items = own_items(options.batch_size, options.shards, ranks)
     bar = tqdm(total=options.steps, initial=state.step, desc="training", unit="step", disable=quiet)
     with bar, _Log.of(folder, state.step, ranks) as log:
@@ -106,7 +110,10 @@ def run(
                 raise _diverged("weights are not finite", state, options, folder)
             if validated and log is not None:
                 state.figures = _figures(validate, state, options, folder)
+                ended = note(state, options, keep_best)
                 record |= state.figures
+            if validated and ranks.any(ended):
+                last = stored = True
             if early and log is not None:
                 keep_early(state)
             bar.set_postfix(loss=str(record["loss"])[:6])
@@ -118,6 +125,8 @@ def run(
             if asked and not last:
                 what = f"stopped at step {state.step}"
                 raise Stopped("stopped", folder.name, what, "", "run the same command again")
+            if last:
+                break
 
 
 def _figures(validate: Validate, state: State, options: TrainOptions, folder: Path) -> dict[str, Any]:

@@ -39,6 +39,14 @@ class TrainOptions:
     early: Annotated[
         int, "step whose averaged weights are kept in OUTPUT/early, as a guide; 0 is none", Range(0, MOST)
     ] = 0
+    keep: Annotated[
+        Literal["last", "best"], "whose weights are the result: of the last step, or of the best validation loss"
+    ] = "last"
+    patience: Annotated[
+        int,
+        "validations without a better loss after which training stops, best weights in OUTPUT/best; 0 is none",
+        Range(0, MOST),
+    ] = 0
     workers: Annotated[
         int,
         "processes, without a bank threads, that make items beside the training; results do not depend on it",

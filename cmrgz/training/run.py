@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from math import prod
 from pathlib import Path
@@ -17,25 +19,28 @@ from cmrgz.arithmetic import repeatable
 from cmrgz.conditions import learn
 from cmrgz.data import cases, sides
 from cmrgz.data.cases import Case
-from cmrgz.data.clips import read_clip
 from cmrgz.durable import locked, make_directory, remove_stale, require_writable
-from cmrgz.errors import UsageError, of_a_plugin, warn
+from cmrgz.errors import UsageError, of_a_plugin
 from cmrgz.meta import Meta
 from cmrgz.model import Tokenizer, Trainable
 from cmrgz.plugin import Extent, ModelSpec, TokenizerSpec
 from cmrgz.rng import Streams, derive
 from cmrgz.signals import stop_on_signals
 from cmrgz.skeletons import check_options
+from cmrgz.training.best import require_validation, told
 from cmrgz.training.extents import check_together, extent_of, settled
 from cmrgz.training.folder import CHECKPOINT, claim, finished, key_of
-from cmrgz.training.frames import Batch, Frames, held_out
+from cmrgz.training.frames import Frames
 from cmrgz.training.loop import run
+from cmrgz.training.options import TrainOptions
 from cmrgz.training.patients import Patients, check_names, read_patients
 from cmrgz.training.plan import Plan, Spec, Start, find_spec, starting_from
 from cmrgz.training.ranks import Ranks, joined
 from cmrgz.training.state import State, resume
+from cmrgz.training.validation import Validation
 from cmrgz.vocabulary import Vocabulary
 
+LOG = logging.getLogger("cmrgz.training")
 PHANTOMS = 24
 """Built-in phantoms that a run without data trains on."""
 PHASES = 20
@@ -68,6 +73,7 @@ def _train(plan: Plan, ranks: Ranks, quiet: bool) -> Path:
         require_writable(plan.output)
     plan, extent, tokenizer, start = _opened(plan, spec)
     sources, held = _data(plan, extent, quiet)
+    require_validation(plan.train, len(held))
     patients = read_patients(
         plan.train.conditions, list(chain(*sources)), held, start.meta.conditions if start else None
     )
@@ -91,17 +97,20 @@ def _train(plan: Plan, ranks: Ranks, quiet: bool) -> Path:
                 _begin(module, extent, frames, start, plan)
                 state = State.start(module, plan.train)
             state.spread(ranks)
-            validate = _Validation(module, held if ranks.leads else [], extent, plan, patients)
+            validate = Validation(module, held if ranks.leads else [], extent, plan, patients)
 
-            def export(state: State, folder: Path = plan.output / "early") -> None:
-                told = {**config, **state.figures, "plugins": _plugins(spec, tokenizer)}
-                with state.averaged():
-                    meta = _meta(spec, extent, plan, told, patients)
+            def export(state: State, folder: Path = plan.output / "early", keep: str = "last") -> None:
+                figures = told(state.figures, state.best, keep)
+                training = {**config, **figures, "plugins": _plugins(spec, tokenizer)}
+                with state.averaged(keep):
+                    meta = _meta(spec, extent, plan, training, patients)
                     checkpoint.save(folder, module, meta, tokenizer=tokenizer, dtype=plan.dtype, overwrite=True)  # type: ignore[arg-type]
 
-            run(state, module, frames, plan.train, plan.output, key, plan.seed, stop, validate, export, quiet, ranks)
+            keeping = export, partial(export, folder=plan.output / "best")
+            run(state, module, frames, plan.train, plan.output, key, plan.seed, stop, validate, *keeping, quiet, ranks)
             if ranks.leads:
-                export(state, target)
+                export(state, target, plan.train.keep)
+                _tell_best(state, plan.train)
             return target
 
 
@@ -110,6 +119,14 @@ def _held(folder: Path) -> Iterator[None]:
     make_directory(folder)
     with locked(folder, "training"):
         yield
+
+
+def _tell_best(state: State, options: TrainOptions) -> None:
+    """Say which weights the result are, where there is a choice."""
+    if state.best:
+        step, loss = state.best["step"], state.best["loss"]
+        kept = step if options.keep == "best" else state.step
+        LOG.info(f"the result are the weights of step {kept}; the best validation loss was {loss:.4g} at step {step}")
 
 
 def _opened(plan: Plan, spec: Spec) -> tuple[Plan, Extent, Opened | None, Start | None]:
@@ -249,42 +266,6 @@ def _plugins(spec: Spec, tokenizer: Opened | None) -> list[dict[str, Any]]:
         entry = registry.find_entry(spec, registry.tokenizers())
     used = {f"{entry.distribution}:{spec.name}"} | ({tokenizer[1].qualified} if tokenizer else set())
     return registry.describe_plugins(used)
-
-
-class _Validation:
-    """Loss and figures of merit on held-out patients, patient by patient; warns where training made things worse."""
-
-    def __init__(self, module: Trainable, held: Sequence[Case], extent: Extent, plan: Plan, patients: Patients) -> None:
-        self.module, self.plan = module, plan
-        read = (read_clip(case, spacing=extent.spacing) for case in held)
-        clips = (dataclasses.replace(clip, patient=patients.of(case)) for clip, case in zip(read, held, strict=True))
-        self.batches = [held_out(clip, extent, plan.train.validation_items) for clip in clips]
-
-    @torch.no_grad()
-    def __call__(self, state: State) -> dict[str, Any]:
-        """Return the figures of the averaged weights."""
-        self.module.eval()
-        with state.averaged():
-            rows = [self._row(batch) for batch in self.batches]
-        names = rows[0] if rows else {}
-        _warn_below_closed_form(rows)
-        return {"validation": {name: sum(row[name] for row in rows) / len(rows) for name in names}, "patients": rows}
-
-    def _row(self, batch: Batch) -> dict[str, float]:
-        x = batch.x.to(self.plan.device)
-        condition = {name: value.to(self.plan.device) for name, value in batch.condition.items()}
-        rng = Streams(self.plan.seed, [("validation", i) for i in range(len(x))])
-        with of_a_plugin("validation", "failed"):
-            return {"loss": float(self.module.loss(x, condition=condition, rng=rng)), **self.module.metrics(x)}
-
-
-def _warn_below_closed_form(rows: Sequence[Mapping[str, float]]) -> None:
-    """Warn where a trained round trip is worse than the closed form that it started from."""
-    for number, row in enumerate(rows):
-        worse = [name for name in row if f"closed_{name}" in row and row[name] < row[f"closed_{name}"] - 0.005]
-        if worse:
-            facts = ", ".join(f"{name} {row[name]:.2f} < {row[f'closed_{name}']:.2f} dB" for name in worse[:2])
-            warn("below-closed-form", f"held-out patient {number}", "the trained decoder is worse", facts)
 
 
 def _meta(spec: Spec, extent: Extent, plan: Plan, training: Mapping[str, Any], patients: Patients) -> Meta:

@@ -17,11 +17,18 @@ from cmrgz import records, weights
 from cmrgz.durable import discard, encode, exists, matching, read_journal, rename, write_directory
 from cmrgz.errors import CheckpointError, ResourceError, warn
 from cmrgz.sending import sent
+from cmrgz.training.best import is_best, told
 from cmrgz.training.options import TrainOptions
 from cmrgz.training.ranks import Ranks
 
 TENSORS, RECORD = "state.safetensors", "state.json"
-CHECKS = {"step": records.natural, "key": records.sha256, "sha256": records.sha256, "figures": records.kind(dict)}
+CHECKS = {
+    "step": records.natural,
+    "key": records.sha256,
+    "sha256": records.sha256,
+    "figures": records.kind(dict),
+    "best": is_best,
+}
 KEEP = 2
 """Resumable states kept, so that a bad newest one costs little."""
 
@@ -41,6 +48,10 @@ class State:
     step: int = 0
     figures: dict[str, Any] = field(default_factory=dict)
     """Of the last validation; the checkpoint tells them, also that of a run which died before it was written."""
+    best: dict[str, Any] = field(default_factory=dict)
+    """What is known of the best weights, see `cmrgz.training.best`; empty where none are kept."""
+    best_average: dict[str, Tensor] = field(default_factory=dict)
+    """These weights."""
 
     @classmethod
     def start(cls, module: nn.Module, options: TrainOptions) -> "State":
@@ -77,10 +88,10 @@ class State:
         torch._foreach_add_(average, moves)
 
     @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Run with the averaged weights in the module."""
+    def averaged(self, keep: str = "last") -> Iterator[None]:
+        """Run with the averaged weights in the module: the last, or the best where there are any."""
         own = {name: p.detach().clone() for name, p in trainable(self.module).items()}
-        self._put(self.average)
+        self._put(self.best_average if keep == "best" and self.best_average else self.average)
         try:
             yield
         finally:
@@ -114,6 +125,7 @@ class State:
         """Return everything as named tensors."""
         result = {f"module.{name}": value for name, value in self.module.state_dict().items()}
         result |= {f"average.{name}": value for name, value in self.average.items()}
+        result |= {f"best.{name}": value for name, value in self.best_average.items()}
         for index, slots in self.optimizer.state_dict()["state"].items():
             result |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
         return result
@@ -128,6 +140,9 @@ class State:
         try:
             self.module.load_state_dict(_under("module.", tensors))
             self.average = {name: tensors[f"average.{name}"].to(p.device) for name, p in trainable(self.module).items()}
+            best = _under("best.", tensors)
+            own = self.average if best else {}
+            self.best_average = {name: best[name].to(value.device) for name, value in own.items()}
             state: dict[int, dict[str, Tensor]] = {}
             for name, value in _under("optimizer.", tensors).items():
                 index, slot = name.split(".", 1)
@@ -162,6 +177,7 @@ def save(state: State, run: Path, key: str) -> None:
     """
     data = weights.dump(state.tensors())
     record = {"step": state.step, "key": key, "sha256": sha256(data).hexdigest(), "figures": state.figures}
+    record["best"] = state.best
     write_directory(run / f"state-{state.step:08d}", {TENSORS: data, RECORD: encode(record)})
     _prune(run)
 
@@ -198,20 +214,20 @@ def resume(state: State, run: Path, key: str) -> bool:
     return False
 
 
-def last_figures(run: Path, key: str) -> dict[str, Any] | None:
-    """Return the figures of the newest stored state, None if there is none that is good.
+def last_figures(run: Path, key: str, keep: str) -> dict[str, Any] | None:
+    """Return the figures that the result of a run tells, by its newest stored state; None if none is good.
 
     Raises:
         CheckpointError: `config-mismatch` if it belongs to another run.
     """
     for folder in reversed(_folders(run)):
         try:
-            figures: dict[str, Any] = _read_record(folder, key)["figures"]
+            record = _read_record(folder, key)
         except CheckpointError as error:
             if error.code == "config-mismatch":
                 raise
             continue
-        return figures
+        return told(record["figures"], record["best"], keep)
     return None
 
 
@@ -227,7 +243,9 @@ def _read(state: State, folder: Path, key: str) -> None:
     if sha256(data).hexdigest() != record["sha256"]:
         raise CheckpointError("hash", where, "the stored hash does not match")
     state.put_tensors(weights.tensors(data, weights.inspect(data, where), where), record["step"])
-    state.figures = record["figures"]
+    state.figures, state.best = record["figures"], record["best"]
+    if bool(state.best) != bool(state.best_average):
+        raise CheckpointError("incomplete-state", where, "says of its best weights what cannot be")
 
 
 def _read_record(folder: Path, key: str) -> dict[str, Any]:

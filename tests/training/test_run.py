@@ -238,7 +238,7 @@ def test_weights_that_are_not_finite_are_divergence(
 
 
 def test_a_validation_that_is_not_finite_is_divergence(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cmrgz.training.run._Validation._row", lambda self, batch: {"loss": 1.0, "psnr_2": NAN})
+    monkeypatch.setattr("cmrgz.training.validation.Validation._row", lambda self, batch: {"loss": 1.0, "psnr_2": NAN})
     with pytest.raises(DivergedError, match="validation"):
         train(plan)
     assert all(record["step"] < 3 for record in read_journal(plan.output / "log.jsonl"))

@@ -48,7 +48,7 @@ def _trained(subject: Subject, module: Model, folder: Path, stop_at: int | None 
         stop.asked = state.step == stop_at
         return {}
 
-    run(state, module, _frames(subject.extent), OPTIONS, folder, KEY, 0, stop, validate, lambda _: None)
+    run(state, module, _frames(subject.extent), OPTIONS, folder, KEY, 0, stop, validate, lambda _: None, lambda _: None)
     return state
 
 
