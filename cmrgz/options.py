@@ -11,7 +11,7 @@ import re
 import types
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from cmrgz.errors import PluginError, UsageError, did_you_mean
 
@@ -42,6 +42,11 @@ class Range(NamedTuple):
         if self.high is None:
             return f"at least {self.low}"
         return f"at most {self.high}" if self.low is None else f"{self.low} .. {self.high}"
+
+
+P = TypeVar("P", bound=NamedTuple)
+Sizes = Annotated[Literal["tiny", "reference", "S", "B"], "stands for depths and widths; each may be given, and wins"]
+"""An option of builders with presets: see `overridden`."""
 
 
 class OfLoss:
@@ -125,6 +130,14 @@ def parse(assignments: Iterable[str] | Mapping[str, Any], known: Mapping[str, Op
 def complete(values: Mapping[str, Any], known: Mapping[str, Option]) -> dict[str, Any]:
     """Return all options in the order of the schema: the given values, else the defaults."""
     return {name: values.get(name, option.default) for name, option in known.items()}
+
+
+def overridden(preset: P, **given: Any) -> P:
+    """Return a preset, a named tuple, with the values of options that were given in place of its own; None is not.
+
+    A builder that takes a `size` declares the options that it stands for as `int | None = None`.
+    """
+    return preset._replace(**{name: value for name, value in given.items() if value is not None})
 
 
 def _hints(function: Callable[..., Any], where: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The network of `ar-maskgit`: a transformer over squares of positions, local layers around it, and a depth head."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,13 +10,31 @@ from cmrgz.conditions import ConditionEmbedding
 from cmrgz.errors import UsageError
 from cmrgz.frames import FrameAttention
 from cmrgz.model import CodeTokenizer, Condition
-from cmrgz.options import Axes, OfLoss, Range
+from cmrgz.options import Axes, OfLoss, Range, Sizes, overridden
 from cmrgz.tokens.head import DepthHead, FrozenHead
 from cmrgz.tokens.layers import HINT_SHARES, Attention, GridRotary, Rotation, Whitening, feed_forward, normalised
 from cmrgz.tokens.masked import MaskedTokenModel
 from cmrgz.tokens.network import Logits, MaskedNetwork
 from cmrgz.tokens.prior import hint_features
 from cmrgz_ar_maskgit import SPEC
+
+
+class Size(NamedTuple):
+    """Features, attention heads, features inside a feed-forward network, layers, and features of a position."""
+
+    width: int
+    heads: int
+    inner: int
+    layers: int
+    local: int
+
+
+SIZES = {
+    "tiny": Size(32, 2, 32, 1, 16),
+    "reference": Size(192, 6, 384, 6, 128),
+    "S": Size(384, 6, 1024, 12, 192),
+    "B": Size(768, 12, 2048, 12, 384),
+}
 
 
 class Layer(nn.Module):
@@ -151,11 +169,12 @@ class MaskedTransformer(MaskedNetwork):
 def build(
     tokenizer: CodeTokenizer,
     grid: Annotated[tuple[int, int], "positions per item, rows and columns", Range(1, 1024)] = (16, 16),
-    width: Annotated[int, "features", Range(8, 4096)] = 192,
-    heads: Annotated[int, "attention heads; width is a multiple of 4 of them", Range(1, 64)] = 6,
-    inner: Annotated[int, "features inside a feed-forward network", Range(8, 16384)] = 384,
-    layers: Annotated[int, "layers of the transformer", Range(1, 64)] = 6,
-    local: Annotated[int, "features of a single position", Range(4, 4096)] = 128,
+    size: Sizes = "reference",
+    width: Annotated[int | None, "features", Range(8, 4096)] = None,
+    heads: Annotated[int | None, "attention heads; width is a multiple of 4 of them", Range(1, 64)] = None,
+    inner: Annotated[int | None, "features inside a feed-forward network", Range(8, 16384)] = None,
+    layers: Annotated[int | None, "layers of the transformer", Range(1, 64)] = None,
+    local: Annotated[int | None, "features of a single position", Range(4, 4096)] = None,
     patch: Annotated[Literal[1, 2, 4], "edge of a token of the transformer in positions"] = 2,
     free: Annotated[int, "free numbers that describe a code beside its vector", Range(0, 1024)] = 32,
     hidden_law: Annotated[Literal["arccos", "uniform"], "share that is hidden in training", OfLoss] = "arccos",
@@ -167,11 +186,12 @@ def build(
     Raises:
         UsageError: `range`: a width that cannot be divided into heads, or a grid that cannot be divided into tokens.
     """
-    if width % (4 * heads):
-        facts = f"{width} features, {heads} heads"
+    chosen = overridden(SIZES[size], width=width, heads=heads, inner=inner, layers=layers, local=local)
+    if chosen.width % (4 * chosen.heads):
+        facts = f"{chosen.width} features, {chosen.heads} heads"
         raise UsageError("range", "width", "must be a multiple of 4 times the heads", facts)
     if grid[0] % patch or grid[1] % patch:
         raise UsageError("range", "grid", f"must be a multiple of {patch}", f"{grid[0]} x {grid[1]} positions")
-    head = DepthHead(width, inner, tokenizer.channels, tokenizer.levels, tokenizer.vocab, free)
-    network = MaskedTransformer(grid, tokenizer.channels, head, width, heads, inner, layers, local, patch, axes)
+    head = DepthHead(chosen.width, chosen.inner, tokenizer.channels, tokenizer.levels, tokenizer.vocab, free)
+    network = MaskedTransformer(grid, tokenizer.channels, head, *chosen, patch, axes)
     return MaskedTokenModel(network, tokenizer, level_decay, hidden_law, axes)

@@ -10,7 +10,7 @@ from cmrgz.errors import UsageError
 from cmrgz.hints import with_detail
 from cmrgz.latents import lift, lower, position_pixels, training_known
 from cmrgz.model import Condition, Model, Progress
-from cmrgz.options import Axes, OfLoss, Range
+from cmrgz.options import Axes, OfLoss, Range, Sizes, overridden
 from cmrgz.rng import Streams
 from cmrgz.sending import sent
 from cmrgz.tokens.blocks import QUICK, block_condition
@@ -25,7 +25,7 @@ from cmrgz.tokens.scales import Coded, ScaleTokenizer, check_grid, known_cells
 from cmrgz_ar_var.cells import Coupled, asked_cells, draw_hidden, numbers, parts
 from cmrgz_ar_var.evidence import Evidence, block_evidence, frame_evidence, shares
 from cmrgz_ar_var.layers import ScaleHead
-from cmrgz_ar_var.network import ScaleTransformer, Shape, Sight
+from cmrgz_ar_var.network import SIZES, ScaleTransformer, Shape, Sight
 from cmrgz_ar_var.prior import Leaning, ScalePrior
 
 PLAIN = Truncation()
@@ -230,12 +230,13 @@ class ScaleModel(Model):
 def build(
     tokenizer: ScaleTokenizer,
     grid: Annotated[tuple[int, int], "positions per item, rows and columns", Range(1, 1024)] = (16, 16),
-    width: Annotated[int, "features", Range(8, 4096)] = 192,
-    heads: Annotated[int, "attention heads; width is a multiple of 4 of them", Range(1, 64)] = 6,
-    inner: Annotated[int, "features inside a feed-forward network", Range(8, 16384)] = 384,
-    local: Annotated[int, "features of a cell beside the transformer", Range(8, 4096)] = 96,
-    head_inner: Annotated[int, "features inside the head of a scale", Range(8, 16384)] = 128,
-    layers: Annotated[int, "layers of the transformer", Range(1, 64)] = 5,
+    size: Sizes = "reference",
+    width: Annotated[int | None, "features", Range(8, 4096)] = None,
+    heads: Annotated[int | None, "attention heads; width is a multiple of 4 of them", Range(1, 64)] = None,
+    inner: Annotated[int | None, "features inside a feed-forward network", Range(8, 16384)] = None,
+    local: Annotated[int | None, "features of a cell beside the transformer", Range(8, 4096)] = None,
+    head_inner: Annotated[int | None, "features inside the head of a scale", Range(8, 16384)] = None,
+    layers: Annotated[int | None, "layers of the transformer", Range(1, 64)] = None,
     patch: Annotated[int, "edge of the smallest token in positions", Range(1, 16)] = 2,
     free: Annotated[int, "free numbers that describe a code beside its vector", Range(0, 1024)] = 16,
     level_decay: Annotated[float, "weight of a level's loss relative to the level before", Range(0, 1), OfLoss] = 0.75,
@@ -246,8 +247,10 @@ def build(
     Raises:
         UsageError: `range`: a width that cannot be divided into heads, cells or tokens that do not tile the grid.
     """
-    if width % (4 * heads):
-        facts = f"{width} features, {heads} heads"
+    given = {"local": local, "head_inner": head_inner, "layers": layers}
+    chosen = overridden(SIZES[size], width=width, heads=heads, inner=inner, **given)
+    if chosen.width % (4 * chosen.heads):
+        facts = f"{chosen.width} features, {chosen.heads} heads"
         raise UsageError("range", "width", "must be a multiple of 4 times the heads", facts)
     check_grid(grid, tokenizer.strides)
     if any(stride % patch and patch % stride for stride in tokenizer.strides) or any(side % patch for side in grid):
@@ -255,7 +258,7 @@ def build(
         raise UsageError("range", "patch", "must tile the grid and nest with the cells of every scale", facts)
     device = next(tokenizer.parameters()).device
     features = [tokenizer.features(scale, device) for scale in range(len(tokenizer.strides))]
-    depth: list[DepthHead] = [ScaleHead(width, head_inner, part, free) for part in features]
-    shape = Shape(width, heads, inner, local, layers, patch, axes != "yx")
+    depth: list[DepthHead] = [ScaleHead(chosen.width, chosen.head_inner, part, free) for part in features]
+    shape = Shape(chosen.width, chosen.heads, chosen.inner, chosen.local, chosen.layers, patch, axes != "yx")
     network = ScaleTransformer(grid, tokenizer.strides, tokenizer.channels, depth, shape)
     return ScaleModel(network, tokenizer, level_decay, axes)

@@ -18,6 +18,25 @@ from cmrgz_ar_var.evidence import Places, share_count
 from cmrgz_ar_var.layers import BlockLayer, DrawnSquares, Seen, Squares
 
 
+class Size(NamedTuple):
+    """Features, attention heads, features inside a feed-forward network, of a cell, and inside a head, and layers."""
+
+    width: int
+    heads: int
+    inner: int
+    local: int
+    head_inner: int
+    layers: int
+
+
+SIZES = {
+    "tiny": Size(32, 2, 32, 16, 32, 2),
+    "reference": Size(192, 6, 384, 96, 128, 5),
+    "S": Size(384, 6, 1024, 192, 256, 12),
+    "B": Size(768, 12, 2048, 384, 512, 12),
+}
+
+
 class Sight(NamedTuple):
     """What the network is shown of the cells of a scale, b frames or frames of blocks.
 
@@ -205,5 +224,5 @@ def _centres(grid: tuple[int, int], edge: int) -> Tensor:
 
 def _bias(counts: list[int]) -> Tensor:
     """Return what is added to scores (n, n) of blocks of `counts` tokens: 0 for those of the own block and before."""
-    block = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    block = torch.cat([torch.full((count,), number) for number, count in enumerate(counts)])
     return torch.zeros(len(block), len(block)).masked_fill(block[:, None] < block, -torch.inf)

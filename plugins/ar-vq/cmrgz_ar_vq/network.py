@@ -1,7 +1,7 @@
 """The network of `ar-vq`: content layers, target layers and a depth head."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cmrgz.conditions import ConditionEmbedding
 from cmrgz.errors import UsageError
 from cmrgz.model import CodeTokenizer, Condition
-from cmrgz.options import Axes, OfLoss, Range
+from cmrgz.options import Axes, OfLoss, Range, Sizes, overridden
 from cmrgz.tokens.head import DepthHead, FrozenHead
 from cmrgz.tokens.layers import HINT_SHARES, Whitening
 from cmrgz.tokens.model import TokenModel
@@ -18,6 +18,24 @@ from cmrgz.tokens.prior import hint_features
 from cmrgz_ar_vq import SPEC
 from cmrgz_ar_vq.attention import ContentLayer, Store, TargetLayer, reach, visible
 from cmrgz_ar_vq.scene import Places, Scene
+
+
+class Size(NamedTuple):
+    """Features, attention heads, features inside a feed-forward network, and layers of both kinds."""
+
+    width: int
+    heads: int
+    inner: int
+    content_layers: int
+    target_layers: int
+
+
+SIZES = {
+    "tiny": Size(32, 2, 32, 1, 1),
+    "reference": Size(192, 6, 384, 3, 3),
+    "S": Size(384, 6, 1024, 6, 6),
+    "B": Size(768, 12, 2048, 6, 6),
+}
 
 
 @dataclass
@@ -175,11 +193,12 @@ class AnyOrderTransformer(CausalNetwork[StaticCache]):
 def build(
     tokenizer: CodeTokenizer,
     grid: Annotated[tuple[int, int], "positions per item, rows and columns", Range(1, 1024)] = (16, 16),
-    width: Annotated[int, "features", Range(8, 4096)] = 192,
-    heads: Annotated[int, "attention heads; width is a multiple of 4 of them", Range(1, 64)] = 6,
-    inner: Annotated[int, "features inside a feed-forward network", Range(8, 16384)] = 384,
-    content_layers: Annotated[int, "layers over what is known or drawn", Range(1, 64)] = 3,
-    target_layers: Annotated[int, "layers that ask for a position", Range(1, 64)] = 3,
+    size: Sizes = "reference",
+    width: Annotated[int | None, "features", Range(8, 4096)] = None,
+    heads: Annotated[int | None, "attention heads; width is a multiple of 4 of them", Range(1, 64)] = None,
+    inner: Annotated[int | None, "features inside a feed-forward network", Range(8, 16384)] = None,
+    content_layers: Annotated[int | None, "layers over what is known or drawn", Range(1, 64)] = None,
+    target_layers: Annotated[int | None, "layers that ask for a position", Range(1, 64)] = None,
     free: Annotated[int, "free numbers that describe a code beside its vector", Range(0, 1024)] = 32,
     raster_share: Annotated[float, "share of the training in raster order", Range(0, 1), OfLoss] = 0.1,
     level_decay: Annotated[float, "weight of a level's loss relative to the level before", Range(0, 1), OfLoss] = 0.75,
@@ -190,11 +209,11 @@ def build(
     Raises:
         UsageError: `range`: a width that cannot be divided into heads.
     """
-    if width % (4 * heads):
-        facts = f"{width} features, {heads} heads"
+    given = {"content_layers": content_layers, "target_layers": target_layers}
+    chosen = overridden(SIZES[size], width=width, heads=heads, inner=inner, **given)
+    if chosen.width % (4 * chosen.heads):
+        facts = f"{chosen.width} features, {chosen.heads} heads"
         raise UsageError("range", "width", "must be a multiple of 4 times the heads", facts)
-    head = DepthHead(width, inner, tokenizer.channels, tokenizer.levels, tokenizer.vocab, free)
-    network = AnyOrderTransformer(
-        grid, tokenizer.channels, head, width, heads, inner, content_layers, target_layers, axes
-    )
+    head = DepthHead(chosen.width, chosen.inner, tokenizer.channels, tokenizer.levels, tokenizer.vocab, free)
+    network = AnyOrderTransformer(grid, tokenizer.channels, head, *chosen, axes)
     return TokenModel(network, tokenizer, raster_share, level_decay, axes)
