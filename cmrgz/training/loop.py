@@ -85,9 +85,9 @@ def run(
         return
     bad, ended, pending, late = 0, False, list[Figures](), 1 if next(module.parameters()).device.type == "cpu" else LATE
     items = own_items(options.batch_size, options.shards, ranks)
+    steps = range(state.step, options.steps)
     bar = tqdm(total=options.steps, initial=state.step, desc="training", unit="step", disable=quiet)
     with bar, _Log.of(folder, state.step, ranks) as log:
-        steps = range(state.step, options.steps)
         for batch in frames.batches(seed, steps, items, options.workers):
             module.train()
             pending.append(optimise(state, module, batch, seed, options, ranks))
@@ -99,10 +99,9 @@ def run(
             if not (validated or early or stored or len(pending) >= late):
                 state.step = step
                 continue
-            *before, record = _records(pending, step)
-            pending = []
-            for told in (*before, record):
-                bad = 0 if told["loss"] is not None else bad + 1
+            records, pending = _records(pending, step), []
+            for record in records:
+                bad = 0 if record["loss"] is not None else bad + 1
                 if bad >= min(BAD_STEPS, options.steps):
                     raise _diverged("the loss is not finite", state, options, folder)
             state.step = step
@@ -111,22 +110,21 @@ def run(
             if validated and log is not None:
                 state.figures = _figures(validate, state, options, folder)
                 ended = note(state, options, keep_best)
-                record |= state.figures
+                records[-1] |= state.figures
             if validated and ranks.any(ended):
                 last = stored = True
             if early and log is not None:
                 keep_early(state)
-            bar.set_postfix(loss=str(record["loss"])[:6])
+            bar.set_postfix(loss=str(records[-1]["loss"])[:6])
             if log is not None:
-                log.note([*before, record], last)
+                log.note(records, last)
             if stored and log is not None:
                 log.journal.sync()
                 save(state, folder, key)
-            if asked and not last:
-                what = f"stopped at step {state.step}"
-                raise Stopped("stopped", folder.name, what, "", "run the same command again")
             if last:
                 break
+            if asked:
+                raise Stopped("stopped", folder.name, f"stopped at step {step}", "", "run the same command again")
 
 
 def _figures(validate: Validate, state: State, options: TrainOptions, folder: Path) -> dict[str, Any]:
