@@ -136,15 +136,15 @@ def wall_thickness(labels: Labels, spacing: float, sectors: int = 6) -> Floats:
 def cavity_radii(labels: Labels, spacing: float, sectors: int = SECTORS) -> Floats:
     """Return the radius of the left ventricle's cavity about its centroid in mm: (sectors,), NaN where there is none.
 
-    The radius of the circle that has the same area in each sector; the first begins at the right of the image, the
-    others follow clockwise on the screen. The wall moves by the difference of two phases: no strain, which no picture
-    of a wall shows, but how far its inner edge goes.
+    The radius of the circle that has the same area in each sector; the first begins 15 degrees clockwise from the
+    right of the image, so that no edge of one runs along a row of pixels, the others follow clockwise. The wall moves
+    by the difference of two phases: no strain, which no picture of a wall shows, but how far its inner edge goes.
     """
     if not (labels == 3).any():
         return np.full(sectors, np.nan)
     rows, columns = np.nonzero(labels == 3)
     row, column = _centroid(labels == 3)
-    angle = np.arctan2(rows - row, columns - column) / (2 * np.pi) % 1
+    angle = (np.arctan2(rows - row, columns - column) / (2 * np.pi) - 1 / 24) % 1
     area = np.bincount((angle * sectors).astype(np.intp) % sectors, minlength=sectors)
     return np.asarray(np.sqrt(area * sectors / np.pi) * spacing)
 

@@ -50,7 +50,8 @@ def read_sources(root: Path, given: Sources) -> dict[str, list[str]]:
 def where(root: Path, sources: Sources) -> str:
     """Return where a run was looked for, in words."""
     named = [f"{name} {', '.join(paths)}" for name, paths in sources.items() if paths]
-    return f"{'; '.join(named) or 'built-in phantoms'} ({SOURCES} {'is' if exists(root / SOURCES) else 'is not'} there)"
+    told = "as told now and in" if exists(root / SOURCES) else "there is no"
+    return f"{told} {SOURCES}: {'; '.join(named) or 'built-in phantoms'}"
 
 
 def _model(text: str) -> str:

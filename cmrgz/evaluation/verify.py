@@ -72,7 +72,7 @@ def verify(
     if not chosen:
         what = "none of its cells can be computed: data, weights or code are others"
         hint = "name --data, --bank, --model and --mask as in the run"
-        raise CheckpointError("changed", str(root), what, f"looked in {where(root, sources)}", hint)
+        raise CheckpointError("changed", str(root), what, f"looked {where(root, sources)}", hint)
     found = []
     for number, (unit, index) in enumerate(chosen, 1):
         line, row = places[unit.cells[index]]

@@ -128,11 +128,12 @@ def test_a_mask_file_is_evaluated_and_verified_and_its_path_not_stored(
 
 
 def test_other_data_than_that_of_the_run_are_told(
-    done: Path, training: Path, capsys: pytest.CaptureFixture[str]
+    done: Path, phantoms: Path, training: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["evaluate", "verify", str(done), "--data", str(training), "--device", "cpu"]) == 4
+    swapped = ["--data", str(training), "--bank", str(phantoms)]
+    assert main(["evaluate", "verify", str(done), *swapped, "--device", "cpu"]) == 4
     error = capsys.readouterr().err
-    assert "none of its cells" in error and "sources.json is there" in error and str(training) in error
+    assert "none of its cells" in error and "sources.json: data" in error and str(training) in error
 
 
 def test_a_number_that_was_changed_is_found(
@@ -164,7 +165,7 @@ def test_a_number_that_was_changed_is_found(
         (["--mask", "patsh:0.5"], 2, "patch"),
         (["--mask", "frames:every=2", "--context", "1x3"], 2, "frames"),
         (["--context", "3"], 2, "context"),
-        (["--mask", "no-such-mask.nii.gz"], 4, "no-such-mask"),
+        (["--mask", "no-such-mask.nii.gz"], 3, "no-such-mask"),
         (["--samples", "0"], 2, "samples"),
         (["--preset", "huge"], 2, "preset"),
         (["--frames", "every"], 2, "frames"),

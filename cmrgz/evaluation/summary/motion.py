@@ -19,7 +19,7 @@ LEAST = 3
 TRUTH, SAMPLE = 0, 2
 """Where they stand among the pictures of a frame; see `judge.PICTURES`."""
 
-UNITS = {"wall-motion": "mm", "wall-motion-least": "mm"}
+UNITS = {"wall-motion": "mm", "wall-motion-sectors": "mm"}
 
 Floats = NDArray[np.float64]
 Pair = tuple[float, float]
@@ -30,7 +30,7 @@ def motion_rows(table: Table) -> tuple[BiomarkerRow, ...]:
     """Return the agreement of motion, roughness of the left ventricle's area, return to the start, and wall motion.
 
     The first two are ratios to the truth, whose own is 1; they and the third are of slices that are there in all
-    phases. Wall motion is that of `excursions`, the mean and the least over the sectors.
+    phases. Wall motion is that of `excursions`: the mean over the sectors, and by how much one errs, whose own is 0.
     """
     found: list[BiomarkerRow] = []
     for method, info in table.methods.items():
@@ -84,13 +84,15 @@ def _wall(table: Table, method: str, mask: str) -> Iterator[tuple[str, Pair]]:
         if role == "ED" and systole is not None:
             true, result = excursions(diastole, systole)
             yield "wall-motion", (float(result.mean()), float(true.mean()))
-            yield "wall-motion-least", (float(result.min()), float(true.min()))
+            yield "wall-motion-sectors", (float(np.abs(result - true).mean()), 0.0)
 
 
 def excursions(diastole: Floats, systole: Floats) -> Floats:
     """Return how far the inner edge of the wall moves inwards from ED to ES, mm: (2, sectors) of truth and result.
 
-    NaN where a sample has no left ventricle. No strain: that is of the wall itself, which moves along its edge too.
+    NaN where a sample has no left ventricle. About the centroid of each phase, so that a heart that moves as a whole
+    does not contract; a sector that stays while others move is then seen to move less, not to stand still. No strain:
+    that is of the wall itself, which moves along its edge too.
 
     Args:
         diastole: Radii (2, sectors) of the cavity, see `cardiac.cavity_radii`.
