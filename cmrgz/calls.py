@@ -21,10 +21,19 @@ Bools = NDArray[np.bool_]
 Report = Callable[[int, int], None]
 """Called with (done, total) items; may raise to cancel."""
 
-COMPUTE_BATCH = {"cpu": 16, "cuda": 128}
-"""Frames per model call by device type. A call always sees as many items as have so many frames, at least one (short
-calls are padded), so that an item's bits do not depend on how many others there are. Only where memory runs out are
-there fewer."""
+SIZES = {"cpu": (16,), "cuda": (8, 32, 128)}
+"""Frames per model call by device type. All calls of a run see as many items as have so many frames, at least one
+(short calls are padded): an item's bits do not depend on the others of its call. Of several sizes a run has the first
+that holds all items which it can draw together, so that on a GPU a single frame does not pay for 128; there the bits
+of runs of different sizes differ in the last places. Only where memory runs out are there fewer."""
+COMPUTE_BATCH = {kind: sizes[-1] for kind, sizes in SIZES.items()}
+"""The largest of them."""
+
+
+def call_size(kind: str, frames: int = 1, items: int | None = None) -> int:
+    """Return the items of a call, of so many frames each, on a type of device; `items` are all that go together."""
+    sizes = [max(1, size // frames) for size in SIZES.get(kind, SIZES["cpu"])]
+    return next((size for size in sizes if items is not None and size >= items), sizes[-1])
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,11 @@ class Caller:
     def __init__(self, model: Model, setting: Setting, frames: int = 1) -> None:
         self.model, self.setting = model, setting
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        self.size = max(1, COMPUTE_BATCH.get(self.device.type, COMPUTE_BATCH["cpu"]) // frames)
+        self.frames, self.size = frames, call_size(self.device.type, frames)
+
+    def plan(self, items: int) -> None:
+        """Choose the size of calls for a run that draws at most so many items together."""
+        self.size = min(self.size, call_size(self.device.type, self.frames, items))
 
     @property
     def batch(self) -> int:

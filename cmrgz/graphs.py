@@ -82,6 +82,7 @@ class Replayed:
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
-            warn("graphs", "model", f"could not be recorded: {str(error)[:100]}", "goes on without")
+            why = str(error).partition("\n")[0][:100]
+            warn("graphs", "model", f"work could not be recorded: {why}", hint="it goes on, kernel after kernel")
             self._off = True
         return not self._off

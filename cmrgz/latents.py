@@ -114,8 +114,9 @@ def smooth_fill(x: Tensor, known: Tensor, sweeps: int = 8) -> Tensor:
     filled = levels[-1][0] / levels[-1][1].clamp(min=1e-6)
     for value, weight in reversed(levels[:-1]):
         filled = F.interpolate(filled, size=value.shape[-2:], mode="bilinear", align_corners=False)
+        hidden = 1 - weight
         for _ in range(sweeps):
-            filled = value + (1 - weight) * _neighbours(filled)
+            filled = value + hidden * _neighbours(filled)
     return filled
 
 

@@ -78,6 +78,7 @@ def fill(caller: Caller, canvas: Canvas, report: Report | None = None) -> list[l
     rounds = list(blocks_in_turn(grid, canvas.seen, canvas.wanted))
     whole = _Fill.of(caller.model, canvas, rounds)
     total, done = samples * sum(map(len, rounds)), 0
+    caller.plan(samples * max(map(len, rounds), default=0))
     if report is not None and total:
         report(0, total)
     for blocks in rounds:

@@ -196,6 +196,7 @@ class Copying(nn.Module):
         return self.inner(inputs + 0 * torch.zeros(1, device="cpu").expand(1).to(inputs.device), time, condition)
 
 
+@pytest.mark.filterwarnings("ignore:.*could not be recorded")
 def test_a_network_that_copies_in_every_step_is_caught() -> None:
     subject = Subject.of("ldm-dit")
     subject.model.network = Copying(subject.model.network)  # type: ignore[assignment, arg-type]

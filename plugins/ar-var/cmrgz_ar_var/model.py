@@ -7,6 +7,7 @@ from torch import Tensor
 
 from cmrgz.adaptive import ITERATIONS
 from cmrgz.errors import UsageError
+from cmrgz.graphs import Replayed
 from cmrgz.hints import with_detail
 from cmrgz.latents import lift, lower, position_pixels, training_known
 from cmrgz.model import Condition, Model, Progress
@@ -184,10 +185,15 @@ class ScaleModel(Model):
         """Return the codes (b, n, levels) of known cells (b, n), at most so many, of what is left of a scale."""
         cells = flat(rest)
         result = torch.zeros(*known.shape, self.tokenizer.levels[scale], dtype=torch.long, device=rest.device)
-        for at in parts(known, most):
+
+        def part(at: Tensor) -> None:
             own = take(cells, at).transpose(1, 2)[..., None]
             codes = self.tokenizer.quantise(own, scale)[:, :, 0]
             result.scatter_(1, at[..., None].expand_as(codes), codes)
+
+        usual = Replayed(part)
+        for at in parts(known, most):
+            usual(at)
         return result
 
     @torch.no_grad()
