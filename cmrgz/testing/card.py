@@ -10,10 +10,8 @@ numbers of its kernels, nor its memory, nor its time can be told. Attention and 
 """
 
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -25,41 +23,13 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from cmrgz.graphs import RECORDERS
 from cmrgz.testing.card_operations import ASKS, COPIES, FREE, HOST, INDEXED, NAME, UNSTEADY
+from cmrgz.testing.card_operations import Costs as Costs
 from cmrgz.testing.card_operations import card as card
 
 PACKAGES = ("cmrgz",)
 """Of whose lines costs are told: all packages whose names begin so."""
-Lines = Counter[str]
 Op = Any
 """An `OpOverload` of torch, which has no public type."""
-
-
-@dataclass
-class Costs:
-    """What a GPU would be asked for, by line of the project.
-
-    Attributes:
-        launches: Kernels, one for each operation that is no view.
-        waits: Times that the host waits for the card: numbers that it asks for, and copies that are not asynchronous.
-        up: Copies from the host to the card.
-        down: Copies from the card to the host.
-    """
-
-    launches: Lines = field(default_factory=Counter)
-    waits: Lines = field(default_factory=Counter)
-    up: Lines = field(default_factory=Counter)
-    down: Lines = field(default_factory=Counter)
-
-    def totals(self) -> dict[str, int]:
-        """Return the sums by name."""
-        return {name: lines.total() for name, lines in vars(self).items()}
-
-    def __str__(self) -> str:
-        """The sums, and the lines that cost most of each."""
-        parts = [", ".join(f"{count} {name}" for name, count in self.totals().items())]
-        for name, lines in vars(self).items():
-            parts += [f"  {name} {count}: {line}" for line, count in lines.most_common(8)]
-        return "\n".join(parts)
 
 
 class CardTensor(Tensor):

@@ -1,5 +1,7 @@
-"""What a GPU does with the operations of torch, and what torch has to be told of a device."""
+"""What a GPU does with the operations of torch, what that costs, and what torch has to be told of a device."""
 
+from collections import Counter
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -7,6 +9,7 @@ import torch
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
 NAME = "card"
+Lines = Counter[str]
 
 _aten = torch.ops.aten
 ASKS = {  # the host needs a number or a size from the card
@@ -63,3 +66,31 @@ def card() -> torch.device:
     """Return the device; torch is told of it once a process."""
     _setup_privateuseone_for_python_backend(NAME, _Backend())
     return torch.device(NAME, 0)
+
+
+@dataclass
+class Costs:
+    """What a GPU would be asked for, by line of the project.
+
+    Attributes:
+        launches: Kernels, one for each operation that is no view.
+        waits: Times that the host waits for the card: numbers that it asks for, and copies that are not asynchronous.
+        up: Copies from the host to the card.
+        down: Copies from the card to the host.
+    """
+
+    launches: Lines = field(default_factory=Counter)
+    waits: Lines = field(default_factory=Counter)
+    up: Lines = field(default_factory=Counter)
+    down: Lines = field(default_factory=Counter)
+
+    def totals(self) -> dict[str, int]:
+        """Return the sums by name."""
+        return {name: lines.total() for name, lines in vars(self).items()}
+
+    def __str__(self) -> str:
+        """The sums, and the lines that cost most of each."""
+        parts = [", ".join(f"{count} {name}" for name, count in self.totals().items())]
+        for name, lines in vars(self).items():
+            parts += [f"  {name} {count}: {line}" for line, count in lines.most_common(8)]
+        return "\n".join(parts)
