@@ -11,7 +11,7 @@ import typer
 from cmrgz import records, registry
 from cmrgz.durable import is_folder, read_bytes
 from cmrgz.errors import CheckpointError, CmrgzError, UsageError, did_you_mean
-from cmrgz.options import Option
+from cmrgz.options import Option, schema
 from cmrgz.plugin import ModelSpec, TokenizerSpec
 from cmrgz.vocabulary import NUMBERS, is_vocabulary
 
@@ -20,6 +20,12 @@ ITEMS = {"yx": "frames", "tyx": "clips", "zyx": "stacks", "tzyx": "blocks"}
 """What items of axes are called."""
 SHARES, SHARE = ("phase", "slice"), "0 .. 1"
 """Conditions of frames that are shares: of the cardiac cycle, and of the way from base to apex."""
+TITLES = {
+    "build": "Options of the architecture (train, --set NAME=VALUE)",
+    "train": "Options of training (train, --set NAME=VALUE)",
+    "sample": "Options of sampling (--set NAME=VALUE)",
+}
+"""The groups of options of an entry."""
 
 
 def command(
@@ -96,15 +102,23 @@ def _details(name: str) -> dict[str, Any]:
     """Return the facts of one entry with its options; imports what builds it."""
     if (model := registry.find(name, registry.models())) is not None:
         spec = model.require()
-        options = {"build": registry.model_schema(spec), "sample": registry.sample_schema(spec)}
+        options = {"build": registry.model_schema(spec), "train": _training(), "sample": registry.sample_schema(spec)}
         return _facts(model) | {key: _described(schema) for key, schema in options.items()}
     if (tokenizer := registry.find(name, registry.tokenizers())) is not None:
-        return _facts(tokenizer) | {"build": _described(registry.tokenizer_schema(tokenizer.require()))}
+        build = _described(registry.tokenizer_schema(tokenizer.require()))
+        return _facts(tokenizer) | {"build": build, "train": _described(_training())}
     if is_folder(name):
         return _of_checkpoint(name)
     names = [*registry.models(), *registry.tokenizers()]
     hint = did_you_mean(name, names) if names else "none is installed"
     raise UsageError("unknown-plugin", name, "no registered model or tokenizer has this name", hint=hint)
+
+
+def _training() -> dict[str, Option]:
+    """Return the options of training, the same for all."""
+    from cmrgz.training.options import TrainOptions
+
+    return schema(TrainOptions)
 
 
 def _of_checkpoint(folder: str) -> dict[str, Any]:
@@ -126,8 +140,8 @@ def _of_checkpoint(folder: str) -> dict[str, Any]:
     return facts | _conditions(spec, told) | {"sample": _described(registry.sample_schema(spec))}
 
 
-def _described(schema: dict[str, Option]) -> list[dict[str, Any]]:
-    return [option.describe() for option in schema.values()]
+def _described(options: dict[str, Option]) -> list[dict[str, Any]]:
+    return [option.describe() for option in options.values()]
 
 
 def _table(title: str, facts: Sequence[dict[str, Any]]) -> list[str]:
@@ -145,13 +159,12 @@ def _row(facts: dict[str, Any]) -> str:
 
 
 def _page(facts: dict[str, Any]) -> list[str]:
-    plain = {key: value for key, value in facts.items() if key not in ("build", "sample", "condition_values")}
+    plain = {key: value for key, value in facts.items() if key not in (*TITLES, "condition_values")}
     lines = [f"{key:<13} {_text(value)}" for key, value in plain.items()]
     if values := facts.get("condition_values"):
         lines += ["", "Conditions that say what they may be (--condition NAME=VALUE)"]
         lines += [f"  {name}={_text(value)}" for name, value in values.items()]
-    titles = {"build": "Options of training (--set NAME=VALUE)", "sample": "Options of sampling (--set NAME=VALUE)"}
-    for key, title in titles.items():
+    for key, title in TITLES.items():
         if key in facts:
             lines += ["", title, *(_option(option) for option in facts[key])]
     return lines

@@ -1,5 +1,6 @@
 """`cmrgz train`: train a tokenizer or a model."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,12 @@ import typer
 from cmrgz.cli.inpaint import Axes
 from cmrgz.cli.process import leads
 from cmrgz.cli.results import tell
+
+
+class Log(StrEnum):
+    """What can show curves."""
+
+    tensorboard = "tensorboard"
 
 
 def command(
@@ -33,12 +40,17 @@ def command(
     seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
     device: Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     axes: Axes = None,
+    log: Annotated[
+        Log | None, typer.Option(help="Show curves: in OUTPUT/tensorboard (pip install 'cmrgz[tensorboard]').")
+    ] = None,
     half: Annotated[bool, typer.Option("--half", help="Store the weights in half precision.")] = False,
 ) -> None:
     """Train a tokenizer or a model, or continue the run in the output folder.
 
-    Ctrl-C stores the state; the same command goes on. The weights are in OUTPUT/checkpoint, for --model. With
-    `torchrun --nproc-per-node N -m cmrgz train ... --set shards=N` N processes train as one, each on a GPU of its own.
+    Ctrl-C stores the state; the same command goes on. The weights are in OUTPUT/checkpoint, for --model: those of the
+    last step, or with --set keep=best the best by the validation loss. OUTPUT/log.jsonl has a line a step,
+    OUTPUT/speed.jsonl how fast it goes. With `torchrun --nproc-per-node N -m cmrgz train ... --set shards=N` N
+    processes train as one, each on a GPU of its own.
     """
     from cmrgz.cli.devices import pick, range_checked
     from cmrgz.cli.progress import is_quiet
@@ -63,6 +75,7 @@ def command(
         dtype="float16" if half else "float32",
         axes=axes,
         processes=available(),
+        log=log.value if log else None,
     )
     trained = train(plan, quiet=is_quiet())
     if leads():

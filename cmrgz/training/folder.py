@@ -2,6 +2,8 @@
 
 RUN/config.json     all that the result depends on, and its hash, the key of the run
 RUN/log.jsonl       a line a step; checksummed, append only
+RUN/speed.jsonl     items a second and peak memory now and then; of the machine, and no part of the run
+RUN/tensorboard     curves, where they are asked for
 RUN/state-STEP      the last two resumable states
 RUN/checkpoint      the result
 RUN/early           the weights of a step that was asked for

@@ -22,6 +22,7 @@ from cmrgz.training.options import TrainOptions
 from cmrgz.training.ranks import Ranks
 from cmrgz.training.shards import ALONE, give_gradients, own_items
 from cmrgz.training.state import State, save, trainable
+from cmrgz.training.watch import Log, Watch
 
 BAD_STEPS = 3
 """Non-finite steps in a row after which training stops."""
@@ -72,6 +73,7 @@ def run(
     keep_early: Keep,
     keep_best: Keep,
     quiet: bool = True,
+    watch: Log | None = None,
     ranks: Ranks = ALONE,
 ) -> None:
     """Train from `state.step` to the end, or until patience ends, logging every step and storing states on the way.
@@ -88,8 +90,9 @@ def run(
     items = own_items(options.batch_size, options.shards, ranks)
     steps = range(state.step, options.steps)
     bar = tqdm(total=options.steps, initial=state.step, desc="training", unit="step", disable=quiet)
-    with bar, _Log.of(folder, state.step, ranks) as log:
-        for batch in frames.batches(seed, steps, items, options.workers):
+    with bar, _Log.of(folder, state, options, watch, ranks) as log:
+        batches = frames.batches(seed, steps, items, options.workers)
+        for batch in batches if log is None else log.watch.timed(batches):
             module.train()
             pending.append(optimise(state, module, batch, seed, options, ranks))
             step = state.step + 1
@@ -108,7 +111,7 @@ def run(
             if (validated or early or stored) and not state.is_finite():
                 raise _diverged("weights are not finite", state, options, folder)
             if validated and log is not None:
-                state.figures = _figures(validate, state, options, folder)
+                state.figures = _figures(state, validate, options, folder)
                 ended = note(state, options, keep_best)
                 records[-1] |= state.figures
             if validated and ranks.any(ended):
@@ -117,7 +120,7 @@ def run(
                 keep_early(state)
             bar.set_postfix(loss=str(records[-1]["loss"])[:6])
             if log is not None:
-                log.note(records, last)
+                log.note(records, last, validated or stored)
             if stored and log is not None:
                 log.journal.sync()
                 save(state, folder, key)
@@ -125,15 +128,6 @@ def run(
                 break
             if asked:
                 raise Stopped("stopped", folder.name, f"stopped at step {step}", "", "run the same command again")
-
-
-def _figures(validate: Validate, state: State, options: TrainOptions, folder: Path) -> dict[str, Any]:
-    """Return the figures of a validation as a state gives them back."""
-    figures = validate(state)
-    if not _finite(figures):
-        raise _diverged("the validation is not finite", state, options, folder)
-    plain: dict[str, Any] = json.loads(json.dumps(figures, sort_keys=True))
-    return plain
 
 
 def _records(pending: Sequence[Figures], step: int) -> list[dict[str, Any]]:
@@ -156,6 +150,15 @@ def _bad(records: Sequence[Mapping[str, Any]], bad: int, most: int) -> int | Non
     return bad
 
 
+def _figures(state: State, validate: Validate, options: TrainOptions, folder: Path) -> dict[str, Any]:
+    """Return the figures of a validation, as a state gives them back."""
+    figures = validate(state)
+    if not _finite(figures):
+        raise _diverged("the validation is not finite", state, options, folder)
+    told: dict[str, Any] = json.loads(json.dumps(figures, sort_keys=True))
+    return told
+
+
 def _finite(figures: Any) -> bool:
     if isinstance(figures, Mapping | Sequence) and not isinstance(figures, str):
         return all(map(_finite, figures.values() if isinstance(figures, Mapping) else figures))
@@ -168,34 +171,43 @@ def _diverged(what: str, state: State, options: TrainOptions, folder: Path) -> D
 
 
 class _Log:
-    """The log of a run, in which a step that was logged before a death must come out the same again."""
+    """The log of a run, in which a step that was logged before a death must come out the same again, and its watch."""
 
-    def __init__(self, folder: Path, step: int) -> None:
-        self.before = read_log(folder, step)
+    def __init__(self, folder: Path, state: State, options: TrainOptions, watch: Log | None) -> None:
+        self.options, self.before = options, read_log(folder, state.step)
         self.journal = Journal(folder / LOG, STEP)
+        self.watch = Watch(folder, next(state.module.parameters()).device, state.step, watch)
 
     @classmethod
     @contextmanager
-    def of(cls, folder: Path, step: int, ranks: Ranks) -> "Iterator[_Log | None]":
+    def of(
+        cls, folder: Path, state: State, options: TrainOptions, watch: Log | None, ranks: Ranks
+    ) -> "Iterator[_Log | None]":
         """Open the log of the first process; the others have none."""
-        log = cls(folder, step) if ranks.leads else None
-        try:
+        if not ranks.leads:
+            yield None
+            return
+        log = cls(folder, state, options, watch)
+        with log.journal, log.watch:
             yield log
-        finally:
-            if log is not None:
-                log.journal.close()
 
-    def note(self, records: Sequence[dict[str, Any]], sync: bool) -> None:
-        """Append the records of steps, the last one for good where it is asked for.
+    def note(self, records: Sequence[dict[str, Any]], last: bool, whole: bool) -> None:
+        """Append the records of steps.
+
+        Args:
+            records: Of the steps.
+            last: The last one ends the run: it is to be on the disk.
+            whole: The last one validates or stores.
 
         Raises:
             CheckpointError: `nondeterminism`.
         """
         for record in records:
-            before = self.before.get(record["step"])
+            step, ends = record["step"], record is records[-1]
+            before = self.before.get(step)
             if before is None:
-                self.journal.append(record, sync=sync and record is records[-1])
+                self.journal.append(record, sync=last and ends)
             elif encode(record) != encode(before):  # as text, where NaN is NaN
                 hint = "start in another folder"
-                what = f"step {record['step']} came out differently"
-                raise CheckpointError("nondeterminism", LOG, what, "", hint)
+                raise CheckpointError("nondeterminism", LOG, f"step {step} came out differently", "", hint)
+            self.watch.tell(record, self.options.learning_rate(step - 1), whole and ends)

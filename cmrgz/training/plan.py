@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -40,6 +40,7 @@ class Plan:
         axes: What each axis of the files is, see `cmrgz.data.axes`; None to decide it from each header.
         processes: That render built-in phantoms. More than one import the main module of the program anew, which must
             then be guarded by `if __name__ == "__main__"`.
+        log: Where to show curves beside the log, if anywhere; the result does not depend on it.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Plan:
     dtype: str = "float32"
     axes: str | None = None
     processes: int = 1
+    log: Literal["tensorboard"] | None = None
 
 
 def find_spec(name: str) -> Spec:

@@ -38,6 +38,7 @@ from cmrgz.training.plan import Plan, Spec, Start, find_spec, starting_from
 from cmrgz.training.ranks import Ranks, joined
 from cmrgz.training.state import State, resume
 from cmrgz.training.validation import Validation
+from cmrgz.training.watch import require as require_log
 from cmrgz.vocabulary import Vocabulary
 
 LOG = logging.getLogger("cmrgz.training")
@@ -71,6 +72,7 @@ def _train(plan: Plan, ranks: Ranks, quiet: bool) -> Path:
     spec, target = find_spec(plan.name), plan.output / CHECKPOINT
     if ranks.leads:
         require_writable(plan.output)
+        require_log(plan.log)
     plan, extent, tokenizer, start = _opened(plan, spec)
     sources, held = _data(plan, extent, quiet)
     require_validation(plan.train, len(held))
@@ -106,8 +108,8 @@ def _train(plan: Plan, ranks: Ranks, quiet: bool) -> Path:
                     meta = _meta(spec, extent, plan, training, patients)
                     checkpoint.save(folder, module, meta, tokenizer=tokenizer, dtype=plan.dtype, overwrite=True)  # type: ignore[arg-type]
 
-            keeping = export, partial(export, folder=plan.output / "best")
-            run(state, module, frames, plan.train, plan.output, key, plan.seed, stop, validate, *keeping, quiet, ranks)
+            told_to = (validate, export, partial(export, folder=plan.output / "best"), quiet, plan.log, ranks)
+            run(state, module, frames, plan.train, plan.output, key, plan.seed, stop, *told_to)
             if ranks.leads:
                 export(state, target, plan.train.keep)
                 _tell_best(state, plan.train)

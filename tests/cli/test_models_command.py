@@ -1,6 +1,8 @@
 """`cmrgz models` says what weights see, from their meta alone."""
 
+import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 
 from cmrgz.cli import main
+from cmrgz.training.options import TrainOptions
 
 SPEC = """
 from cmrgz.plugin import ModelSpec
@@ -52,6 +55,20 @@ def test_weights_that_are_not_there_are_listed(
 ) -> None:
     install_with(None, install, tmp_path)
     assert main(["models"]) == 0 and "[cmrgz-toy 1.0, weights]" in capsys.readouterr().out
+
+
+def test_a_page_has_the_options_of_training_too(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("ar-vq", "vq"):
+        assert main(["models", name]) == 0
+        told = capsys.readouterr().out
+        groups = re.findall(r"^Options of (?:the )?(\w+)", told, re.MULTILINE)
+        assert groups == ["architecture", "training", "sampling"][: 3 if name == "ar-vq" else 2]
+        assert "  lr=0.001  float (at least 1e-12)  peak learning rate\n" in told
+        assert "  keep=last  last | best  whose weights" in told
+        assert main(["models", name, "--json"]) == 0
+        options = {option["name"]: option for option in json.loads(capsys.readouterr().out)["train"]}
+        assert options.keys() == {field.name for field in dataclasses.fields(TrainOptions)}
+        assert (options["steps"]["default"], options["batch_size"]["range"]) == (2000, "1 .. 65536")
 
 
 def test_a_page_has_axes_and_item(

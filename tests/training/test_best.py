@@ -66,7 +66,7 @@ def with_options(plan: Plan, **options: Any) -> Plan:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    found = (path for path in folder.rglob("*") if path.is_file())
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name != "speed.jsonl")
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 

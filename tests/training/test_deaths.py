@@ -4,10 +4,12 @@ import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from cmrgz.data.scan import Scan, save
 from cmrgz.durable import read_journal
@@ -17,6 +19,7 @@ from cmrgz.training.options import TrainOptions
 from cmrgz.training.plan import Plan
 from cmrgz.training.ranks import Ranks
 from cmrgz.training.run import train
+from cmrgz.training.watch import SPEED
 
 BUILD = {"vocab": 4, "levels": 2, "width": 8, "fine_width": 4, "blocks": 1, "lloyd": 1}
 OPTIONS = TrainOptions(
@@ -61,7 +64,10 @@ def done(plan: Plan, run: Plan) -> Plan:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    """Return what is in a run, without how fast it went."""
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and p.name != SPEED
+    }
 
 
 def unlike(folder: Path, unbroken: dict[str, bytes]) -> set[str]:
@@ -211,11 +217,12 @@ def test_redone_figures_that_are_no_numbers_are_no_difference(done: Plan, monkey
     from cmrgz.training import loop
 
     told = [{"step": 1, "loss": 1.0, "validation": {"loss": float("nan")}} for _ in range(2)]
-    with loop._Log.of(done.output, 0, Ranks()) as log:
+    state: Any = SimpleNamespace(step=0, module=torch.nn.Linear(1, 1))
+    with loop._Log.of(done.output, state, OPTIONS, None, Ranks()) as log:
         assert log is not None
         log.before[1] = told[0]
-        log.note([told[1]], True)
+        log.note([told[1]], True, True)
         told[1]["loss"] = 2.0
         with pytest.raises(CheckpointError, match="nondeterminism"):
-            log.note([told[1]], True)
+            log.note([told[1]], True, True)
     assert len(read_journal(done.output / "log.jsonl")) == 6
