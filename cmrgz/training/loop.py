@@ -85,8 +85,7 @@ def run(
     """
     if ranks.any("stopped" in state.figures):
         return
-    bad: int | None = 0
-    ended, pending, late = False, list[Figures](), 1 if next(module.parameters()).device.type == "cpu" else LATE
+    bad, ended, pending, late = 0, False, list[Figures](), 1 if next(module.parameters()).device.type == "cpu" else LATE
     items = own_items(options.batch_size, options.shards, ranks)
     steps = range(state.step, options.steps)
     bar = tqdm(total=options.steps, initial=state.step, desc="training", unit="step", disable=quiet)
@@ -104,9 +103,7 @@ def run(
                 state.step = step
                 continue
             records, pending = _records(pending, step), []
-            bad = _bad(records, bad or 0, min(BAD_STEPS, options.steps))
-            if bad is None:
-                raise _diverged("the loss is not finite", state, options, folder)
+            bad = _bad(records, bad, state, options, folder)
             state.step = step
             if (validated or early or stored) and not state.is_finite():
                 raise _diverged("weights are not finite", state, options, folder)
@@ -141,12 +138,12 @@ def _records(pending: Sequence[Figures], step: int) -> list[dict[str, Any]]:
     return records
 
 
-def _bad(records: Sequence[Mapping[str, Any]], bad: int, most: int) -> int | None:
-    """Return how many of the last steps in a row were not finite, `bad` before these; None where they were `most`."""
+def _bad(records: Sequence[Mapping[str, Any]], bad: int, state: State, options: TrainOptions, folder: Path) -> int:
+    """Return how many of the last steps in a row were not finite, `bad` before these; few are borne."""
     for record in records:
         bad = 0 if record["loss"] is not None else bad + 1
-        if bad >= most:
-            return None
+        if bad >= min(BAD_STEPS, options.steps):
+            raise _diverged("the loss is not finite", state, options, folder)
     return bad
 
 
