@@ -3,8 +3,8 @@
 A bank is a folder: `bank.json` names the scans and says where each is, in a few large files `part-*.bin`. There a scan
 is its planes (t, z, y, x) as little-endian float16, one after another, and then a CRC-32 of each as uint32. Planes are
 read from the file when an item needs them, each checked at its first use, and nothing of them stays in memory: what a
-bank costs is its index, a few kilobytes a scan, and a byte a plane that was used. It names patients as their data set
-does, and is to be kept as that is.
+bank costs is its index, 13 kB a scan of 50 phases, and a byte a plane that was used: 63 MiB for 5,000 scans, which are
+200 GB. A worker holds as much again. A bank names patients as their data set does, and is to be kept as that is.
 """
 
 import math

@@ -78,7 +78,7 @@ def make_bank(
     order, so that training draws the items that it would draw of their files.
 
     Args:
-        cases: The scans.
+        cases: The scans. Of label maps volumes are kept, so that one that is refused makes its scan a bad one.
         bank: Its folder.
         spacing: Pixel size of the models, mm.
         workers: Processes; see `cmrgz.data.phantom.processes`.
