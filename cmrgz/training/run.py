@@ -128,7 +128,7 @@ def _tell_best(state: State, options: TrainOptions) -> None:
     if state.best:
         step, loss = state.best["step"], state.best["loss"]
         kept = step if options.keep == "best" else state.step
-        LOG.info(f"the result are the weights of step {kept}; the best validation loss was {loss:.4g} at step {step}")
+        LOG.info(f"the result is the weights of step {kept}; the best validation loss was {loss:.4g} at step {step}")
 
 
 def _opened(plan: Plan, spec: Spec) -> tuple[Plan, Extent, Opened | None, Start | None]:
@@ -214,10 +214,12 @@ def _config(
 ) -> dict[str, Any]:
     """Return all that the result depends on, in JSON's types."""
     parts = {f"train-{i}": part for i, part in enumerate(sources)} | {"validation": held}
+    train = dataclasses.asdict(plan.train) | {"item": extent.item}
+    del train["workers"]  # a run may be gone on with by more or fewer
     config = {
         "name": plan.name,
         "seed": plan.seed,
-        "train": dataclasses.asdict(plan.train) | {"item": extent.item},
+        "train": train,
         "axes": extent.axes,
         "build": dict(plan.build),
         "shares": list(plan.shares),

@@ -167,6 +167,17 @@ def test_another_config_is_refused(plan: Plan, unbroken: Path) -> None:
         train(other)
 
 
+def test_a_run_may_be_gone_on_with_by_other_workers(
+    plan: Plan, unbroken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)
+        with pytest.raises(Stopped):
+            train(dataclasses.replace(plan, train=dataclasses.replace(OPTIONS, workers=2)))
+    train(plan)
+    assert_equal(plan.output, unbroken)
+
+
 def test_two_processes_cannot_share_a_folder(plan: Plan) -> None:
     plan.output.mkdir()
     holder = (
