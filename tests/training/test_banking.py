@@ -176,7 +176,8 @@ def made(data: Path, bank: Path) -> Made:
     return make_bank(cases.find(data), bank)
 
 
-def test_wherever_it_dies_the_next_run_does_the_rest(tmp_path: Path, deaths: Any) -> None:
+@pytest.mark.parametrize("each", [4, pytest.param(1, marks=pytest.mark.exhaustive)])
+def test_wherever_it_dies_the_next_run_does_the_rest(tmp_path: Path, deaths: Any, each: int) -> None:
     """A bank is none or whole, what was acknowledged is not read again, and nothing stale is left."""
     for n in range(2):
         write(tmp_path / f"p{n}.nii", n, (2, 1, 12, 12))
@@ -185,7 +186,7 @@ def test_wherever_it_dies_the_next_run_does_the_rest(tmp_path: Path, deaths: Any
     want = frames_of(tmp_path / "whole")
     count = deaths.operations(lambda: make_bank(scans, tmp_path / "count"))
     left = set()
-    for point in [f"{n}{half}" for n in range(1, count + 1) for half in ("", ":half")]:
+    for point in [f"{n}{half}" for n in range(1, count + 1) for half in ("", ":half")][::each]:
         bank = tmp_path / f"bank{point.replace(':', '')}"
         if not deaths.at(lambda bank=bank: make_bank(scans, bank), point):
             with pytest.raises(DataError):
@@ -194,7 +195,7 @@ def test_wherever_it_dies_the_next_run_does_the_rest(tmp_path: Path, deaths: Any
         left.add(made_again := make_bank(scans, bank).new)
         assert made_again in (2 - stored, 3 - stored), point
         assert frames_of(bank) == want and not list(bank.glob(".tmp-*")), point
-    assert left == {0, 1, 2}
+    assert len(left) > 1 and (each > 1 or left == {0, 1, 2})
 
 
 def test_a_full_disk_costs_nothing_that_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
