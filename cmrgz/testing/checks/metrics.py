@@ -6,12 +6,14 @@ from dataclasses import fields, replace
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from cmrgz.evaluation.metrics.base import Floats, Labels, Metric, Sampled
+from cmrgz.evaluation.metrics.base import Cine, Floats, Labels, Metric, Sampled
 from cmrgz.testing.checks.outcomes import Skipped
 
 SIZE = 96
 FINE = 0.001
 """Noise of what is drawn well: no edge or label of the truth moves."""
+PHASES, NOW = 6, 1
+"""Of the cine, and the one that is scored."""
 REGIONS = ("-hole", "-seam", "-edge", "-grid", "-inside")
 """In a metric's name: regions that are empty where nothing is hidden."""
 
@@ -32,11 +34,12 @@ def frame(metric: Metric, how: str = "well") -> Sampled:
     Drawn well and nearly, the truth is like one more sample, and spreads differ from place to place.
     """
     k, rng = max(4, metric.least), np.random.default_rng(1)
-    truth, label = heart()
+    shown = [heart(54 + 2 * np.sin(2 * np.pi * (t - NOW) / PHASES)) for t in range(PHASES)]
+    truth, label = np.stack([picture for picture, _ in shown]), shown[NOW][1]
     known = np.ones(truth.shape, dtype=bool)
-    known[24:72, 30:78] = False
+    known[:, 24:72, 30:78] = False
     spread = (0.05 if how == "nearly" else FINE) * np.linspace(0.2, 2, SIZE)
-    miss, *noise = rng.normal(0, 1, (k + 1, SIZE, SIZE)) * spread
+    miss, *noise = rng.normal(0, 1, (k + 1, *truth.shape)) * spread
     drawn, segment = np.clip(truth + miss + np.array(noise), 0, 1), np.repeat(label[None], k, 0)
     if how == "noise":
         drawn, segment = rng.random(drawn.shape), rng.integers(0, 4, segment.shape).astype(np.uint8)
@@ -44,8 +47,11 @@ def frame(metric: Metric, how: str = "well") -> Sampled:
         drawn, segment = np.zeros_like(drawn), np.zeros_like(segment)
     elif how == "other":
         other, other_label = heart(40)
-        drawn, segment = np.repeat(other[None], k, 0), np.repeat(other_label[None], k, 0)
-    return Sampled(truth, known, drawn, 1.4, label, label, segment)
+        drawn, segment = np.broadcast_to(other, drawn.shape).copy(), np.repeat(other_label[None], k, 0)
+    blocks = tuple(t // 2 if "within" in metric.name else t for t in range(PHASES))
+    cine = Cine(truth, known, np.where(known, truth, drawn), NOW, True, blocks)
+    now = truth[NOW], known[NOW], drawn[:, NOW]
+    return Sampled(*now, 1.4, label, label, segment, moving=~known[NOW], cine=cine)
 
 
 def pure_and_deterministic(metric: Metric) -> None:
@@ -115,5 +121,6 @@ def precision_and_order_do_not_matter(metric: Metric) -> None:
     assert np.isclose(want, got, rtol=1e-2, atol=1e-4, equal_nan=True), f"{want} of float64, {got} of float32"
     if "average" not in metric.name:  # of the first few
         segments = None if given.segments is None else given.segments[::-1]
-        turned = metric.of(replace(given, drawn=given.drawn[::-1], segments=segments))
+        cine = None if given.cine is None else replace(given.cine, samples=given.cine.samples[::-1])
+        turned = metric.of(replace(given, drawn=given.drawn[::-1], segments=segments, cine=cine))
         assert np.isclose(want, turned, rtol=1e-6, atol=1e-9, equal_nan=True), f"{want}, {turned} in another order"

@@ -24,7 +24,9 @@ def subject() -> Subject:
 
 def network(axes: str = "tzyx", patch: int = 2) -> MaskedTransformer:
     torch.manual_seed(0)
-    model = build(SmallTokenizer(), GRID, 32, 2, 48, 2, 16, patch, 4, axes=axes)  # type: ignore[arg-type]
+    model = build(
+        SmallTokenizer(), GRID, width=32, heads=2, inner=48, layers=2, local=16, patch=patch, free=4, axes=axes
+    )  # type: ignore[arg-type]
     assert isinstance(model.network, MaskedTransformer)
     return model.network.eval()
 

@@ -49,7 +49,9 @@ def make_model(shake: float = 0.05, noise: float = 0.15) -> ScaleModel:
     """Return a fitted model, all of whose weights are a little random."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = build(random_pyramid(), GRID, 32, 2, 48, 16, 32, 2, free=4, axes="tzyx")
+        model = build(
+            random_pyramid(), GRID, width=32, heads=2, inner=48, local=16, head_inner=32, layers=2, free=4, axes="tzyx"
+        )
         for parameter in model.network.parameters():
             parameter.data += shake * torch.randn(parameter.shape)
     model.fit(blocks(12, seed=9, noise=noise), rng=Streams(0, [("fit",)]))
@@ -288,7 +290,9 @@ def test_a_checkpoint_keeps_the_hints(subject: Subject, tmp_path: Path) -> None:
 
 
 def test_a_frame_model_has_the_tensors_it_had() -> None:
-    frames = build(random_pyramid(), GRID, 32, 2, 48, 16, 32, 2, free=4).state_dict()
+    frames = build(
+        random_pyramid(), GRID, width=32, heads=2, inner=48, local=16, head_inner=32, layers=2, free=4
+    ).state_dict()
     added = set(make_model().state_dict()) - set(frames)
     assert all(name.startswith(("prior.", "network.along.")) for name in added)
     assert not any(name.startswith(("prior.", "network.along.")) for name in frames)

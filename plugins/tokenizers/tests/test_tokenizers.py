@@ -13,7 +13,7 @@ from cmrgz.errors import CmrgzWarning, PluginError, UsageError
 from cmrgz.model import CodeTokenizer
 from cmrgz.plugin import Extent
 from cmrgz.rng import Streams
-from cmrgz.training.run import _warn_below_closed_form
+from cmrgz.training.validation import _warn_below_closed_form
 
 Built = Callable[..., CodeTokenizer]
 every = pytest.mark.parametrize("name", ["vq", "fsq"])
