@@ -67,7 +67,7 @@ def reduced(words: list[str]) -> list[str]:
     if words[0] == "train":
         return [*words, *(f"--set={pair}" for pair in TINY[words[1]].split())]
     if words[0] == "evaluate" and words[1] not in ("report", "verify"):
-        extra = ["--subjects", "2", "--frames", "1", "--device", "cpu"]
+        extra = ["--subjects", "2", "--frames", "1", "--device", "cpu", "--context", "2x2"]
         return [*words, *extra, "--no-baselines"]
     if words[0] == "measure":  # the other scan is noise
         words = ["heart.nii.gz" if word == "scan.nii.gz" else word for word in words]

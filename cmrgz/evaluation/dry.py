@@ -12,12 +12,14 @@ from cmrgz.evaluation.store import JOURNAL, read_lines
 from cmrgz.evaluation.sweep import Order, attempt, memory_mb
 
 Report = Callable[[int, int], None]
+FEW = 2
+"""Samples that are drawn to see how long one takes."""
 
 
 def estimate(order: Order, root: Path, report: Report | None = None) -> dict[str, Any]:
     """Return the cells of a sweep and how long those that are not done will take.
 
-    A method that the run has no time of computes one unit of the plan, which is thrown away.
+    A method that the run has no time of draws two samples of one crop, which are thrown away.
 
     Args:
         order: The sweep.
@@ -53,13 +55,14 @@ def estimate(order: Order, root: Path, report: Report | None = None) -> dict[str
 
 def _timed(order: Order, unit: Unit) -> float | None:
     """Return the seconds a cell, or None for a method that fails."""
-    last = min(max(1, order.batch // unit.samples), len(unit.frames)) - 1
-    last = max(i for i, frame in enumerate(unit.frames) if frame.crop.id == unit.frames[last].crop.id)
-    part = dataclasses.replace(unit, frames=unit.frames[: last + 1], cells=unit.cells[: last + 1])
+    crop = unit.frames[0].crop.id
+    number = next((i for i, frame in enumerate(unit.frames) if frame.crop.id != crop), len(unit.frames))
+    few = min(FEW, unit.samples)
+    part = dataclasses.replace(unit, samples=few, frames=unit.frames[:number], cells=unit.cells[:number])
     method: Method = unit.method
     result = attempt(order.judge, part, leak=False)
     method.close()
-    return result[1]["unit_seconds"] / len(part.cells) if isinstance(result, tuple) else None
+    return result[1]["unit_seconds"] * unit.samples / few / number if isinstance(result, tuple) else None
 
 
 def describe(plan: dict[str, Any]) -> str:
