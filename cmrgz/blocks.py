@@ -185,16 +185,18 @@ def whole_fill(model: Model, grid: Grid, x: Cine, known: Cine, box: Box | None =
     whole = Box(*(slice(0, length) for length in x.shape[1:]))
     box = box or whole
     out = _given(box.cut(x), box.cut(known))
-    hole = Box.hull(Planes(known.shape, known.dtype, lambda t, z: ~known[t, z]), box)
-    if hole is None or not _any(known):
+    hole = Box.hull(Planes(known.shape, known.dtype, lambda t, z: ~known[t, z]), box) if _any(known) else None
+    if hole is None:
         return out
     near = hole.widened(x.shape)
     near = near if _any(near.cut(known)) else whole
-    x, known, inner = near.cut(x), near.cut(known), hole.within(near)
-    for start, end in _spans(x.shape, inner.z):
-        part = inner._replace(z=slice(start, end)), hole._replace(z=slice(*(near.z.start + z for z in (start, end))))
-        place = part[1].within(box)
-        out[:, :, place.z, place.rows, place.columns] = _slab(model, grid, x, known, part[0])
+    x, known, inner, place = near.cut(x), near.cut(known), hole.within(near), hole.within(box)
+    filled = out[:, :, place.z, place.rows, place.columns]
+    for part, seen in _slabs(x.shape, inner.z):
+        slab = _continued(model, grid, x, known, seen)
+        filled[:, :, part.start - inner.z.start : part.stop - inner.z.start] = slab[
+            :, :, part.start - seen.start : part.stop - seen.start, inner.rows, inner.columns
+        ]
     return out
 
 
@@ -211,35 +213,35 @@ def _given(x: Cine, known: Cine) -> Floats:
     return out
 
 
-def _spans(shape: tuple[int, ...], z: slice) -> list[tuple[int, int]]:
-    """Return (start, end) of the slabs of slices in which a cine (t, z, y, x) is continued at slices `z`."""
+def _slabs(shape: tuple[int, ...], z: slice) -> list[tuple[slice, slice]]:
+    """Return the slabs in which slices `z` of a cine (t, z, y, x) are continued, and which slices each is told of."""
+    if prod(shape) <= SLAB:
+        return [(z, slice(0, shape[1]))]
     n = z.stop - z.start
-    number = 1 if prod(shape) <= SLAB else -(-n // max(1, SLAB // (shape[0] * shape[2] * shape[3]) - 2 * HALO))
-    return list(pairwise(z.start + n * i // number for i in range(number + 1)))
+    number = -(-n // max(1, SLAB // (shape[0] * shape[2] * shape[3]) - 2 * HALO))
+    ends = pairwise(z.start + n * i // number for i in range(number + 1))
+    return [(slice(a, b), slice(max(0, a - HALO), min(shape[1], b + HALO))) for a, b in ends]
 
 
-def _slab(model: Model, grid: Grid, x: Cine, known: Cine, part: Box) -> NDArray[np.float32]:
-    """Return the continuation of a part of a cine, from all of its rows and columns, and its reach."""
-    low, high = (0, x.shape[1]) if prod(x.shape) <= SLAB else (max(0, part.z.start - HALO), part.z.stop + HALO)
-    high = min(high, x.shape[1])
-    t, z = x.shape[0], high - low
+def _continued(model: Model, grid: Grid, x: Cine, known: Cine, slices: slice) -> NDArray[np.float32]:
+    """Return the continuation of some slices of a cine, told of these alone, and its reach, (2, t, z, y, x)."""
+    t, z = x.shape[0], slices.stop - slices.start
     time = grid.tempo * torch.arange(t)[:, None].expand(t, z)
     links = Links.of(time[None], (grid.step * torch.arange(z)).expand(1, t, z))
     if not grid.ring:
         links = links._replace(wrap=torch.zeros_like(links.wrap))
-    given, seen = (torch.from_numpy(_slices(cine, low, high))[None, None] for cine in (x, known))
+    given, seen = (torch.from_numpy(_slices(cine, slices))[None, None] for cine in (x, known))
     hints = next((module for module in model.modules() if isinstance(module, Hints)), None)
     weights = torch.tensor(COEFFICIENTS) if hints is None else hints.weights.cpu()
     with torch.inference_mode():
         filled = adaptive_continuation(given, seen, links, weights)
-        both = torch.cat([filled, reach(filled, seen, links, weights)], 1)[0]
-    return np.asarray(both[:, :, part.z.start - low : part.z.stop - low, part.rows, part.columns])
+        return np.asarray(torch.cat([filled, reach(filled, seen, links, weights)], 1)[0])
 
 
-def _slices(cine: Cine, low: int, high: int) -> NDArray[Any]:
-    """Return the slices from `low` to before `high` (t, z, h', w')."""
+def _slices(cine: Cine, slices: slice) -> NDArray[Any]:
+    """Return some slices (t, z, h', w')."""
     t, _, h, w = cine.shape
-    out = np.empty((t, high - low, h, w), cine.dtype)
+    out = np.empty((t, slices.stop - slices.start, h, w), cine.dtype)
     for i, j in np.ndindex(out.shape[:2]):
-        out[i, j] = cine[i, low + j]
+        out[i, j] = cine[i, slices.start + j]
     return out

@@ -93,6 +93,11 @@ class CmrgzError(Exception):
         """The one line that the command line prints."""
         return format_line("error", self.code, self.where, self.what, self.facts, self.hint)
 
+    @property
+    def parts(self) -> dict[str, str]:
+        """What it says, in JSON's types."""
+        return {name: getattr(self, name) for name in ("code", "where", "what", "facts", "hint")}
+
     def __str__(self) -> str:
         return self.line
 

@@ -93,7 +93,7 @@ class Grid:
         row, column = _heart(voxels, known, turn)
         inside = turn.apply(np.pad(np.ones((h, w), dtype=bool), ((0, padded[0] - h), (0, padded[1] - w))))
         centre = row + int(inside.any(1).argmax()), column + int(inside.any(0).argmax())
-        edges = scan.spacing[:0:-1] if turn.swap else scan.spacing[1:]
+        edges = turn.edges(scan.spacing)
         plane, item = (inside.shape[0], inside.shape[1]), extent.plane
         # What is known of a scan holds the tiles of blocks together: all start from one continuation of it.
         centred = len(extent.axes) == 2 or not known.any()

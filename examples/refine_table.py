@@ -26,6 +26,7 @@ from cmrgz.data.finer import Finer
 from cmrgz.data.intensity import Scale
 from cmrgz.data.phantom import Phantom
 from cmrgz.data.scan import Scan
+from cmrgz.evaluation.fills import along
 from cmrgz.grid import Grid, is_cycle
 from cmrgz.model import Model
 
@@ -71,14 +72,8 @@ def halved(whole: Scan, axis: str) -> tuple[Scan, Bools, Floats]:
 
 def linear(scan: Scan, known: Bools, axis: str) -> Floats:
     """Return linear interpolation along the axis; the phases of a full cycle come round."""
-    along = "tz".index(axis)
-    places = np.flatnonzero(known.any(axis=(1 - along, 2, 3)))
-    lines = np.moveaxis(scan.voxels, along, 0)
-    period = len(lines) if known.shape[0] % 2 == 0 and axis == "t" else None
-    at = np.arange(len(lines))
-    weights = np.stack([np.interp(at, places, np.eye(len(places))[i], period=period) for i in range(len(places))], 1)
-    filled = np.tensordot(weights, lines[places], 1)
-    return np.asarray(np.moveaxis(filled, 0, along), dtype=np.float32)
+    ring = axis == "t" and len(known) % 2 == 0
+    return along(scan.voxels, known, "tz".index(axis), ring)
 
 
 def filled(model: Model, scan: Scan, known: Bools) -> Floats:

@@ -78,6 +78,27 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Return a function that runs a command line in a working directory of its own: (exit code, stdout, stderr)."""
+    from cmrgz.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CMRGZ_DEVICE", "cpu")
+    for name in ("CMRGZ_MODEL", "CMRGZ_LOG_LEVEL"):
+        monkeypatch.delenv(name, raising=False)
+
+    def call(*args: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = main([str(a) for a in args])
+        told = capfd.readouterr()
+        return code, told.out, told.err
+
+    return call
+
+
 class Deaths:
     """Runs work in a child that dies: before durable operation `n`, half way in its write, or after some seconds."""
 

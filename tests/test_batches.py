@@ -3,12 +3,12 @@
 import gzip
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cmrgz.cli import main
 from cmrgz.data.masks import parse
 from cmrgz.data.scan import Scan, load, save
 
@@ -17,22 +17,10 @@ SHAPE = (2, 1, 32, 32)
 
 
 @pytest.fixture
-def run(
-    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Run:
-    """Return a function that runs `cmrgz inpaint` in a working directory of its own: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
+def run(tiny_checkpoint: Path, command_line: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return a function that runs `cmrgz inpaint`."""
     monkeypatch.setenv("CMRGZ_MODEL", str(tiny_checkpoint))
-    monkeypatch.setenv("CMRGZ_DEVICE", "cpu")
-    monkeypatch.delenv("CMRGZ_LOG_LEVEL", raising=False)
-
-    def call(*args: str | Path) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main(["inpaint", *map(str, args)])
-        told = capfd.readouterr()
-        return code, told.out, told.err
-
-    return call
+    return partial(command_line, "inpaint")
 
 
 def write(*names: str, label: bool = False) -> None:

@@ -34,22 +34,10 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(
-    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Run:
-    """Return a function that runs a command line in a working directory of its own: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
+def run(tiny_checkpoint: Path, command_line: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return a function that runs a command line."""
     monkeypatch.setenv("CMRGZ_MODEL", str(tiny_checkpoint))
-    monkeypatch.setenv("CMRGZ_DEVICE", "cpu")
-    monkeypatch.delenv("CMRGZ_LOG_LEVEL", raising=False)
-
-    def call(*args: str | Path) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main([str(a) for a in args])
-        told = capfd.readouterr()
-        return code, told.out, told.err
-
-    return call
+    return command_line
 
 
 def write_scan(path: Path, shape: tuple[int, ...] = (48, 40, 2, 2), dtype: str = "i2", **header: Any) -> Path:

@@ -8,13 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from cmrgz.cli import main
 from cmrgz.data.masks import parse
 from cmrgz.data.phantom.render import label_truth
 from cmrgz.data.scan import Scan, load, save
@@ -25,20 +25,10 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Return a function that runs `cmrgz measure` in a folder with a virtual cine: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("CMRGZ_MODEL", raising=False)
-    monkeypatch.delenv("CMRGZ_LOG_LEVEL", raising=False)
+def run(command_line: Run) -> Run:
+    """Return a function that runs `cmrgz measure` in a folder with a virtual cine."""
     shutil.copy(EXAMPLES / "phantom.nii.gz", "heart.nii.gz")
-
-    def call(*args: str | Path) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main(["measure", *map(str, args), "--device", "cpu"])
-        told = capfd.readouterr()
-        return code, told.out, told.err
-
-    return call
+    return partial(command_line, "measure")
 
 
 def measured(out: str) -> list[dict[str, Any]]:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from cmrgz.cli import main
 from cmrgz.data.masks import parse
 from cmrgz.data.scan import load
 
@@ -47,20 +46,12 @@ def block_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(
-    block_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Run:
-    """Return a function that runs `cmrgz inpaint` in a working directory of its own: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
+def run(block_checkpoint: Path, command_line: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return a function that runs `cmrgz inpaint`, of one step."""
     monkeypatch.setenv("CMRGZ_MODEL", str(block_checkpoint))
-    monkeypatch.setenv("CMRGZ_DEVICE", "cpu")
-    monkeypatch.delenv("CMRGZ_LOG_LEVEL", raising=False)
 
     def call(*args: str | Path, steps: bool = True) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main(["inpaint", *map(str, args), *(["--set", "steps=1"] if steps else [])])
-        told = capfd.readouterr()
-        return code, told.out, told.err
+        return command_line("inpaint", *args, *(["--set", "steps=1"] if steps else []))
 
     return call
 

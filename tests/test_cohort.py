@@ -41,19 +41,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Return a function that runs a command line in a working directory of its own: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
+def run(trained: Path, command_line: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return a function that runs a command line."""
     monkeypatch.setenv("CMRGZ_MODEL", str(trained))
-    monkeypatch.setenv("CMRGZ_DEVICE", "cpu")
-
-    def call(*args: object) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main([str(a) for a in args])
-        told = capfd.readouterr()
-        return code, told.out, told.err
-
-    return call
+    return command_line
 
 
 def write_scan(path: Path, shape: tuple[int, int, int, int] = (3, 2, 64, 64)) -> Scan:

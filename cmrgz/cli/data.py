@@ -1,6 +1,5 @@
 """`cmrgz data`: render phantoms, check a data set, make a bank of it."""
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -119,13 +118,10 @@ def bank(
         typer.echo(error.line, err=True)
     line = f"{made.cases} scans of {made.subjects} subjects, {made.new} new, {made.size / 1e9:.3g} GB"
     facts = {"scans": made.cases, "subjects": made.subjects, "new": made.new, "bytes": made.size}
-    _print(facts | {"bad": _faults(made.bad)}, [f"{line}: {len(made.bad)} bad" if made.bad else line], as_json)
+    told = [f"{line}: {len(made.bad)} bad" if made.bad else line]
+    _print(facts | {"bad": [error.parts for error in made.bad]}, told, as_json)
     if made.bad:
         raise typer.Exit(BAD_DATA)
-
-
-def _faults(errors: Sequence[CmrgzError]) -> list[dict[str, str]]:
-    return [{key: getattr(error, key) for key in ("code", "where", "what", "facts", "hint")} for error in errors]
 
 
 def _tell(sets: "list[Found]", bad: list[CmrgzError], as_json: bool) -> None:
@@ -142,7 +138,8 @@ def _tell(sets: "list[Found]", bad: list[CmrgzError], as_json: bool) -> None:
     by = f" (told by {', '.join(told_by)})" if told_by else ""
     lines += [f"{len(found)} scans of {subjects} subjects{by}, {labels} with labels: {len(bad)} bad"]
     facts = {"layouts": layouts, "scans": len(found), "subjects": subjects, "subjects_told_by": told_by}
-    _print(facts | {"labels": labels, "says": said, "left_out": missed, "bad": _faults(bad)}, lines, as_json)
+    faults = [error.parts for error in bad]
+    _print(facts | {"labels": labels, "says": said, "left_out": missed, "bad": faults}, lines, as_json)
 
 
 def _line(record: dict[str, Any]) -> str:

@@ -3,12 +3,12 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import typer.core
 
-from cmrgz.cli.inpaint import Axes, Batch, Device, Labels, batch
+from cmrgz.cli.inpaint import Axes, Batch, Device, Labels, MaskLabel, batch
 from cmrgz.cli.results import tell
 from cmrgz.errors import DataError, PartialError
 
@@ -66,9 +66,7 @@ def run(
             "[0.7; with --sweep: many]."
         ),
     ] = None,
-    mask_label: Annotated[
-        Literal["hidden", "known"] | None, typer.Option(help="What 1 means in a mask file [hidden].")
-    ] = None,
+    mask_label: MaskLabel = None,
     context: Annotated[
         str | None,
         typer.Option(help="Phases x slices that masks are drawn on and models of blocks see, as 5x3, or all [3x3]."),

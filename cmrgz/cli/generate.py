@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cmrgz.cli.inpaint import Axes, Batch, Device, Guide, Model, Options, Precision, assignments, batch
+from cmrgz.cli.inpaint import Axes, Batch, Device, Guide, MaskLabel, Model, Options, Precision, assignments, batch
 from cmrgz.cli.results import tell
 from cmrgz.errors import UsageError, format_line
 
@@ -35,9 +35,7 @@ def command(
     mask: Annotated[
         str | None, typer.Option(help="What of --like is drawn anew, as in `cmrgz inpaint`, e.g. slices:every=2 [all].")
     ] = None,
-    mask_label: Annotated[
-        Literal["hidden", "known"] | None, typer.Option(help="What 1 means in a mask file [hidden].")
-    ] = None,
+    mask_label: MaskLabel = None,
     seed: Annotated[int, typer.Option(help="Seed; scan n is the same however many there are.")] = 0,
     antithetic: Annotated[
         bool,

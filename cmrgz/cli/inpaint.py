@@ -45,14 +45,15 @@ Labels = Annotated[
     str | None,
     typer.Option(help="What the values of label maps are, e.g. lv=1,myo=2,rv=3 [by the layout, else rv=1,myo=2,lv=3]."),
 ]
+MaskLabel = Annotated[Literal["hidden", "known"] | None, typer.Option(help="What 1 means in a mask file [hidden].")]
+Scans = Annotated[list[str] | None, typer.Argument(metavar="SCAN...", help="Scans, folders, patterns or manifests.")]
+MoreScans = Annotated[list[str] | None, typer.Option("--input", "-i", help="The same as SCAN.")]
 Seed = Annotated[int, typer.Option(help="Seed of the mask and of what is drawn.")]
 
 
 def command(
-    scan: Annotated[
-        list[str] | None, typer.Argument(metavar="SCAN...", help="Scans, folders, patterns or manifests.")
-    ] = None,
-    more: Annotated[list[str] | None, typer.Option("--input", "-i", help="The same as SCAN.")] = None,
+    scan: Scans = None,
+    more: MoreScans = None,
     model: Model = None,
     mask: Annotated[
         str | None,
@@ -62,9 +63,7 @@ def command(
             "manifest]."
         ),
     ] = None,
-    mask_label: Annotated[
-        Literal["hidden", "known"] | None, typer.Option(help="What 1 means in a mask file [hidden].")
-    ] = None,
+    mask_label: MaskLabel = None,
     refine: Annotated[
         list[str] | None,
         typer.Option(
@@ -214,9 +213,8 @@ class _Teller:
         Raises:
             PartialError: Some scans were refused.
         """
-        names = ("code", "where", "what", "facts", "hint")
         if self.as_json:
-            failed = [{name: getattr(error, name) for name in names} for error in self.errors]
+            failed = [error.parts for error in self.errors]
             typer.echo(json.dumps({"outputs": self.results, "skipped": self.there, "failed": failed}, indent=1))
         if self.errors:
             total = len(self.errors) + len(self.results) + len(self.there)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cmrgz.cli.inpaint import Axes, Batch, Device, Labels, Model, Options, Seed, batch
+from cmrgz.cli.inpaint import Axes, Batch, Device, Labels, MaskLabel, Model, MoreScans, Options, Scans, Seed, batch
 from cmrgz.errors import CmrgzError, PartialError, UsageError
 
 if TYPE_CHECKING:
@@ -27,16 +27,12 @@ ENDING = ".csv"
 
 
 def command(
-    scan: Annotated[
-        list[str] | None, typer.Argument(metavar="SCAN...", help="Scans, folders, patterns or manifests.")
-    ] = None,
-    more: Annotated[list[str] | None, typer.Option("--input", "-i", help="The same as SCAN.")] = None,
+    scan: Scans = None,
+    more: MoreScans = None,
     mask: Annotated[
         str | None, typer.Option(help="Hide this, as for inpaint, and measure draws of it too; goes with --model.")
     ] = None,
-    mask_label: Annotated[
-        Literal["hidden", "known"] | None, typer.Option(help="What 1 means in a mask file [hidden].")
-    ] = None,
+    mask_label: MaskLabel = None,
     model: Model = None,
     samples: Annotated[int | None, typer.Option(help="Draws, with --mask [9].")] = None,
     set_: Options = None,
@@ -140,9 +136,7 @@ def _finite(value: float) -> float | None:
 
 
 def _json(rows: list[dict[str, Any]], refused: list[CmrgzError]) -> str:
-    names = ("code", "where", "what", "facts", "hint")
-    failed = [{name: getattr(error, name) for name in names} for error in refused]
-    return json.dumps({"measured": rows, "failed": failed}, indent=1)
+    return json.dumps({"measured": rows, "failed": [error.parts for error in refused]}, indent=1)
 
 
 def _write(output: Path | None, rows: list[dict[str, Any]], overwrite: bool) -> None:

@@ -1,20 +1,13 @@
 """`cmrgz train`: train a tokenizer or a model."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from cmrgz.cli.inpaint import Axes
 from cmrgz.cli.process import leads
 from cmrgz.cli.results import tell
-
-
-class Log(StrEnum):
-    """What can show curves."""
-
-    tensorboard = "tensorboard"
 
 
 def command(
@@ -41,7 +34,8 @@ def command(
     device: Annotated[str, typer.Option("--device", "-d", help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     axes: Axes = None,
     log: Annotated[
-        Log | None, typer.Option(help="Show curves: in OUTPUT/tensorboard (pip install 'cmrgz[tensorboard]').")
+        Literal["tensorboard"] | None,
+        typer.Option(help="Show curves: in OUTPUT/tensorboard (pip install 'cmrgz[tensorboard]')."),
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="Store the weights in half precision.")] = False,
 ) -> None:
@@ -75,7 +69,7 @@ def command(
         dtype="float16" if half else "float32",
         axes=axes,
         processes=available(),
-        log=log.value if log else None,
+        log=log,
     )
     trained = train(plan, quiet=is_quiet())
     if leads():

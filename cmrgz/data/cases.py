@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from cmrgz import records
-from cmrgz.data.dicom import sha256_of_series
 from cmrgz.data.find import check_unique, find, find_all, look, look_all, prescribed, told
+from cmrgz.data.hashes import sha256_of_file
 from cmrgz.data.importers import Case, Found
-from cmrgz.durable import atomic_write, is_folder, opened, read_record
+from cmrgz.durable import atomic_write, read_record
 from cmrgz.errors import DataError, UsageError, warn
 
 __all__ = [
@@ -160,10 +160,7 @@ def sha256_of(case: Case) -> str:
     """
     if case.banked is not None:
         return str(case.banked.record["source"])
-    if is_folder(case.image):
-        return sha256_of_series(case.image)
-    with opened(case.image, DataError) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of_file(case.image)
 
 
 def _load_entries(path: Path) -> dict[str, list[dict[str, str]]]:

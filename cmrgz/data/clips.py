@@ -139,8 +139,7 @@ def read_clip(
     turn = Orientation.of_geometry(scan.geometry)
     voxels = np.ascontiguousarray(turn.apply(scan.voxels))
     known = np.ones(voxels.shape, dtype=bool)
-    z, y, x = scan.spacing
-    edges = (x, y) if turn.swap else (y, x)
+    edges = turn.edges(scan.spacing)
     # One tile that starts at the first pixel: there is nothing to be covered, and no patch to be padded to.
     plane = (voxels.shape[2], voxels.shape[3])
     rule: Resample = "native" if spacing is None else "auto"
@@ -150,7 +149,7 @@ def read_clip(
     label = _read_labels(case, scan, turn, window) if labels else None
     given = {name: _read_mask(file, scan, turn, window) for name, file in (masks or {}).items()}
     edges = edges if window.step is None else (size, size)
-    places = (scan.phases, scan.slice_positions, window.centre, (z, *edges))
+    places = (scan.phases, scan.slice_positions, window.centre, (scan.spacing[0], *edges))
     return Clip(case.subject, frames, *places, label, masks=given)
 
 

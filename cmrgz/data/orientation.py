@@ -62,6 +62,11 @@ class Orientation:
         (row, column), (height, width) = (point[::-1], plane[::-1]) if self.swap else (point, plane)
         return (height - 1 - row if self.up else row, width - 1 - column if self.mirror else column)
 
+    def edges(self, spacing: tuple[float, float, float]) -> tuple[float, float]:
+        """Return the pixel size (rows, columns) of planes as `apply` turns them, of voxels (z, y, x)."""
+        _, y, x = spacing
+        return (x, y) if self.swap else (y, x)
+
     def undo(self, planes: NDArray[T]) -> NDArray[T]:
         """Return planes (..., y, x) as they were stored; the inverse of `apply`."""
         planes = planes[..., ::-1] if self.mirror else planes

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cmrgz.data import cases, sides
 from cmrgz.data.cases import Case
 from cmrgz.data.clips import MaskFile
+from cmrgz.data.hashes import sha256_of_file
 from cmrgz.data.nifti import read_header
 from cmrgz.durable import exists
 from cmrgz.errors import DataError, UsageError
@@ -32,7 +33,6 @@ from cmrgz.evaluation.references import (
     TemporalCopy,
 )
 from cmrgz.output.chosen import Chosen
-from cmrgz.output.hashes import sha256_of_file
 from cmrgz.plugin import Extent
 
 TEST_SEED, BANK_SEED = 5000, 1000

@@ -50,7 +50,7 @@ class Sight:
         given = Planes(
             (t, z, h, w), np.dtype(np.float32), lambda t, z: np.where(seen[t, z], turn.apply(scan.plane(t, z)), 0)
         )
-        edges = scan.spacing[:0:-1] if turn.swap else scan.spacing[1:]
+        edges = turn.edges(scan.spacing)
         window = Window.plan((h, w), edges, (h, w), SPACING, heart_centre(given, seen), 1, 0)
         pixel = float(np.prod(edges)) if window.step is None else SPACING**2
         return cls(turn, window, Scale.fit(given, seen), pixel)

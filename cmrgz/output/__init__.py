@@ -9,7 +9,6 @@
     context.py    which axes of a scan a model leaves out
     files.py      the names of the outputs, checked before any work, and written all or none
     sidecar.py    what each output says of itself
-    hashes.py     sha256 of files and arrays
     inpaint.py    scans -> inpainted scans
     like.py       a scan that others are generated like
     generate.py   scans from nothing, or from a part of one

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz import preview, records
+from cmrgz.data.hashes import sha256_of_file
 from cmrgz.data.intensity import Scale
 from cmrgz.data.planes import Planes
 from cmrgz.data.scan import Scan
@@ -20,7 +21,6 @@ from cmrgz.output import sidecar
 from cmrgz.output.chosen import Chosen
 from cmrgz.output.context import tell_of_context
 from cmrgz.output.files import Names, Together, check
-from cmrgz.output.hashes import sha256_of_file
 from cmrgz.output.hiding import hidden_fraction
 from cmrgz.output.inpaint import pasted
 from cmrgz.output.like import Like

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cmrgz.data import masks
 from cmrgz.data.axes import arranged
+from cmrgz.data.hashes import sha256_of_array, sha256_of_file
 from cmrgz.data.importers import Case
 from cmrgz.data.labels import load_labels
 from cmrgz.data.masks import Mask
@@ -16,7 +17,6 @@ from cmrgz.data.nifti import read, read_header
 from cmrgz.data.scan import MASK_QUIET, Scan, load_known
 from cmrgz.data.window import heart_centre
 from cmrgz.errors import DataError, UsageError, warn
-from cmrgz.output.hashes import sha256_of_array, sha256_of_file
 
 ENDINGS = (".nii", ".nii.gz", ".hdr", ".img")
 Label = Literal["hidden", "known"]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cmrgz import preview
 from cmrgz.data.finer import Finer
+from cmrgz.data.hashes import sha256_of_file
 from cmrgz.data.importers import Case
 from cmrgz.data.labels import warn_of_label_map
 from cmrgz.data.nifti import count_frames
@@ -24,7 +25,6 @@ from cmrgz.output import sidecar
 from cmrgz.output.chosen import Chosen
 from cmrgz.output.context import tell_of_context
 from cmrgz.output.files import Names, Together, check
-from cmrgz.output.hashes import sha256_of_file
 from cmrgz.output.hiding import NOTHING, Hiding, Label, hidden_fraction
 from cmrgz.output.refining import END, Refined, check_model, described
 from cmrgz.output.refused import Refused

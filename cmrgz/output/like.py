@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cmrgz.data.hashes import sha256_of_file
 from cmrgz.data.importers import Case
 from cmrgz.data.labels import warn_of_label_map
 from cmrgz.data.scan import Scan, load
 from cmrgz.errors import UsageError
-from cmrgz.output.hashes import sha256_of_file
 from cmrgz.output.hiding import Hiding
 from cmrgz.output.scans import find_scans
 

@@ -1,18 +1,17 @@
 """Batches made beside the training and before it asks for them: by threads, or by processes that read a bank."""
 
 import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import active_children, get_context
 from typing import Any, TypeVar
 
 import torch
 
+from cmrgz.data.phantom.processes import end_with_parent, held_back
 from cmrgz.errors import ResourceError
 
 T = TypeVar("T")
@@ -50,7 +49,7 @@ def by_processes(make: Callable[[int], T], steps: Iterable[int], workers: int) -
 
 
 def _in_order(pool: Executor, make: Callable[[int], T], steps: Iterator[int], workers: int) -> Iterator[T]:
-    with _deaf():
+    with held_back(signal.SIGINT, signal.SIGTERM):  # of processes for ever
         ahead = deque(pool.submit(make, step) for step in islice(steps, AHEAD * workers))
     try:
         while ahead:
@@ -60,30 +59,10 @@ def _in_order(pool: Executor, make: Callable[[int], T], steps: Iterator[int], wo
         pool.shutdown(wait=False, cancel_futures=True)  # whoever opened it waits
 
 
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Hold signals back; processes that are started meanwhile do so for ever."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _begin(make: Callable[[int], Any]) -> None:
     torch.set_num_threads(1)
     _kept["make"] = make
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        signal.raise_signal(signal.SIGKILL)
+    end_with_parent(signal.SIGKILL)
 
 
 def _made(step: int) -> Any:

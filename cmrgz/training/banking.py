@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from cmrgz.data.banked import BLOCK, FORMAT, INDEX, PARTS, chunks_of, is_block, 
 from cmrgz.data.cases import sha256_of
 from cmrgz.data.clips import SPACING, read_clip
 from cmrgz.data.contents import contents
+from cmrgz.data.hashes import sha256_of_file
 from cmrgz.data.importers import Case
 from cmrgz.data.importers.bank import entry_of, is_whole, read_index
 from cmrgz.data.phantom.processes import in_processes
@@ -34,7 +35,6 @@ from cmrgz.durable import (
     locked,
     make_directory,
     matching,
-    opened,
     read_journal,
     remove_stale,
     require_writable,
@@ -154,7 +154,7 @@ def _why_not(case: Case, key: str | CmrgzError, failed: Mapping[str, CmrgzError]
 def _key(case: Case, spacing: float) -> str | CmrgzError:
     """Return the hash of all that is read of a scan and of how, or why there is none."""
     try:
-        labels = [_digest(path) for path in case.label_files]
+        labels = [sha256_of_file(path) for path in case.label_files]
         frames = [frame for frame, _ in case.phase_labels]
         told = [str(case.order), case.ed, case.es, frames, labels] if labels else []
         read = [FORMAT, spacing, case.axes, sha256_of(case), told]
@@ -164,11 +164,6 @@ def _key(case: Case, spacing: float) -> str | CmrgzError:
     except UnicodeEncodeError:
         return DataError("encoding", str(case.image), "the name of its patient or data set is no text")
     return sha256(json.dumps(read).encode()).hexdigest()
-
-
-def _digest(path: Path) -> str:
-    with opened(path, DataError) as file:
-        return file_digest(file, "sha256").hexdigest()
 
 
 def _stored(part: Part, key: str, case: Case, spacing: float) -> None:

@@ -108,6 +108,18 @@ def together(number: int, work: Callable[[int], object]) -> list[int]:
     return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
 
+def signalled(patched: pytest.MonkeyPatch, rank: str, step: int, number: int) -> None:
+    """Send a process a signal as soon as it has done so many steps."""
+    optimise = loop.optimise
+
+    def sending(state: Any, *rest: Any) -> loop.Figures:
+        if state.step == step and os.environ.get("RANK") == rank:
+            os.kill(os.getpid(), number)
+        return optimise(state, *rest)
+
+    patched.setattr(loop, "optimise", sending)
+
+
 def content(folder: Path) -> dict[str, bytes]:
     """Return every file but that of speeds, which are those of an hour."""
     found = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != "speed.jsonl")
@@ -132,15 +144,8 @@ def test_two_processes_end_as_one(plan: Plan, name: str) -> None:
 def test_four_processes_that_were_stopped_end_as_one(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of them was asked to stop: all do, at the same step, and another number of processes goes on."""
     train(at(plan, "one"))
-    optimise = loop.optimise
-
-    def stopping(state: Any, *rest: Any) -> loop.Figures:
-        if state.step == 0 and os.environ.get("RANK") == "3":
-            os.kill(os.getpid(), signal.SIGTERM)
-        return optimise(state, *rest)
-
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "optimise", stopping)
+        signalled(patched, "3", 0, signal.SIGTERM)
         assert together(4, lambda rank: train(at(plan, "four"))) == [75] * 4
     assert [path.name for path in matching(at(plan, "four").output, "state-*")] == ["state-00000001"]
     assert together(2, lambda rank: train(at(plan, "four"))) == [0, 0]
@@ -154,15 +159,8 @@ def test_where_one_dies_the_others_say_so_and_the_run_goes_on(
     plan: Plan, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     train(at(plan, "one"))
-    optimise = loop.optimise
-
-    def dying(state: Any, *rest: Any) -> loop.Figures:
-        if state.step == 2 and os.environ.get("RANK") == "1":
-            os.kill(os.getpid(), signal.SIGKILL)
-        return optimise(state, *rest)
-
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "optimise", dying)
+        signalled(patched, "1", 2, signal.SIGKILL)
         assert together(2, lambda rank: train(at(plan, "two"))) == [6, -signal.SIGKILL]
     err = capfd.readouterr().err
     assert "error[lost-process]: torchrun: another process of the training ended" in err and "Traceback" not in err

@@ -70,7 +70,7 @@ def in_processes(
     asked = context.RawValue("b", 0)
     with ProcessPoolExecutor(workers, context, _begin, (asked,)) as pool:
         try:
-            with _held_back():
+            with held_back(signal.SIGINT):
                 futures = [pool.submit(_call, function, argument) for argument in arguments]
             for done, future in enumerate(as_completed(futures), 1):
                 _and_tell(future.result(), tell, done)
@@ -91,12 +91,12 @@ def _and_tell(result: R, tell: Progress, done: int) -> R:
 
 
 @contextmanager
-def _held_back() -> Iterator[None]:
-    """Let Ctrl-C wait while processes are started: they have it held back too, until they are set up."""
+def held_back(*numbers: int) -> Iterator[None]:
+    """Let signals wait; processes that are started meanwhile have them held back too, until they let them through."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:
@@ -129,7 +129,7 @@ def _begin(asked: Any) -> None:
     signal.signal(signal.SIGINT, _interrupt)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent(signal.SIGTERM)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -140,11 +140,16 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        signal.raise_signal(signal.SIGTERM)
+def end_with_parent(number: int) -> None:
+    """Let this process end by a signal as soon as that which started it has ended."""
+
+    def wait() -> None:
+        parent = parent_process()
+        if parent is not None:
+            parent.join()
+            signal.raise_signal(number)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _call(function: Callable[[T], R], argument: T) -> R:

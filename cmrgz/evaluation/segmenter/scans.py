@@ -27,7 +27,7 @@ def segment_scan(segmenter: Segmenter, scan: Scan, unit: NDArray[Any]) -> Labels
     turn = Orientation.of_geometry(scan.geometry)
     turned = np.ascontiguousarray(turn.apply(unit))
     known = np.ones(turned.shape, dtype=bool)
-    edges = scan.spacing[:0:-1] if turn.swap else scan.spacing[1:]
+    edges = turn.edges(scan.spacing)
     plane, item = (turned.shape[2], turned.shape[3]), (SIDE, SIDE)
     window = Window.plan(plane, edges, item, SPACING, heart_centre(turned, known), 1, 0)
     frames, _ = window.to_model(turned.reshape(-1, *plane), known.reshape(-1, *plane))
