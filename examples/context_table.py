@@ -29,7 +29,7 @@ from cmrgz import checkpoint, options, registry, tasks
 from cmrgz.adaptive import COEFFICIENTS, adaptive_continuation
 from cmrgz.continuation import WEIGHTS, Links, continuation
 from cmrgz.data import cases, masks
-from cmrgz.data.clips import read_clip
+from cmrgz.data.cines import read_cine
 from cmrgz.data.intensity import Scale
 from cmrgz.data.scan import Scan
 from cmrgz.evaluation import regions
@@ -100,14 +100,14 @@ class Entrant:
 
 def crop(case: cases.Case, phases: int, slices: int) -> Crop:
     """Return the first phases and middle slices of a case about the heart."""
-    clip = read_clip(case)
-    first = max(0, (clip.frames.shape[1] - slices) // 2)
-    row, column = (int(c) for c in clip.corner((SIDE, SIDE)))
-    part = clip.frames[:phases, first : first + slices, row : row + SIDE, column : column + SIDE]
+    cine = read_cine(case)
+    first = max(0, (cine.frames.shape[1] - slices) // 2)
+    row, column = (int(c) for c in cine.corner((SIDE, SIDE)))
+    part = cine.frames[:phases, first : first + slices, row : row + SIDE, column : column + SIDE]
     stored = (part.astype(np.float32) + 1) / 2
     scale = Scale.fit(stored, np.ones(stored.shape, dtype=bool))
     truth = (scale.to_unit(stored) + 1) / 2
-    scan = replace(Scan.blank(stored.shape, clip.spacing, 0.04), stored=stored)
+    scan = replace(Scan.blank(stored.shape, cine.spacing, 0.04), stored=stored)
     return Crop(case.subject, scan, scale, truth, most_moving(truth))
 
 

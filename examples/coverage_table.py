@@ -17,7 +17,7 @@ import numpy as np
 
 from cmrgz import checkpoint, options, registry
 from cmrgz.data import cases, masks
-from cmrgz.data.clips import read_clip
+from cmrgz.data.cines import read_cine
 from cmrgz.data.scan import Scan
 from cmrgz.evaluation.cardiac import Floats, areas, function_of
 from cmrgz.evaluation.measure import draws_of, interval, segmented, share_of
@@ -32,15 +32,15 @@ HEADS = ("model", "mask", "quantity", "bias", "MAE", "width", "holds the segment
 
 def cine_of(case: cases.Case, stride: int) -> tuple[Scan, Floats]:
     """Return every so many phases of a cine about the heart, and the areas (t, z, 3) of its labels in mm^2."""
-    clip = read_clip(case, labels=True)
-    row, column = (int(c) for c in clip.corner((SIDE, SIDE)))
+    cine = read_cine(case, labels=True)
+    row, column = (int(c) for c in cine.corner((SIDE, SIDE)))
     rows, columns = slice(row, row + SIDE), slice(column, column + SIDE)
-    stored = (clip.frames[::stride, :, rows, columns].astype(np.float32) + 1) / 2
-    if clip.labels is None:
+    stored = (cine.frames[::stride, :, rows, columns].astype(np.float32) + 1) / 2
+    if cine.labels is None:
         raise SystemExit(f"{case.image} has no labels")
-    labels = clip.labels[::stride, :, rows, columns]
-    scan = replace(Scan.blank(stored.shape, clip.spacing, 0.04), stored=stored)
-    return scan, areas(labels, clip.spacing[1] * clip.spacing[2])
+    labels = cine.labels[::stride, :, rows, columns]
+    scan = replace(Scan.blank(stored.shape, cine.spacing, 0.04), stored=stored)
+    return scan, areas(labels, cine.spacing[1] * cine.spacing[2])
 
 
 def rows(name: str, mask: str, found: dict[str, list[tuple[Floats, float, float]]]) -> Iterator[str]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cmrgz import checkpoint, options, registry
 from cmrgz.data import cases, masks
-from cmrgz.data.clips import read_clip
+from cmrgz.data.cines import read_cine
 from cmrgz.evaluation import baselines, regions
 from cmrgz.model import Model, Tokenizer
 from cmrgz.plugin import Extent
@@ -32,7 +32,7 @@ BATCH = 16
 
 def items(paths: Sequence[str], most: int) -> Batch:
     """Return heart-centred frames of every case, `most` a case."""
-    batches = [held_out(read_clip(case), Extent(), most) for path in paths for case in cases.find(path)]
+    batches = [held_out(read_cine(case), Extent(), most) for path in paths for case in cases.find(path)]
     names = batches[0].condition
     return Batch(
         torch.cat([b.x for b in batches]), {name: torch.cat([b.condition[name] for b in batches]) for name in names}

@@ -21,7 +21,7 @@ from scipy.ndimage import gaussian_filter
 from cmrgz import checkpoint, options, registry, tasks
 from cmrgz.blocks import whole_fill
 from cmrgz.data import cases
-from cmrgz.data.clips import read_clip
+from cmrgz.data.cines import read_cine
 from cmrgz.data.finer import Finer
 from cmrgz.data.intensity import Scale
 from cmrgz.data.phantom import Phantom
@@ -49,14 +49,14 @@ def phantom(seed: int, axis: str, phases: int, slices: int) -> Scan:
 
 def scan_of(case: cases.Case, phases: int, slices: int) -> Scan:
     """Return the middle slices of a recorded cine, an odd number, about the heart; of long cines part of the phases."""
-    clip = read_clip(case)
-    slices = min(slices, clip.frames.shape[1] - 1 + clip.frames.shape[1] % 2)
-    first = (clip.frames.shape[1] - slices) // 2
-    row, column = (int(c) for c in clip.corner((SIDE, SIDE)))
-    times = np.arange(len(clip.frames) // 2 * 2)[: 2 * phases]
-    part = clip.frames[times, first : first + slices, row : row + SIDE, column : column + SIDE]
+    cine = read_cine(case)
+    slices = min(slices, cine.frames.shape[1] - 1 + cine.frames.shape[1] % 2)
+    first = (cine.frames.shape[1] - slices) // 2
+    row, column = (int(c) for c in cine.corner((SIDE, SIDE)))
+    times = np.arange(len(cine.frames) // 2 * 2)[: 2 * phases]
+    part = cine.frames[times, first : first + slices, row : row + SIDE, column : column + SIDE]
     stored = (part.astype(np.float32) + 1) / 2
-    return replace(Scan.blank(stored.shape, clip.spacing, 0.04), stored=stored)
+    return replace(Scan.blank(stored.shape, cine.spacing, 0.04), stored=stored)
 
 
 def halved(whole: Scan, axis: str) -> tuple[Scan, Bools, Floats]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from cmrgz.data import cases
-from cmrgz.data.clips import Clip, crop, read_clip
+from cmrgz.data.cines import Cine, crop, read_cine
 from cmrgz.evaluation import cardiac
 from cmrgz.evaluation.segmenter import Segmenter
 from cmrgz.evaluation.segmenter.labelled import HEART, SIDE, labelled
@@ -23,14 +23,14 @@ from cmrgz.evaluation.segmenter.stored import save
 from cmrgz.evaluation.segmenter.training import train
 
 
-def read(path: str, most: int | None) -> list[Clip]:
-    """Return the clips of a data set."""
-    return [read_clip(case, labels=True) for case in cases.find(path)[:most]]
+def read(path: str, most: int | None) -> list[Cine]:
+    """Return the cines of a data set."""
+    return [read_cine(case, labels=True) for case in cases.find(path)[:most]]
 
 
-def dice(segmenter: Segmenter, clip: Clip) -> list[float]:
+def dice(segmenter: Segmenter, cine: Cine) -> list[float]:
     """Return the Dice of each class over the labelled frames of a subject, NaN for a class that is not drawn."""
-    frames, corner = labelled(clip), clip.corner((SIDE, SIDE))
+    frames, corner = labelled(cine), cine.corner((SIDE, SIDE))
     images = np.stack([crop(f.image, corner, (SIDE, SIDE), 0).astype(np.float32) for f in frames])
     bits = np.stack([crop(f.bits, corner, (SIDE, SIDE), 1) for f in frames])
     found = segmenter.segment(images)
@@ -43,14 +43,14 @@ def dice(segmenter: Segmenter, clip: Clip) -> list[float]:
     return scores
 
 
-def functions(segmenter: Segmenter, clip: Clip) -> tuple[dict[str, float], dict[str, float]] | None:
+def functions(segmenter: Segmenter, cine: Cine) -> tuple[dict[str, float], dict[str, float]] | None:
     """Return the biomarkers of a subject by its labels and by the segmenter, None where a frame lacks a class."""
-    maps = clip.labels
+    maps = cine.labels
     if maps is None or not all(set(HEART) <= set(np.unique(frame)) for frame in maps):
         return None
-    (step, height, width), corner = clip.spacing, clip.corner((SIDE, SIDE))
+    (step, height, width), corner = cine.spacing, cine.corner((SIDE, SIDE))
     labels = np.stack([[crop(plane, corner, (SIDE, SIDE), 0) for plane in frame] for frame in maps])
-    images = np.stack([crop(plane, corner, (SIDE, SIDE), -1.0) for frame in clip.frames for plane in frame])
+    images = np.stack([crop(plane, corner, (SIDE, SIDE), -1.0) for frame in cine.frames for plane in frame])
     found = segmenter.segment((images.astype(np.float32) + 1) / 2).reshape(labels.shape)
     truth, result = (cardiac.areas(m, height * width) for m in (labels, found))
     return cardiac.biomarkers(truth, result, step)
@@ -60,13 +60,13 @@ def table(segmenter: Segmenter, paths: Sequence[str], most: int | None) -> None:
     """Print the Dice of each test subject, and of all subjects of a data set."""
     print(f"{'subject':20s}     RV  myocardium     LV")
     for path in paths:
-        clips = read(path, most)
-        scores = np.array([dice(segmenter, clip) for clip in clips])
-        rows = [(clip.subject, row) for clip, row in zip(clips, scores, strict=True)]
-        rows += [(f"mean of {len(clips)}", scores.mean(0))] if len(clips) > 1 else []
+        cines = read(path, most)
+        scores = np.array([dice(segmenter, cine) for cine in cines])
+        rows = [(cine.subject, row) for cine, row in zip(cines, scores, strict=True)]
+        rows += [(f"mean of {len(cines)}", scores.mean(0))] if len(cines) > 1 else []
         for subject, (right, wall, left) in rows:
             print(f"{subject:20s}  {right:.3f}       {wall:.3f}  {left:.3f}")
-        pairs = [pair for clip in clips if (pair := functions(segmenter, clip)) is not None]
+        pairs = [pair for cine in cines if (pair := functions(segmenter, cine)) is not None]
         for name, unit in cardiac.UNITS.items() if len(pairs) > 1 else ():
             found = cardiac.agreement([b[name] for _, b in pairs], [a[name] for a, _ in pairs])
             scale, unit = (1, unit) if unit else (100, "points")
@@ -88,7 +88,7 @@ def main() -> None:
     if given.data:
         if given.out is None:
             parser.error("training needs --out")
-        sources = [[frame for clip in read(path, given.most) for frame in labelled(clip)] for path in given.data]
+        sources = [[frame for cine in read(path, given.most) for frame in labelled(cine)] for path in given.data]
         network = train(sources, given.steps, given.shares, given.seed, report=print_loss)
         save(given.out, network)
     table(Segmenter.open(given.out), given.test, given.most)

@@ -24,7 +24,7 @@ from cmrgz.data.masks import parse
 from cmrgz.data.scan import load, save
 from cmrgz.durable import files as durable_files
 from cmrgz.durable.system import Faults
-from cmrgz.output import files as outputs
+from cmrgz.scans import files as outputs
 
 LINE = re.compile(r"cmrgz: error\[([a-z-]+)\]: .+: .+\n")
 OBLIQUE = Rotation.from_euler("zx", [20, 10], degrees=True).as_matrix() @ [[0, -1, 0], [-1, 0, 0], [0, 0, -1]]
@@ -612,7 +612,7 @@ def test_generated_scans_differ_and_do_not_depend_on_how_many(run: Run, tmp_path
 
 
 def test_groups_of_generated_scans_are_no_seam(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cmrgz.output import generate
+    from cmrgz.scans import generate
 
     assert run("generate", "-n", 5, "-o", "g")[0] == 0
     monkeypatch.setattr(generate, "GROUP", 2)

@@ -14,7 +14,7 @@ import pytest
 from cmrgz.cli import main
 from cmrgz.data import cases
 from cmrgz.data.scan import Scan, load, save
-from cmrgz.output.asked import PRIMES, Spread
+from cmrgz.scans.asked import PRIMES, Spread
 
 LINE = re.compile(r"cmrgz: error\[([a-z-]+)\]: .+: .+\n")
 Run = Callable[..., tuple[int, str, str]]

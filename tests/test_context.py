@@ -7,8 +7,8 @@ import pytest
 from cmrgz import checkpoint
 from cmrgz.errors import CheckpointError, CmrgzWarning
 from cmrgz.meta import Meta
-from cmrgz.output import context
-from cmrgz.output.context import tell_of_context
+from cmrgz.scans import context
+from cmrgz.scans.context import tell_of_context
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ from cmrgz.data.percentiles import percentiles
 from cmrgz.data.planes import Planes
 from cmrgz.data.scan import Scan, Shape, load, save
 from cmrgz.grid import Block, Grid
-from cmrgz.output.chosen import Chosen
-from cmrgz.output.hiding import Hiding
-from cmrgz.output.inpaint import Request, inpaint_scans
-from cmrgz.output.scans import find_scans
 from cmrgz.plugin import Extent
+from cmrgz.scans.choice import Chosen
+from cmrgz.scans.hiding import Hiding
+from cmrgz.scans.inpaint import Request, inpaint_scans
+from cmrgz.scans.scans import find_scans
 
 SHAPE = (12, 6, 256, 256)
 HOLE = (slice(0, 2), slice(2, 4), slice(100, 132), slice(96, 128))

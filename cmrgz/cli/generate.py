@@ -13,9 +13,9 @@ from cmrgz.errors import UsageError, format_line
 
 if TYPE_CHECKING:
     from cmrgz.evaluation.cohort import Cohort
-    from cmrgz.output.files import Names
-    from cmrgz.output.generate import Order
-    from cmrgz.output.like import Like
+    from cmrgz.scans.files import Names
+    from cmrgz.scans.generate import Order
+    from cmrgz.scans.like import Like
 
 LOG = logging.getLogger("cmrgz.generate")
 
@@ -86,8 +86,8 @@ def command(
     in_flight = batch(batch_size)
     _check_like(like, mask, mask_label, slices, phases)
 
-    from cmrgz.output.chosen import Chosen
-    from cmrgz.output.generate import Order
+    from cmrgz.scans.choice import Chosen
+    from cmrgz.scans.generate import Order
 
     order = Order(
         chosen=Chosen.of(
@@ -129,8 +129,8 @@ def _read_like(
 ) -> "Like | None":
     if like is None:
         return None
-    from cmrgz.output.hiding import Hiding
-    from cmrgz.output.like import Like
+    from cmrgz.scans.hiding import Hiding
+    from cmrgz.scans.like import Like
 
     return Like.read(like, None if mask is None else Hiding.of(mask, seed, label), axes)
 
@@ -138,7 +138,7 @@ def _read_like(
 def _make(order: "Order", output: Path, segment: bool, teller: "_Teller", report: Any) -> "Cohort | None":
     """Generate, and return what is said of a cohort whose hearts were measured."""
     if not segment:
-        from cmrgz.output.generate import generate_scans
+        from cmrgz.scans.generate import generate_scans
 
         generate_scans(order, output, done=teller.done, skipped=teller.skipped, report=report)
         return None

@@ -11,8 +11,8 @@ from cmrgz.cli.results import tell
 from cmrgz.errors import CmrgzError, PartialError, UsageError, format_line
 
 if TYPE_CHECKING:
-    from cmrgz.output.files import Names
-    from cmrgz.output.inpaint import Done
+    from cmrgz.scans.files import Names
+    from cmrgz.scans.inpaint import Done
 
 LOG = logging.getLogger("cmrgz.inpaint")
 
@@ -114,8 +114,8 @@ def command(
     from cmrgz.cli.devices import pick, range_checked
     from cmrgz.cli.progress import progress
     from cmrgz.data.finer import Finer
-    from cmrgz.output.hiding import Hiding
-    from cmrgz.output.scans import find_scans
+    from cmrgz.scans.hiding import Hiding
+    from cmrgz.scans.scans import find_scans
 
     range_checked("--seed", seed, 0, 2**63 - 1)
     range_checked("--samples", samples, 1, 1000)
@@ -126,8 +126,8 @@ def command(
     if hiding is None and not finer.axes and not all(case.mask for case in found):
         raise _missing("option --mask")
 
-    from cmrgz.output.chosen import Chosen
-    from cmrgz.output.inpaint import Request, inpaint_scans
+    from cmrgz.scans.choice import Chosen
+    from cmrgz.scans.inpaint import Request, inpaint_scans
 
     request = Request(
         chosen=Chosen.of(model, assignments(set_, precision), condition or [], pick(device), in_flight, guide),

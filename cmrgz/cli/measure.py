@@ -59,8 +59,8 @@ def command(
     _check_name(output)
     from cmrgz.cli.devices import pick
     from cmrgz.cli.progress import progress
-    from cmrgz.output.files import check
-    from cmrgz.output.scans import find_scans
+    from cmrgz.scans.files import check
+    from cmrgz.scans.scans import find_scans
 
     found = find_scans(sources, None, axes, labels)
     if output is not None:
@@ -101,7 +101,7 @@ def _posterior(
 ) -> "Posterior":
     """Return what to hide and how to draw it."""
     from cmrgz.cli.devices import pick, range_checked
-    from cmrgz.output.hiding import Hiding
+    from cmrgz.scans.hiding import Hiding
 
     if model is None:
         raise UsageError("usage", "option --model", "is missing", hint="see cmrgz models")
@@ -109,7 +109,7 @@ def _posterior(
     number = range_checked("--samples", 9 if samples is None else samples, 1, 1000)
     hiding, in_flight = Hiding.of(mask, seed, mask_label), batch(batch_size)
     from cmrgz.evaluation.measure import Posterior
-    from cmrgz.output.chosen import Chosen
+    from cmrgz.scans.choice import Chosen
 
     return Posterior(Chosen.of(model, set_ or [], (), pick(device), in_flight), hiding, number, seed)
 

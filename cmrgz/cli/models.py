@@ -43,7 +43,7 @@ def command(
         facts = _details(name)
         typer.echo(json.dumps(facts, indent=1) if as_json else "\n".join(_page(facts)))
         return
-    from cmrgz.testing.survey import survey
+    from cmrgz.authoring.survey import survey
 
     models, tokenizers = [*registry.models().values()], [*registry.tokenizers().values()]
     rows = survey([*models, *tokenizers], _facts)

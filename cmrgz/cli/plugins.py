@@ -24,7 +24,7 @@ def shared(context: typer.Context) -> None:
 @app.command("list")
 def list_(as_json: Json = False) -> None:
     """List registered names from metadata alone: works whatever a plugin does when it is imported."""
-    from cmrgz.testing.doctor import listed
+    from cmrgz.authoring.doctor import listed
 
     found = listed()
     if as_json:
@@ -50,8 +50,8 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Load and build each plugin in a process of its own. Exit code 5 if one is not well."""
+    from cmrgz.authoring.doctor import diagnose, listed
     from cmrgz.errors import did_you_mean
-    from cmrgz.testing.doctor import diagnose, listed
 
     names = {plugin.name for plugin in listed()}
     for unknown in set(name or ()) - names - {plugin.qualified for plugin in listed()}:
@@ -95,6 +95,6 @@ def new(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write [./NAME].")] = None,
 ) -> None:
     """Write a package with a small model that passes every check: a start for your own."""
-    from cmrgz.testing.template import write
+    from cmrgz.authoring.template import write
 
     tell(write(name, output or Path(name)))

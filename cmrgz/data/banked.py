@@ -1,4 +1,4 @@
-"""A scan as a bank has it: its clip plane by plane in a file, each with a checksum, and what was found out about it.
+"""A scan as a bank has it: its cine plane by plane in a file, each with a checksum, and what was found out about it.
 
 A bank is a folder: `bank.json` names the scans and says where each is, in a few large files `part-*.bin`. There a scan
 is its planes (t, z, y, x) as little-endian float16, one after another, and then a CRC-32 of each as uint32. Planes are
@@ -23,7 +23,7 @@ from cmrgz.durable import PlaceReader
 from cmrgz.errors import DataError
 
 FORMAT = 1
-"""Raise it where a bank is written otherwise, and where `read_clip` makes other frames of a scan."""
+"""Raise it where a bank is written otherwise, and where `read_cine` makes other frames of a scan."""
 INDEX, PARTS = "bank.json", "part-*.bin"
 FRAME, SUM = np.dtype("<f2"), np.dtype("<u4")
 

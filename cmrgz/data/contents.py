@@ -7,7 +7,7 @@ from hashlib import blake2b
 import numpy as np
 
 from cmrgz.data.importers import Case
-from cmrgz.data.nifti import read
+from cmrgz.data.nifti.reader import read
 from cmrgz.durable import status
 
 BUILT_IN = "the seed"
@@ -23,7 +23,7 @@ def contents(case: Case) -> frozenset[str]:
     Single frames that were taken out of a cine have hashes of it.
 
     Raises:
-        DataError: The scan is refused, see `cmrgz.data.nifti.read`; NaN and infinite voxels are not.
+        DataError: The scan is refused, see `cmrgz.data.nifti.reader.read`; NaN and infinite voxels are not.
         ResourceError: `io` or `too-large`.
     """
     if case.banked is not None:

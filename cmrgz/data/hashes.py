@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz.data.dicom import sha256_of_series
-from cmrgz.data.nifti_source import halves
+from cmrgz.data.nifti.source import halves
 from cmrgz.durable import is_folder, opened
 from cmrgz.errors import DataError
 

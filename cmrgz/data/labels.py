@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cmrgz.data.axes import arranged, placed
 from cmrgz.data.importers import Case
 from cmrgz.data.importers.label_order import ACDC, LabelOrder
-from cmrgz.data.nifti import read
+from cmrgz.data.nifti.reader import read
 from cmrgz.data.scan import MASK_QUIET, Scan, check_grid
 from cmrgz.errors import DataError, warn
 

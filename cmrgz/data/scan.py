@@ -17,8 +17,8 @@ from cmrgz.data import binary
 from cmrgz.data import geometry as grids
 from cmrgz.data.axes import arranged, on_disk, placed, settle
 from cmrgz.data.geometry import Geometry
-from cmrgz.data.nifti import read
-from cmrgz.data.nifti_write import CODES, write_nifti
+from cmrgz.data.nifti.reader import read
+from cmrgz.data.nifti.writer import CODES, write_nifti
 from cmrgz.data.planes import Cine, Planes
 from cmrgz.data.shares import percent
 from cmrgz.errors import DataError
@@ -173,7 +173,7 @@ def load(
 
     Raises:
         UsageError: `range`: there are no such axes.
-        DataError: The file is refused, see `cmrgz.data.nifti.read`.
+        DataError: The file is refused, see `cmrgz.data.nifti.reader.read`.
         ResourceError: `io` or `too-large`.
     """
     image = read(path, nonfinite=nonfinite, orientation=orientation)

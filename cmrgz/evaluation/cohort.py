@@ -24,8 +24,8 @@ from cmrgz.evaluation.cardiac import UNITS, agreement, areas, biomarkers
 from cmrgz.evaluation.segmenter import Segmenter
 from cmrgz.evaluation.segmenter.scans import segment_scan
 from cmrgz.evaluation.statistics.correlation import correlation
-from cmrgz.output.files import Names
-from cmrgz.output.generate import Made, Order, generate_scans
+from cmrgz.scans.files import Names
+from cmrgz.scans.generate import Made, Order, generate_scans
 from cmrgz.tasks import SLICE_STEP, Report
 from cmrgz.vocabulary import NUMBERS, WORDS
 

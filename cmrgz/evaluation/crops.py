@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz.data.cases import Case
-from cmrgz.data.clips import Clip, crop
+from cmrgz.data.cines import Cine, crop
 from cmrgz.data.masks import parse
 from cmrgz.errors import UsageError
 from cmrgz.grid import RING, is_cycle, tempo_of
@@ -143,7 +143,7 @@ def is_file(mask: str) -> bool:
 
 
 class Part(NamedTuple):
-    """Where a crop lies in a clip, and which chosen frames (phase, slice) are in it."""
+    """Where a crop lies in a cine, and which chosen frames (phase, slice) are in it."""
 
     t: NDArray[np.int64]
     z: NDArray[np.int64]
@@ -172,37 +172,37 @@ def parts(places: Sequence[Pair], shape: Pair, span: Span, ring: bool) -> list[P
     return found
 
 
-def cut(case: Case, clip: Clip, places: Sequence[Pair], item: Pair, span: Span) -> list[tuple[Crop, Part]]:
-    """Return the crops of a clip that have some frames, and where they lie.
+def cut(case: Case, cine: Cine, places: Sequence[Pair], item: Pair, span: Span) -> list[tuple[Crop, Part]]:
+    """Return the crops of a cine that have some frames, and where they lie.
 
     Args:
         case: The scan.
-        clip: Its frames.
+        cine: Its frames.
         places: (phase, slice) of the frames.
         item: (h, w) of a crop.
         span: Its phases and slices.
     """
-    n, corner = clip.frames.shape[0], clip.corner(item)
-    ring = span.phases > 1 and n >= RING and _is_ring(clip, corner, item)
-    inside: Bools = crop(np.ones(clip.frames.shape[2:], dtype=bool), corner, item, 0)
+    n, corner = cine.frames.shape[0], cine.corner(item)
+    ring = span.phases > 1 and n >= RING and _is_ring(cine, corner, item)
+    inside: Bools = crop(np.ones(cine.frames.shape[2:], dtype=bool), corner, item, 0)
     found = []
-    for part in parts(places, (n, clip.frames.shape[1]), span, ring):
+    for part in parts(places, (n, cine.frames.shape[1]), span, ring):
         where = np.ix_(part.t, part.z)
-        labels = None if clip.labels is None else crop(clip.labels[where], corner, item, 0)
+        labels = None if cine.labels is None else crop(cine.labels[where], corner, item, 0)
         bare = Crop(
             id="",
-            x=clip.block(part.t, part.z, corner, item),
+            x=cine.block(part.t, part.z, corner, item),
             labels=labels if labels is not None and labels.any() else None,
             scored=tuple((int((part.t == t).argmax()), int((part.z == z).argmax())) for t, z in part.members),
-            phases=np.asarray(clip.phases[part.t], dtype=np.float32),
-            slices=np.asarray(clip.slices[part.z], dtype=np.float32),
+            phases=np.asarray(cine.phases[part.t], dtype=np.float32),
+            slices=np.asarray(cine.slices[part.z], dtype=np.float32),
             tempo=tempo_of(n, ring),
             ring=ring and len(part.t) == n,
-            spacing=clip.spacing[2],
-            step=clip.spacing[0],
-            centre=(clip.centre[0] - corner[0], clip.centre[1] - corner[1]),
+            spacing=cine.spacing[2],
+            step=cine.spacing[0],
+            centre=(cine.centre[0] - corner[0], cine.centre[1] - corner[1]),
             inside=None if inside.all() else inside,
-            files={name: crop(known[where], corner, item, 0) for name, known in clip.masks.items()},
+            files={name: crop(known[where], corner, item, 0) for name, known in cine.masks.items()},
         )
         place = (case.subject_id, case.id, part.t.tolist(), part.z.tolist(), bare.scored)
         found.append((replace(bare, id=_id(bare, place)), part))
@@ -215,10 +215,10 @@ def _id(bare: Crop, place: Any) -> str:
     return hashed(about, bare.x, bare.labels, bare.phases, bare.slices)
 
 
-def _is_ring(clip: Clip, corner: tuple[float, float], item: Pair) -> bool:
-    """Whether the phases of a clip are a full cycle."""
-    t, z = clip.frames.shape[:2]
-    voxels = clip.block(range(t), range(z), corner, item).astype(np.float32)
+def _is_ring(cine: Cine, corner: tuple[float, float], item: Pair) -> bool:
+    """Whether the phases of a cine are a full cycle."""
+    t, z = cine.frames.shape[:2]
+    voxels = cine.block(range(t), range(z), corner, item).astype(np.float32)
     return is_cycle(voxels, np.ones(voxels.shape, dtype=bool))
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from cmrgz.data.cases import Case
-from cmrgz.data.clips import SPACING, Clip, MaskFile, read_clip
+from cmrgz.data.cines import SPACING, Cine, MaskFile, read_cine
 from cmrgz.errors import UsageError
 from cmrgz.evaluation.crops import ALL, Crop, Span, cut, hashed
 
@@ -122,11 +122,11 @@ def read_frames(
     span = span._replace(**{WHOLE[choice]: ALL}) if choice in WHOLE and span != ALONE else span
     frames: list[Frame] = []
     for number, case in enumerate(cases, 1):
-        clip = read_clip(case, True, spacing, masks(case) if masks is not None else None)
-        roles = {(t, z): role for t, z, role in _places(clip, choice)}
-        for cropped, part in cut(case, clip, list(roles), item, span):
+        cine = read_cine(case, True, spacing, masks(case) if masks is not None else None)
+        roles = {(t, z): role for t, z, role in _places(cine, choice)}
+        for cropped, part in cut(case, cine, list(roles), item, span):
             placed = zip(part.members, cropped.scored, strict=True)
-            frames += [_frame(case, clip, at, roles[at], cropped, place) for at, place in placed]
+            frames += [_frame(case, cine, at, roles[at], cropped, place) for at, place in placed]
         if progress is not None:
             progress(number)
     return frames
@@ -143,18 +143,18 @@ def check_choice(choice: str) -> None:
         raise UsageError("range", "frames", "must be a number, 'stack' or 'cine'", f"got '{choice}'")
 
 
-def _systole(clip: Clip) -> int:
+def _systole(cine: Cine) -> int:
     """Return the phase at which the left ventricle is smallest, of those that are annotated."""
-    size = np.zeros(0) if clip.labels is None else (clip.labels == LEFT).sum((1, 2, 3))
+    size = np.zeros(0) if cine.labels is None else (cine.labels == LEFT).sum((1, 2, 3))
     if size.any():
         return int(np.where(size > 0, size, np.inf).argmin())
-    return round(SYSTOLE * clip.frames.shape[0]) % clip.frames.shape[0]
+    return round(SYSTOLE * cine.frames.shape[0]) % cine.frames.shape[0]
 
 
-def _places(clip: Clip, choice: str) -> list[tuple[int, int, str]]:
+def _places(cine: Cine, choice: str) -> list[tuple[int, int, str]]:
     """Return (phase, slice, role) of the chosen frames, in the order of choice."""
-    phases, slices = clip.frames.shape[0], _slices_of_tissue(clip)
-    ends = {0: "ED"} if phases == 1 else {0: "ED", _systole(clip): "ES"}
+    phases, slices = cine.frames.shape[0], _slices_of_tissue(cine)
+    ends = {0: "ED"} if phases == 1 else {0: "ED", _systole(cine): "ES"}
     first = list(dict.fromkeys(slices[min(int(share * len(slices)), len(slices) - 1)] for share in SLICES))
     if choice == "cine":
         return [(t, first[0], ends.get(t, "")) for t in range(phases)]
@@ -165,27 +165,27 @@ def _places(clip: Clip, choice: str) -> list[tuple[int, int, str]]:
     return every[: int(choice)]
 
 
-def _slices_of_tissue(clip: Clip) -> list[int]:
+def _slices_of_tissue(cine: Cine) -> list[int]:
     """Return the slices that show tissue; all, where none does."""
-    share = (clip.whole > DARK).mean((0, 2, 3))
+    share = (cine.whole > DARK).mean((0, 2, 3))
     return [int(z) for z in np.flatnonzero(share >= TISSUE)] or list(range(len(share)))
 
 
-def _frame(case: Case, clip: Clip, at: Pair, role: str, cropped: Crop, place: Pair) -> Frame:
+def _frame(case: Case, cine: Cine, at: Pair, role: str, cropped: Crop, place: Pair) -> Frame:
     (t, z), item = at, (cropped.shape[2], cropped.shape[3])
-    corner = clip.corner(item)
-    condition = clip.place(t, z, corner, item)
-    cine = clip.block(range(clip.frames.shape[0]), [z], corner, item)[:, 0].astype(np.float32)
-    before = cine[t - 1] if len(cine) > 1 else None
-    about = (case.subject_id, case.id, t, z, role, cropped, place, before, most_moving(cine), condition)
+    corner = cine.corner(item)
+    condition = cine.place(t, z, corner, item)
+    phases = cine.block(range(cine.frames.shape[0]), [z], corner, item)[:, 0].astype(np.float32)
+    before = phases[t - 1] if len(phases) > 1 else None
+    about = (case.subject_id, case.id, t, z, role, cropped, place, before, most_moving(phases), condition)
     frame = Frame("", *about)
-    where = (case.subject_id, case.id, t, z, clip.spacing, sorted(condition.items()))
+    where = (case.subject_id, case.id, t, z, cine.spacing, sorted(condition.items()))
     return replace(frame, id=hashed(where, frame.x, frame.label))
 
 
-def most_moving(cine: Floats) -> Bools:
+def most_moving(phases: Floats) -> Bools:
     """Return where (h, w) a slice (t, h, w) varies most over its phases: 15 % of the pixels, blurred by 2."""
-    change = gaussian_filter(cine.std(0), BLUR)
+    change = gaussian_filter(phases.std(0), BLUR)
     return np.asarray(change > np.percentile(change, MOVING))
 
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from cmrgz.data import cases, sides
 from cmrgz.data.cases import Case
-from cmrgz.data.clips import MaskFile
+from cmrgz.data.cines import MaskFile
 from cmrgz.data.hashes import sha256_of_file
-from cmrgz.data.nifti import read_header
+from cmrgz.data.nifti.reader import read_header
 from cmrgz.durable import exists
 from cmrgz.errors import DataError, UsageError
 from cmrgz.evaluation.baselines import FILLS, RETRIEVALS
@@ -32,8 +32,8 @@ from cmrgz.evaluation.references import (
     RoundTrip,
     TemporalCopy,
 )
-from cmrgz.output.chosen import Chosen
 from cmrgz.plugin import Extent
+from cmrgz.scans.choice import Chosen
 
 TEST_SEED, BANK_SEED = 5000, 1000
 """Seeds of the built-in phantoms: those of the test set were in no training of the bundled weights, the others were."""

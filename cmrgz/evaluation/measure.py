@@ -19,10 +19,10 @@ from cmrgz.evaluation.cardiac import UNITS, Floats, Labels, areas, function_of
 from cmrgz.evaluation.segmenter import Segmenter
 from cmrgz.evaluation.sight import Bools, Sight
 from cmrgz.model import Model
-from cmrgz.output.chosen import Chosen
-from cmrgz.output.context import tell_of_context
-from cmrgz.output.hiding import Hiding, hidden_fraction
-from cmrgz.output.refused import Refused
+from cmrgz.scans.choice import Chosen
+from cmrgz.scans.context import tell_of_context
+from cmrgz.scans.hiding import Hiding, hidden_fraction
+from cmrgz.scans.refused import Refused
 from cmrgz.tasks import Report, Setting, inpaint
 
 COMMAND = "cmrgz measure"

@@ -14,7 +14,7 @@ from cmrgz.evaluation.crops import PLANES, Span
 from cmrgz.evaluation.extractors import DEFAULT
 from cmrgz.evaluation.frames import WHOLE, check_choice
 from cmrgz.options import Range
-from cmrgz.output.hiding import ENDINGS
+from cmrgz.scans.hiding import ENDINGS
 
 RATIOS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 MANIFEST = "manifest"

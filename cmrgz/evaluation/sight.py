@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from cmrgz.data.clips import SPACING, crop
+from cmrgz.data.cines import SPACING, crop
 from cmrgz.data.intensity import Scale
 from cmrgz.data.orientation import Orientation
 from cmrgz.data.planes import Cine, Planes

@@ -13,8 +13,8 @@ from cmrgz.model import CodeTokenizer, Condition
 from cmrgz.rng import Streams
 from cmrgz.testing.mixtures import Mixture
 from cmrgz.testing.plain_hints import without_prior
-from cmrgz.tokens.masked import MaskedTokenModel
-from cmrgz.tokens.model import TokenModel
+from cmrgz.tokens.causal import TokenModel
+from cmrgz.tokens.masked_codes import MaskedTokenModel
 from cmrgz.tokens.network import CausalNetwork, MaskedNetwork
 
 LOW, HIGH = -8.0, 12.0

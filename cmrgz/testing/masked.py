@@ -12,7 +12,7 @@ from cmrgz.diffusion.objectives import OBJECTIVES
 from cmrgz.model import Condition
 from cmrgz.testing.mixtures import Mixture, Name, PixelTokenizer
 from cmrgz.testing.plain_hints import set_scale
-from cmrgz.tokens.continuous import MaskedVectorModel, VectorNetwork
+from cmrgz.tokens.masked_vectors import MaskedVectorModel, VectorNetwork
 
 AT_ONCE = 16
 """Items whose matrices are in memory together."""

@@ -21,9 +21,9 @@ from cmrgz.testing.plain_hints import without_prior
 from cmrgz.testing.symbols import SymbolTokenizer as SymbolTokenizer
 from cmrgz.testing.symbols import symbol_codes as symbol_codes
 from cmrgz.testing.symbols import vector_symbols
+from cmrgz.tokens.causal import TokenModel
 from cmrgz.tokens.codes import CodeModel
-from cmrgz.tokens.masked import MaskedTokenModel
-from cmrgz.tokens.model import TokenModel
+from cmrgz.tokens.masked_codes import MaskedTokenModel
 from cmrgz.tokens.network import CausalNetwork, CodeNetwork, MaskedNetwork
 
 MOST_ENTRIES = 1 << 22

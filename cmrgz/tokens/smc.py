@@ -8,7 +8,7 @@ from torch import Tensor
 from cmrgz.model import Progress
 from cmrgz.rng import Streams, systematic
 from cmrgz.sending import sent
-from cmrgz.tokens.decoding import Given, take
+from cmrgz.tokens.causal_decoding import Given, take
 from cmrgz.tokens.drawer import Drawer
 from cmrgz.tokens.network import CausalNetwork
 

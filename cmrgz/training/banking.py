@@ -19,7 +19,7 @@ import numpy as np
 
 from cmrgz.data.banked import BLOCK, FORMAT, INDEX, PARTS, chunks_of, is_block, size_of
 from cmrgz.data.cases import sha256_of
-from cmrgz.data.clips import SPACING, read_clip
+from cmrgz.data.cines import SPACING, read_cine
 from cmrgz.data.contents import contents
 from cmrgz.data.hashes import sha256_of_file
 from cmrgz.data.importers import Case
@@ -167,17 +167,17 @@ def _key(case: Case, spacing: float) -> str | CmrgzError:
 
 
 def _stored(part: Part, key: str, case: Case, spacing: float) -> None:
-    clip = read_clip(case, spacing=spacing)
-    frames = clip.whole
+    cine = read_cine(case, spacing=spacing)
+    frames = cine.whole
     record = {
         "key": key,
         "source": sha256_of(case),
         "shape": frames.shape,
-        "phases": _plain(clip.phases),
-        "slices": _plain(clip.slices),
-        "centre": clip.centre,
-        "spacing": clip.spacing,
-        "ring": is_ring(clip),
+        "phases": _plain(cine.phases),
+        "slices": _plain(cine.slices),
+        "centre": cine.centre,
+        "spacing": cine.spacing,
+        "ring": is_ring(cine),
         "contents": sorted(contents(case)),
         "measured": measured(case) if case.label_files else {"ef": None, "edv": None},
     }

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from cmrgz.data.clips import Clip
+from cmrgz.data.cines import Cine
 from cmrgz.grid import is_cycle
 from cmrgz.plugin import Extent
 
@@ -65,7 +65,7 @@ def draw_slices(n: int, length: int, rng: Generator, strides: bool = True) -> Nu
 
 
 def spread_starts(shape: Shape, length: Shape, ring: bool, most: int) -> list[tuple[Numbers, Numbers]]:
-    """Return phases and slices of up to `most` blocks, evenly spread over a clip of (t, z) frames."""
+    """Return phases and slices of up to `most` blocks, evenly spread over a cine of (t, z) frames."""
     rows = shape[0] if ring and length[0] > 1 else shape[0] - length[0] + 1
     columns = shape[1] - length[1] + 1
     picks = np.unique(np.linspace(0, rows * columns - 1, min(most, rows * columns)).round().astype(int))
@@ -73,9 +73,9 @@ def spread_starts(shape: Shape, length: Shape, ring: bool, most: int) -> list[tu
     return [((t + np.arange(length[0])) % shape[0], z + np.arange(length[1])) for t, z in starts]
 
 
-def is_ring(clip: Clip) -> bool:
-    """Whether the phases of a clip are a full cycle."""
-    if clip.ring is not None:
-        return clip.ring
-    frames = clip.whole.astype(np.float32)
+def is_ring(cine: Cine) -> bool:
+    """Whether the phases of a cine are a full cycle."""
+    if cine.ring is not None:
+        return cine.ring
+    frames = cine.whole.astype(np.float32)
     return is_cycle(frames, np.ones(frames.shape, dtype=bool))

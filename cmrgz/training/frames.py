@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from cmrgz.data.cases import Case
-from cmrgz.data.clips import Clip, crop, read_clip
+from cmrgz.data.cines import Cine, crop, read_cine
 from cmrgz.data.planes import Planes
 from cmrgz.errors import DataError, UsageError
 from cmrgz.parts import MARGINS
@@ -55,7 +55,7 @@ class Frames:
 
     Hearts have a side, so nothing is ever mirrored; items are shifted, and half of them turned, scaled, and changed in
     brightness and contrast a little, all frames of a block alike. All items of a step have as many phases and slices;
-    clips that have fewer get steps of their own. Scans of files are held in memory; those of banks are read item by
+    cines that have fewer get steps of their own. Scans of files are held in memory; those of banks are read item by
     item, see `cmrgz.data.banked`.
 
     Args:
@@ -89,12 +89,12 @@ class Frames:
         total = sum(map(len, sources))
         with tqdm(total=total, desc="reading scans", disable=quiet, leave=False) as bar:
             self.sources = [[self._read(case, bar) for case in cases] for cases in sources]
-        self._rings = [["t" in extent.axes and is_ring(clip) for clip in clips] for clips in self.sources]
+        self._rings = [["t" in extent.axes and is_ring(cine) for cine in cines] for cines in self.sources]
         self._enough: dict[Shape, tuple[list[list[int]], NDArray[np.float64]]] = {}
 
-    def _read(self, case: Case, bar: "tqdm[NoReturn]") -> Clip:
+    def _read(self, case: Case, bar: "tqdm[NoReturn]") -> Cine:
         bar.update()
-        return replace(read_clip(case, spacing=self.extent.spacing), patient=self.patients.of(case))
+        return replace(read_cine(case, spacing=self.extent.spacing), patient=self.patients.of(case))
 
     def batch(self, seed: int, step: int, items: int | Sequence[int]) -> Batch:
         """Return the items of training step `step`, a function of the arguments alone; of some their numbers."""
@@ -122,7 +122,7 @@ class Frames:
         make = partial(self._sent, seed, items)
         if not workers:
             yield from (self.batch(seed, step, items) for step in steps)
-        elif all(isinstance(clip.frames, Planes) for clips in self.sources for clip in clips):
+        elif all(isinstance(cine.frames, Planes) for cines in self.sources for cine in cines):
             yield from (_received(sent) for sent in by_processes(make, steps, workers))
         else:
             yield from (_received(sent) for sent in by_threads(make, steps, workers))
@@ -134,20 +134,20 @@ class Frames:
 
     @property
     def surroundings(self) -> Shape:
-        """Phases and slices of the largest block of the model's with `MARGINS` along the axes it has, as a clip has."""
+        """Phases and slices of the largest block of the model's with `MARGINS` along the axes it has, as a cine has."""
         t, z = (n + margin * (n > 1) for n, margin in zip(shapes(self.extent)[0], MARGINS, strict=True))
-        drawn = (clips for clips, share in zip(self.sources, self.shares, strict=True) if share > 0)
-        return max((_shortened((t, z), clip) for clips in drawn for clip in clips), key=math.prod)
+        drawn = (cines for cines, share in zip(self.sources, self.shares, strict=True) if share > 0)
+        return max((_shortened((t, z), cine) for cines in drawn for cine in cines), key=math.prod)
 
     # ---------------------------------------------------------------------- what an item is cut from
     def _shape(self, seed: int, step: int) -> Shape:
-        """Return phases and slices of the items of a step: of a shape of the model's, as far as some clip has them."""
+        """Return phases and slices of the items of a step: of a shape of the model's, as far as some cine has them."""
         rng = default_rng(derive(seed, "shape", step))
         shape = draw_shape(self.extent, rng)
-        return _shortened(shape, self._clip((1, 1), rng)[0])
+        return _shortened(shape, self._cine((1, 1), rng)[0])
 
-    def _clip(self, shape: Shape, rng: Generator) -> tuple[Clip, bool]:
-        """Return a clip that has so many phases and slices, and whether its phases are a full cycle."""
+    def _cine(self, shape: Shape, rng: Generator) -> tuple[Cine, bool]:
+        """Return a cine that has so many phases and slices, and whether its phases are a full cycle."""
         if shape not in self._enough:
             self._enough[shape] = self._with_enough(shape)
         numbers, shares = self._enough[shape]
@@ -156,41 +156,41 @@ class Frames:
         return self.sources[source][number], self._rings[source][number]
 
     def _with_enough(self, shape: Shape) -> tuple[list[list[int]], NDArray[np.float64]]:
-        """Return the numbers of the clips that have so many phases and slices, and the shares of the data sets."""
-        numbers = [[i for i, clip in enumerate(part) if _shortened(shape, clip) == shape] for part in self.sources]
+        """Return the numbers of the cines that have so many phases and slices, and the shares of the data sets."""
+        numbers = [[i for i, cine in enumerate(part) if _shortened(shape, cine) == shape] for part in self.sources]
         if all(numbers):
             return numbers, self.shares
         weights = np.where([bool(part) for part in numbers], self.shares, 0)
         return numbers, weights / weights.sum()
 
     def _item(self, shape: Shape, rng: Generator, strides: bool) -> tuple[Tensor, Mapping[str, Any]]:
-        clip, ring = self._clip(shape, rng)
-        n, m = clip.frames.shape[:2]
+        cine, ring = self._cine(shape, rng)
+        n, m = cine.frames.shape[:2]
         t, z = draw_phases(n, shape[0], ring, rng, strides), draw_slices(m, shape[1], rng, strides)
-        corner = self._corner(clip, rng)
-        x = self._crop(torch.from_numpy(clip.at(t, z)).float(), corner, rng)
-        condition = self._place(clip, t, z, corner)
+        corner = self._corner(cine, rng)
+        x = self._crop(torch.from_numpy(cine.at(t, z)).float(), corner, rng)
+        condition = self._place(cine, t, z, corner)
         jitter = rng.normal(0, 0.03, 2)  # at inference the heart is found in what is known, a few pixels off
         condition["row"] += jitter[0]
         condition["column"] += jitter[1]
         dropped = {name for name in condition if name not in KEPT and rng.random() < DROP}
-        if clip.patient and rng.random() < UNTOLD:
-            dropped |= set(clip.patient)
+        if cine.patient and rng.random() < UNTOLD:
+            dropped |= set(cine.patient)
         if "phase" in dropped and shape[0] > 1 and rng.random() < 0.5:
             x = x.flip(1)  # time runs backwards: a motion of its own kind, where no phase says otherwise
         told = {name: np.full_like(value, np.nan) if name in dropped else value for name, value in condition.items()}
         return as_item(x, self.extent), told
 
-    def _place(self, clip: Clip, t: NDArray[np.int64], z: NDArray[np.int64], corner: tuple[float, float]) -> Any:
+    def _place(self, cine: Cine, t: NDArray[np.int64], z: NDArray[np.int64], corner: tuple[float, float]) -> Any:
         if len(self.extent.axes) == 2:
-            return clip.place(int(t[0]), int(z[0]), corner, self.item)
-        return clip.places(t, z, corner, self.item)
+            return cine.place(int(t[0]), int(z[0]), corner, self.item)
+        return cine.places(t, z, corner, self.item)
 
-    def _corner(self, clip: Clip, rng: Generator) -> tuple[float, float]:
+    def _corner(self, cine: Cine, rng: Generator) -> tuple[float, float]:
         """Return the (row, column) of a crop's corner: half near the heart, half anywhere in the plane."""
-        room = [max(n - m, 0) for n, m in zip(clip.frames.shape[2:], self.item, strict=True)]
+        room = [max(n - m, 0) for n, m in zip(cine.frames.shape[2:], self.item, strict=True)]
         if rng.random() < 0.5:
-            corner = [c - m / 2 + rng.normal(0, 8) for c, m in zip(clip.centre, self.item, strict=True)]
+            corner = [c - m / 2 + rng.normal(0, 8) for c, m in zip(cine.centre, self.item, strict=True)]
         else:
             corner = [rng.uniform(0, r) for r in room]
         row, column = (float(np.clip(round(c), 0, r)) for c, r in zip(corner, room, strict=True))
@@ -206,9 +206,9 @@ class Frames:
         return (2 * shade * math.exp(0.15 * gain) - 1).clamp(-1, 1)
 
 
-def _shortened(shape: Shape, clip: Clip) -> Shape:
-    """Return a shape with no more phases and slices than a clip has."""
-    return min(shape[0], clip.frames.shape[0]), min(shape[1], clip.frames.shape[1])
+def _shortened(shape: Shape, cine: Cine) -> Shape:
+    """Return a shape with no more phases and slices than a cine has."""
+    return min(shape[0], cine.frames.shape[0]), min(shape[1], cine.frames.shape[1])
 
 
 def exact_crop(frames: Tensor, corner: tuple[float, float], item: tuple[int, int]) -> Tensor:
@@ -246,22 +246,22 @@ def collate(items: Sequence[tuple[Tensor, Mapping[str, Any]]]) -> Batch:
     return Batch(torch.stack([x for x, _ in items]), condition)
 
 
-def held_out(clip: Clip, extent: Extent, most: int) -> Batch:
-    """Return heart-centred items of a clip, evenly spread over its frames and slices, never changed.
+def held_out(cine: Cine, extent: Extent, most: int) -> Batch:
+    """Return heart-centred items of a cine, evenly spread over its frames and slices, never changed.
 
     Args:
-        clip: The clip; with fewer phases or slices than the extent the items have so many.
+        cine: The cine; with fewer phases or slices than the extent the items have so many.
         extent: What an item is.
         most: Frames in all; of blocks at least four, where so many items are asked for.
     """
-    shape = _shortened(shapes(extent)[0], clip)
+    shape = _shortened(shapes(extent)[0], cine)
     number = max(-(-most // math.prod(shape)), min(most, FEWEST))
-    corner = clip.corner(extent.plane)
-    ring = shape[0] > 1 and is_ring(clip)
+    corner = cine.corner(extent.plane)
+    ring = shape[0] > 1 and is_ring(cine)
     items: list[tuple[Tensor, Mapping[str, Any]]] = []
-    for t, z in spread_starts((clip.frames.shape[0], clip.frames.shape[1]), shape, ring, number):
-        x = torch.from_numpy(clip.block(t, z, corner, extent.plane)).float()
-        told = clip.place(int(t[0]), int(z[0]), corner, extent.plane)
+    for t, z in spread_starts((cine.frames.shape[0], cine.frames.shape[1]), shape, ring, number):
+        x = torch.from_numpy(cine.block(t, z, corner, extent.plane)).float()
+        told = cine.place(int(t[0]), int(z[0]), corner, extent.plane)
         blocks = len(extent.axes) > 2
-        items.append((as_item(x[None], extent), clip.places(t, z, corner, extent.plane) if blocks else told))
+        items.append((as_item(x[None], extent), cine.places(t, z, corner, extent.plane) if blocks else told))
     return collate(items)

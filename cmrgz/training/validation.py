@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from cmrgz.data.cases import Case
-from cmrgz.data.clips import read_clip
+from cmrgz.data.cines import read_cine
 from cmrgz.errors import of_a_plugin, warn
 from cmrgz.model import Trainable
 from cmrgz.plugin import Extent
@@ -23,9 +23,9 @@ class Validation:
 
     def __init__(self, module: Trainable, held: Sequence[Case], extent: Extent, plan: Plan, patients: Patients) -> None:
         self.module, self.plan = module, plan
-        read = (read_clip(case, spacing=extent.spacing) for case in held)
-        clips = (replace(clip, patient=patients.of(case)) for clip, case in zip(read, held, strict=True))
-        self.batches = [held_out(clip, extent, plan.train.validation_items) for clip in clips]
+        read = (read_cine(case, spacing=extent.spacing) for case in held)
+        cines = (replace(cine, patient=patients.of(case)) for cine, case in zip(read, held, strict=True))
+        self.batches = [held_out(cine, extent, plan.train.validation_items) for cine in cines]
 
     @torch.no_grad()
     def __call__(self, state: State) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from nibabel.nifti1 import header_dtype as nifti1
 from nibabel.nifti2 import header_dtype as nifti2
 
-from cmrgz.data.nifti_header import DTYPES
+from cmrgz.data.nifti.header import DTYPES
 
 MakeNifti = Callable[..., bytes]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cmrgz.data.nifti import read, read_header
+from cmrgz.data.nifti.reader import read, read_header
 from cmrgz.data.scan import load, load_known, save
 from cmrgz.errors import MAX_LINE, CmrgzError, CmrgzWarning, DataError
 

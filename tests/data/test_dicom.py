@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cmrgz.data.cases import find, look, look_all, read_split, split, write_split
-from cmrgz.data.nifti import count_frames
+from cmrgz.data.nifti.reader import count_frames
 from cmrgz.data.phantom import Phantom
 from cmrgz.data.phantom.files import write_subject
 from cmrgz.data.scan import Scan, load, save

@@ -9,13 +9,13 @@ import pytest
 
 from cmrgz.data.cases import Case, find
 from cmrgz.data.check import check
-from cmrgz.data.clips import read_clip
+from cmrgz.data.cines import read_cine
 from cmrgz.data.importers.label_order import ACDC, MNMS, LabelOrder
 from cmrgz.data.labels import is_label_map, load_labels
 from cmrgz.data.masks import parse
 from cmrgz.data.scan import Scan, load, load_known, save
 from cmrgz.errors import CmrgzError, DataError, UsageError
-from cmrgz.output.hiding import Hiding
+from cmrgz.scans.hiding import Hiding
 
 SPACING = (10.0, 1.4, 1.4)
 N, T = 48, 4
@@ -47,7 +47,7 @@ def used(case: Case) -> str | None:
     """Return what a case is refused for, which is the same wherever its labels are used."""
     codes = set()
     for use in (
-        lambda: read_clip(case, labels=True),
+        lambda: read_cine(case, labels=True),
         lambda: Hiding(parse("lesion")).known(load(case.image), case),
         lambda: [(_ for _ in ()).throw(error) for error in check([case])],
     ):
@@ -68,10 +68,10 @@ def test_orders_come_out_as_one(case: Case) -> None:
     assert used(mnms) is None and np.array_equal(load_labels(mnms, load(case.image)), np.repeat(heart(), T, 0))
     assert used(case) == "label-order"
     with pytest.raises(DataError, match=r"--labels rv=3,myo=2,lv=1"):
-        read_clip(case, labels=True)
+        read_cine(case, labels=True)
     (told,) = find(case.image, labels="lv=1,myo=2,rv=3")
-    clip = read_clip(told, labels=True)
-    assert clip.labels is not None and (clip.labels == 3).sum() == T * (heart() == 3).sum()
+    cine = read_cine(told, labels=True)
+    assert cine.labels is not None and (cine.labels == 3).sum() == T * (heart() == 3).sum()
 
 
 def test_several_values_may_mean_one(case: Case) -> None:
@@ -148,7 +148,7 @@ def test_a_manifest_says_which_frame(case: Case, tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text(f"image,label,frame\n{case.image.name},{case.label.name},3\n")
     (told,) = find(path)
-    assert used(told) is None and read_clip(told, labels=True).labels[2].any()  # type: ignore[index]
+    assert used(told) is None and read_cine(told, labels=True).labels[2].any()  # type: ignore[index]
     path.write_text(f"image,label,frame\n{case.image.name},{case.label.name},ED\n")
     with pytest.raises(DataError, match=r"error\[range\].*frame"):
         find(path)
@@ -209,4 +209,4 @@ def test_label_maps_are_no_scans(tmp_path: Path, values: Any, wrong: bool) -> No
     if wrong:
         assert [error.code for error in check([case])] == ["label-map"]
         with pytest.raises(DataError, match=r"error\[label-map\]"):
-            read_clip(case)
+            read_cine(case)

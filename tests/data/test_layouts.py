@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from cmrgz.cli.data import app
 from cmrgz.data.cases import find, look, look_all, split
-from cmrgz.data.clips import read_clip
+from cmrgz.data.cines import read_cine
 from cmrgz.data.importers import LAYOUTS, Case
 from cmrgz.data.importers.label_order import ACDC, MNMS
 from cmrgz.data.scan import Scan, save
@@ -208,9 +208,9 @@ def test_acdc_without_its_cines_has_its_frames(tmp_path: Path) -> None:
 
 def test_label_maps_of_phases_are_read_where_they_belong(tmp_path: Path) -> None:
     acdc(tmp_path)
-    clip = read_clip(find(tmp_path)[0], labels=True)
-    assert clip.labels is not None and clip.labels.shape[0] == FRAMES
-    assert [bool(frame.any()) for frame in clip.labels] == [k in (ED, ES) for k in range(FRAMES)]
+    cine = read_cine(find(tmp_path)[0], labels=True)
+    assert cine.labels is not None and cine.labels.shape[0] == FRAMES
+    assert [bool(frame.any()) for frame in cine.labels] == [k in (ED, ES) for k in range(FRAMES)]
 
 
 def test_the_test_part_of_a_data_set_is_not_trained_on(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cmrgz.data.geometry import Geometry
-from cmrgz.data.nifti import Image, read, read_header
+from cmrgz.data.nifti.reader import Image, read, read_header
 from cmrgz.errors import DataError
 
 MakeNifti = Callable[..., bytes]

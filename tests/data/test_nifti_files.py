@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cmrgz.data import nifti_source
-from cmrgz.data.nifti import Image, read, read_header
+from cmrgz.data.nifti import source as nifti_source
+from cmrgz.data.nifti.reader import Image, read, read_header
 from cmrgz.errors import CmrgzWarning, DataError, ResourceError
 
 MakeNifti = Callable[..., bytes]

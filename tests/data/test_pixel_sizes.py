@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cmrgz.data.cases import find
-from cmrgz.data.clips import read_clip
+from cmrgz.data.cines import read_cine
 from cmrgz.data.intensity import Scale
 from cmrgz.data.scan import Scan, load, save
 from cmrgz.evaluation.frames import read_frames
@@ -37,7 +37,7 @@ def extent(plane: np.ndarray) -> tuple[int, int]:
 def test_a_disc_of_60_mm(tmp_path: Path, pixels: tuple[int, int], edges: tuple[float, float]) -> None:
     path = disc(tmp_path / "p1.nii", pixels, edges)
     (case,) = find(path)
-    training = read_clip(case, spacing=1.4).frames[0, 0]
+    training = read_cine(case, spacing=1.4).frames[0, 0]
     evaluation = read_frames([case], ITEM, "1", spacing=1.4)[0].x
     scan = load(path)
     known = np.ones(scan.shape, dtype=bool)

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cmrgz import __version__
-from cmrgz.data.nifti_header import DTYPES
-from cmrgz.data.nifti_write import write_nifti
+from cmrgz.data.nifti.header import DTYPES
+from cmrgz.data.nifti.writer import write_nifti
 from cmrgz.data.scan import Scan, load, load_known, save
 from cmrgz.errors import CmrgzWarning, DataError, UsageError
 

@@ -17,8 +17,8 @@ from cmrgz.evaluation.cohort import Measuring, describe, manifest
 from cmrgz.evaluation.segmenter import Segmenter
 from cmrgz.evaluation.segmenter.scans import segment_scan
 from cmrgz.evaluation.statistics.correlation import correlation
-from cmrgz.output.files import Names
-from cmrgz.output.generate import Made, Order
+from cmrgz.scans.files import Names
+from cmrgz.scans.generate import Made, Order
 
 PHASES = 3
 

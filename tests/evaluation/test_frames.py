@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cmrgz.data import cases
-from cmrgz.data.clips import read_clip
+from cmrgz.data.cines import read_cine
 from cmrgz.data.scan import Scan, save
 from cmrgz.errors import UsageError
 from cmrgz.evaluation.frames import Frame, check_choice, read_frames
@@ -51,7 +51,7 @@ def test_padding_around_a_small_plane_is_no_part_of_a_hole(tmp_path: Path) -> No
 
 def test_systole_is_where_the_left_ventricle_is_smallest(phantoms: Path) -> None:
     case = cases.find(phantoms)[0]
-    labels = read_clip(case, labels=True, spacing=SPACING).labels
+    labels = read_cine(case, labels=True, spacing=SPACING).labels
     assert labels is not None
     smallest = int((labels == 3).sum((1, 2, 3)).argmin())
     assert [f.t for f in read_frames([case], ITEM, "2", spacing=SPACING)] == [0, smallest]
@@ -68,13 +68,13 @@ def test_a_stack_is_all_slices_and_a_cine_all_phases(phantoms: Path) -> None:
 
 def test_labels_and_earlier_phases_lie_where_the_pixels_lie(phantoms: Path) -> None:
     case = cases.find(phantoms)[0]
-    clip, frame = read_clip(case, labels=True, spacing=SPACING), read_frames([case], (48, 40), "2", spacing=SPACING)[1]
-    top, left = (int(c) for c in clip.corner((48, 40)))
+    cine, frame = read_cine(case, labels=True, spacing=SPACING), read_frames([case], (48, 40), "2", spacing=SPACING)[1]
+    top, left = (int(c) for c in cine.corner((48, 40)))
     area = slice(top, top + 48), slice(left, left + 40)
-    assert clip.labels is not None and frame.label is not None and frame.before is not None
-    assert np.array_equal(frame.x, clip.frames[frame.t, frame.z][area])
-    assert np.array_equal(frame.label, clip.labels[frame.t, frame.z][area])
-    assert np.array_equal(frame.before, clip.frames[frame.t - 1, frame.z][area])
+    assert cine.labels is not None and frame.label is not None and frame.before is not None
+    assert np.array_equal(frame.x, cine.frames[frame.t, frame.z][area])
+    assert np.array_equal(frame.label, cine.labels[frame.t, frame.z][area])
+    assert np.array_equal(frame.before, cine.frames[frame.t - 1, frame.z][area])
 
 
 def test_frames_are_at_the_pixel_size_of_the_models(phantoms: Path) -> None:

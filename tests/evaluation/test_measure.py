@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cmrgz.data.clips import crop, read_clip
+from cmrgz.data.cines import crop, read_cine
 from cmrgz.data.importers.case import make_case
 from cmrgz.data.phantom import Phantom
 from cmrgz.data.scan import Scan, load, save
@@ -53,13 +53,13 @@ def test_the_segmenter_sees_what_an_evaluation_shows_it(tmp_path: Path, turned: 
     affine = made.geometry.affine[:, [1, 0, 2, 3]] if turned else made.geometry.affine
     geometry = replace(made.geometry, affine=affine, sform=affine[:3], qform_code=0)
     save(tmp_path / "a.nii.gz", replace(made, geometry=geometry))
-    clip = read_clip(make_case(tmp_path, tmp_path / "a.nii.gz", "a"))
-    expected = (crop(clip.frames, clip.corner((SIDE, SIDE)), (SIDE, SIDE), -1.0).astype(np.float32) + 1) / 2
+    cine = read_cine(make_case(tmp_path, tmp_path / "a.nii.gz", "a"))
+    expected = (crop(cine.frames, cine.corner((SIDE, SIDE)), (SIDE, SIDE), -1.0).astype(np.float32) + 1) / 2
     read = load(tmp_path / "a.nii.gz")
     sight = Sight.of(read, np.ones(read.shape, dtype=bool))
     for t, z in np.ndindex(read.shape[:2]):
         assert np.allclose(sight.shown(read.plane(t, z)), expected[t, z], atol=1e-3)
-    assert sight.pixel == pytest.approx(clip.spacing[1] * clip.spacing[2])
+    assert sight.pixel == pytest.approx(cine.spacing[1] * cine.spacing[2])
 
 
 def test_what_is_hidden_does_not_tell_how_a_scan_is_shown() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cmrgz.data import cases
-from cmrgz.data.clips import Clip, crop, read_clip
+from cmrgz.data.cines import Cine, crop, read_cine
 from cmrgz.data.phantom import Phantom
 from cmrgz.errors import CheckpointError, DataError
 from cmrgz.evaluation import segmenter as package
@@ -59,8 +59,8 @@ def test_it_finds_it_in_changed_frames(segmenter: Segmenter, phantom: tuple[Any,
 def test_it_finds_the_left_ventricle_of_a_held_out_patient(segmenter: Segmenter) -> None:
     if not SUNNYBROOK.exists():
         pytest.skip("the real scans are not here")
-    clip = read_clip(cases.find(SUNNYBROOK / "SCD0000301_cine.nii.gz")[0], labels=True)
-    corner, frames = clip.corner((128, 128)), labelled(clip)
+    cine = read_cine(cases.find(SUNNYBROOK / "SCD0000301_cine.nii.gz")[0], labels=True)
+    corner, frames = cine.corner((128, 128)), labelled(cine)
     images = np.stack([crop(f.image, corner, (128, 128), 0) for f in frames])
     found = segmenter.segment(images.astype(np.float32)) == 3
     assert dice(found, np.stack([crop(f.bits, corner, (128, 128), 1) for f in frames]) == 8) > 0.85
@@ -157,9 +157,9 @@ def test_damaged_and_missing_weights_are_refused(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------------- labels
-def clip(labels: Any) -> Clip:
+def cine(labels: Any) -> Cine:
     frames = np.zeros(labels.shape, np.float16)
-    return Clip("a", frames, np.zeros(len(labels)), np.zeros(labels.shape[1]), (8.0, 8.0), labels=labels)
+    return Cine("a", frames, np.zeros(len(labels)), np.zeros(labels.shape[1]), (8.0, 8.0), labels=labels)
 
 
 def test_a_class_that_was_not_drawn_may_be_in_the_background() -> None:
@@ -172,16 +172,16 @@ def test_slices_without_labels_are_background_only_where_everything_was_drawn() 
     labels = np.zeros((3, 2, 16, 16), np.uint8)
     labels[0, 0, 0, :3] = 1, 2, 3
     labels[1, 0, 0, :2] = 2, 3
-    frames = labelled(clip(labels))
+    frames = labelled(cine(labels))
     assert [(f.bits == BACKGROUND).all() for f in frames] == [False, True, False]
     assert frames[0].bits.max() == 8 and (frames[2].bits[1:] == 0b0011).all()
 
 
 def test_labels_that_cannot_be_used_are_refused() -> None:
     with pytest.raises(DataError, match="empty-dataset"):
-        labelled(clip(np.zeros((1, 1, 16, 16), np.uint8)))
+        labelled(cine(np.zeros((1, 1, 16, 16), np.uint8)))
     with pytest.raises(DataError, match="mask-values"):
-        labelled(clip(np.full((1, 1, 16, 16), 4, np.uint8)))
+        labelled(cine(np.full((1, 1, 16, 16), 4, np.uint8)))
 
 
 def as_labelled(images: Any, labels: Any) -> list[Labelled]:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from cmrgz import checkpoint, registry
+from cmrgz.authoring.doctor import diagnose, listed
+from cmrgz.authoring.template import MODEL
 from cmrgz.cli import main
 from cmrgz.errors import PluginError
-from cmrgz.testing.doctor import diagnose, listed
 from cmrgz.testing.subject import Subject
-from cmrgz.testing.template import MODEL
 
 SPEC = """
 from cmrgz.plugin import ModelSpec

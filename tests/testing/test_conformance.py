@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from cmrgz import registry
+from cmrgz.authoring.doctor import diagnose, listed
+from cmrgz.authoring.template import MODEL, write
 from cmrgz.cli import main
 from cmrgz.data.mask_patterns import PATTERNS
 from cmrgz.errors import UsageError
 from cmrgz.evaluation.metrics import FRAME_METRICS
 from cmrgz.testing.checks.resources import cached_equals_uncached
 from cmrgz.testing.conformance import checks_of, for_pytest, outcome, parametrize_with_checks, run_checks
-from cmrgz.testing.doctor import diagnose, listed
 from cmrgz.testing.subject import Subject
-from cmrgz.testing.template import MODEL, write
 
 NAMES = [*registry.models(), *registry.tokenizers()]
 SHOWN_FOR = "ar-maskgit"
@@ -262,7 +262,7 @@ def test_list_and_doctor_survive_everything(tmp_path: Path, capfd: pytest.Captur
     code = (
         f"import sys, json; sys.path.insert(0, {str(site)!r})\n"
         f"import os; os.environ['PYTHONPATH'] = {str(site)!r}\n"
-        "from cmrgz.testing.doctor import diagnose, listed\n"
+        "from cmrgz.authoring.doctor import diagnose, listed\n"
         "names = {p.name for p in listed()}\n"
         f"found = [*diagnose({[name for name in BROKEN if name != 'hangs'] + ['fsq']!r}), *diagnose(['hangs'], 3)]\n"
         "rows = {d.plugin.name: (d.status, d.reason, d.plugin.distribution) for d in found}\n"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from cmrgz import registry
+from cmrgz.authoring.survey import survey
 from cmrgz.cli import main
-from cmrgz.testing.survey import survey
 
 SPEC = """
 from cmrgz.plugin import ModelSpec
@@ -47,7 +47,7 @@ def test_one_line_for_each_whatever_its_import_does(tmp_path: Path) -> None:
     lay(tmp_path, {**HOSTILE, "zz-good": GOOD})
     code = (
         "import json; from cmrgz import registry; from cmrgz.cli.models import _facts\n"
-        "from cmrgz.testing.survey import survey\n"
+        "from cmrgz.authoring.survey import survey\n"
         "print(json.dumps(survey([*registry.models().values()], _facts, limit=2)))"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "CMRGZ_PLUGINS": ",".join([*HOSTILE, "zz-good"])}

@@ -22,9 +22,9 @@ from cmrgz.testing.oracles import (
     total_variation,
     variation_bound,
 )
-from cmrgz.tokens import model as kit
-from cmrgz.tokens.decoding import prefill
-from cmrgz.tokens.model import ASKED, TokenModel
+from cmrgz.tokens import causal as kit
+from cmrgz.tokens.causal import ASKED, TokenModel
+from cmrgz.tokens.causal_decoding import prefill
 
 COUNT = 4000
 FIELDS = {

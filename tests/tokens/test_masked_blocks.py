@@ -28,8 +28,8 @@ from cmrgz.testing.oracles import (
     variation_bound,
 )
 from cmrgz.testing.small import SmallTokenizer, small_items
-from cmrgz.tokens.continuous import Evidence, MaskedVectorModel, VectorNetwork
-from cmrgz.tokens.masked import MaskedTokenModel
+from cmrgz.tokens.masked_codes import MaskedTokenModel
+from cmrgz.tokens.masked_vectors import Evidence, MaskedVectorModel, VectorNetwork
 from cmrgz.tokens.network import MaskedNetwork
 from cmrgz.tokens.schedule import automatic_steps, block_counts
 

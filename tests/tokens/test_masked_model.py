@@ -11,7 +11,7 @@ from cmrgz.latents import training_order
 from cmrgz.model import Condition
 from cmrgz.rng import Streams
 from cmrgz.testing.oracles import CodeField, OracleMaskedNetwork, SymbolTokenizer, masked_oracle_model
-from cmrgz.tokens.masked import MaskedTokenModel
+from cmrgz.tokens.masked_codes import MaskedTokenModel
 
 FIELD = CodeField.random((2, 3), 2, 2, strength=1.0, seed=1)
 

@@ -20,7 +20,7 @@ from cmrgz.testing.oracles import (
     total_variation,
     variation_bound,
 )
-from cmrgz.tokens.model import TokenModel
+from cmrgz.tokens.causal import TokenModel
 from cmrgz.tokens.orders import best_orientation, orientations
 
 COUNT = 3000

@@ -12,7 +12,7 @@ from cmrgz.latents import training_order
 from cmrgz.model import Condition
 from cmrgz.rng import Streams
 from cmrgz.testing.oracles import CodeField, OracleCache, OracleNetwork, SymbolTokenizer, oracle_model
-from cmrgz.tokens.model import TokenModel
+from cmrgz.tokens.causal import TokenModel
 
 ONE = CodeField.random((2, 3), 3, 1, strength=1.0, seed=1)
 TWO = CodeField.random((2, 2), 2, 2, strength=1.0, seed=2)

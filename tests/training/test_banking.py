@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from cmrgz.cli import main
 from cmrgz.data import cases, sides
 from cmrgz.data.check import check
-from cmrgz.data.clips import read_clip
+from cmrgz.data.cines import read_cine
 from cmrgz.data.contents import contents
 from cmrgz.data.scan import Scan, save
 from cmrgz.errors import CmrgzWarning, DataError, ResourceError
@@ -99,7 +99,7 @@ def test_batches_of_a_bank_are_those_of_the_files_to_the_bit(data: Path, bank: P
 def test_held_out_items_are_those_of_the_files(data: Path, bank: Path) -> None:
     for case, own in zip(cases.find(data), found(bank), strict=True):
         for extent in (FRAME, BLOCK):
-            assert_same(*(held_out(read_clip(one), extent, 8) for one in (case, own)))
+            assert_same(*(held_out(read_cine(one), extent, 8) for one in (case, own)))
 
 
 def test_what_is_said_of_scans_and_what_is_in_them_is_that_of_the_files(data: Path, bank: Path) -> None:
@@ -141,7 +141,7 @@ def test_sides_are_told_across_banks_and_files(data: Path, bank: Path, tmp_path:
 
 # ---------------------------------------------------------------------- made in turns
 def frames_of(bank: Path) -> dict[str, bytes]:
-    return {case.id: read_clip(case).whole.tobytes() for case in found(bank)}
+    return {case.id: read_cine(case).whole.tobytes() for case in found(bank)}
 
 
 def test_processes_make_the_same_bank(data: Path, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +169,7 @@ def test_scans_are_added_and_none_is_read_twice(tmp_path: Path, monkeypatch: pyt
     write(folder / "p0.nii", 9)
     assert made(folder, bank).new == 1 and [case.subject for case in found(bank)] == ["p0", "p1", "p2", "other"]
     assert frames_of(bank).keys() == {case.id for case in cases.find(folder) + cases.find(tmp_path / "other.nii")}
-    assert np.array_equal(read_clip(found(bank)[0]).whole, read_clip(cases.find(folder)[0]).whole)
+    assert np.array_equal(read_cine(found(bank)[0]).whole, read_cine(cases.find(folder)[0]).whole)
 
 
 def made(data: Path, bank: Path) -> Made:
@@ -294,11 +294,11 @@ def test_a_damaged_bank_is_one_line_and_made_again_from_the_scans(
 
 
 def test_a_file_that_is_cut_in_use_is_an_error_and_no_death(own: Path) -> None:
-    clip = read_clip(found(own)[0])
-    assert clip.at([0], [0]).size
+    cine = read_cine(found(own)[0])
+    assert cine.at([0], [0]).size
     cut(own / "part-00001.bin", 2000)
     with pytest.raises(DataError, match="truncated"):
-        clip.at([7], [2])
+        cine.at([7], [2])
 
 
 @pytest.mark.filterwarnings("ignore:.*dims")

@@ -9,7 +9,7 @@ import torch
 
 from cmrgz.data import cases
 from cmrgz.data.cases import Case
-from cmrgz.data.clips import Clip, read_clip
+from cmrgz.data.cines import Cine, read_cine
 from cmrgz.data.scan import Scan, save
 from cmrgz.plugin import Extent
 from cmrgz.training.blocks import draw_phases, draw_shape, draw_slices, shapes, spread_starts
@@ -34,7 +34,7 @@ def case(folder: Path, name: str, t: int, z: int, cycle: float = 1.0) -> Case:
 
 
 @pytest.fixture
-def cine(tmp_path: Path) -> Case:
+def stored(tmp_path: Path) -> Case:
     return case(tmp_path, "cine", 12, 5)
 
 
@@ -87,8 +87,8 @@ def test_held_out_starts_are_spread() -> None:
 
 # ---------------------------------------------------------------------- batches
 @pytest.mark.parametrize(("extent", "ends"), [(BLOCK, 2), (CINE, 1), (STACK, 1)])
-def test_a_batch_is_one_tensor_of_the_axes(cine: Case, extent: Extent, ends: int) -> None:
-    frames = Frames([[cine]], extent)
+def test_a_batch_is_one_tensor_of_the_axes(stored: Case, extent: Extent, ends: int) -> None:
+    frames = Frames([[stored]], extent)
     seen = Counter[tuple[int, ...]]()
     for step in range(60):
         batch = frames.batch(0, step, 3)
@@ -103,9 +103,9 @@ def test_a_batch_is_one_tensor_of_the_axes(cine: Case, extent: Extent, ends: int
     assert set(seen) == wanted and seen.most_common(1)[0][0] == shapes(extent)[0]
 
 
-def test_a_batch_of_blocks_is_a_function_of_seed_and_step(cine: Case) -> None:
-    frames = Frames([[cine]], BLOCK)
-    first, again = (Frames([[cine]], BLOCK).batch(3, 7, 4) for _ in range(2))
+def test_a_batch_of_blocks_is_a_function_of_seed_and_step(stored: Case) -> None:
+    frames = Frames([[stored]], BLOCK)
+    first, again = (Frames([[stored]], BLOCK).batch(3, 7, 4) for _ in range(2))
     assert torch.equal(first.x, again.x)
     for name, value in first.condition.items():
         assert torch.equal(value.nan_to_num(-9), again.condition[name].nan_to_num(-9))
@@ -114,11 +114,11 @@ def test_a_batch_of_blocks_is_a_function_of_seed_and_step(cine: Case) -> None:
     assert torch.equal(threaded[2].x, first.x)
 
 
-def test_places_fit_the_frames(cine: Case) -> None:
+def test_places_fit_the_frames(stored: Case) -> None:
     """What a frame is called is what it shows: exact crops are found again in the scan, under their phase and slice."""
-    clip = read_clip(cine)
-    brightness = torch.from_numpy(clip.frames[:, :, -1, -1].astype(np.float32))
-    batch = Frames([[cine]], BLOCK, augment=0.0).of_shape(0, 0, 60, (5, 3))
+    cine = read_cine(stored)
+    brightness = torch.from_numpy(cine.frames[:, :, -1, -1].astype(np.float32))
+    batch = Frames([[stored]], BLOCK, augment=0.0).of_shape(0, 0, 60, (5, 3))
     found = 0
     for i in range(60):
         x, told = batch.x[i, 0, :, :, -1, -1], {name: value[i] for name, value in batch.condition.items()}
@@ -132,11 +132,11 @@ def test_places_fit_the_frames(cine: Case) -> None:
     assert found > 25
 
 
-def test_time_runs_backwards_only_where_no_phase_is_told(cine: Case) -> None:
+def test_time_runs_backwards_only_where_no_phase_is_told(stored: Case) -> None:
     """The frames of a block, found in the scan by their brightness, go one way or the other around the cycle."""
-    clip = read_clip(cine)
-    brightness = torch.from_numpy(clip.frames[:, 0, -1, -1].astype(np.float32))
-    batch = Frames([[cine]], BLOCK, augment=0.0).of_shape(1, 0, 300, (5, 1))
+    cine = read_cine(stored)
+    brightness = torch.from_numpy(cine.frames[:, 0, -1, -1].astype(np.float32))
+    batch = Frames([[stored]], BLOCK, augment=0.0).of_shape(1, 0, 300, (5, 1))
     shown = (batch.x[:, 0, :, 0, -1, -1, None] - brightness).abs()
     at_first = batch.condition["slice"][:, 0, 0] == batch.condition["slice"].nan_to_num(1).amin()
     step = (shown.argmin(2).diff(dim=1)[:, 0]) % 12
@@ -147,8 +147,8 @@ def test_time_runs_backwards_only_where_no_phase_is_told(cine: Case) -> None:
     assert bool((batch.condition["time"].diff(dim=1) > 0).all()), "time grows all the same"
 
 
-def test_conditions_are_dropped_for_all_frames_of_a_block_and_places_never(cine: Case) -> None:
-    batch = Frames([[cine]], BLOCK).of_shape(0, 0, 200, (3, 2))
+def test_conditions_are_dropped_for_all_frames_of_a_block_and_places_never(stored: Case) -> None:
+    batch = Frames([[stored]], BLOCK).of_shape(0, 0, 200, (3, 2))
     for name, value in batch.condition.items():
         missing = value.isnan().reshape(200, -1)
         assert torch.equal(missing.any(1), missing.all(1))
@@ -188,15 +188,15 @@ def test_short_clips_get_steps_of_their_own(tmp_path: Path) -> None:
     assert few.x.shape == (3, 1, 1, 1, *PLANE) and not few.condition["time"].isnan().any()
 
 
-def test_held_out_blocks_never_change_and_are_spread(cine: Case) -> None:
-    clip = read_clip(cine)
-    first, again = held_out(clip, BLOCK, 16), held_out(clip, BLOCK, 16)
+def test_held_out_blocks_never_change_and_are_spread(stored: Case) -> None:
+    cine = read_cine(stored)
+    first, again = held_out(cine, BLOCK, 16), held_out(cine, BLOCK, 16)
     assert torch.equal(first.x, again.x) and first.x.shape == (4, 1, 5, 3, *PLANE)
-    assert len(held_out(clip, BLOCK, 2).x) == 2 and len(held_out(clip, BLOCK, 300).x) == 20
+    assert len(held_out(cine, BLOCK, 2).x) == 2 and len(held_out(cine, BLOCK, 300).x) == 20
     assert not first.condition["phase"].isnan().any() and len(first.condition["phase"][:, 0, 0].unique()) > 2
-    corner = clip.corner(PLANE)
-    assert np.array_equal(first.x[0, 0].numpy(), clip.block(range(5), range(3), corner, PLANE).astype(np.float32))
-    assert held_out(clip, CINE, 6).x.shape[1:] == (1, 6, *PLANE) and held_out(clip, STACK, 3).x.shape[1:] == (
+    corner = cine.corner(PLANE)
+    assert np.array_equal(first.x[0, 0].numpy(), cine.block(range(5), range(3), corner, PLANE).astype(np.float32))
+    assert held_out(cine, CINE, 6).x.shape[1:] == (1, 6, *PLANE) and held_out(cine, STACK, 3).x.shape[1:] == (
         1,
         3,
         *PLANE,
@@ -204,5 +204,5 @@ def test_held_out_blocks_never_change_and_are_spread(cine: Case) -> None:
 
 
 def test_held_out_blocks_of_a_short_clip_are_shorter() -> None:
-    clip = Clip("s", np.zeros((1, 2, 40, 40), np.float16), np.full(1, np.nan), np.array([0.0, 1.0]), (20.0, 20.0))
-    assert held_out(clip, BLOCK, 16).x.shape == (1, 1, 1, 2, *PLANE)
+    cine = Cine("s", np.zeros((1, 2, 40, 40), np.float16), np.full(1, np.nan), np.array([0.0, 1.0]), (20.0, 20.0))
+    assert held_out(cine, BLOCK, 16).x.shape == (1, 1, 1, 2, *PLANE)

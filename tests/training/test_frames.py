@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cmrgz.data import cases
-from cmrgz.data.clips import Clip, read_clip
+from cmrgz.data.cines import Cine, read_cine
 from cmrgz.data.scan import Scan, save
 from cmrgz.errors import DataError, UsageError
 from cmrgz.plugin import Extent
@@ -106,7 +106,7 @@ def test_augmentation_has_a_strength(folder: Path) -> None:
     plain, usual, strong = (Frames(found, EXTENT, augment=strength).batch(0, 0, 64).x for strength in (0.0, 1.0, 2.0))
     away = [float((x - plain).abs().mean()) for x in (usual, strong)]
     assert 0 < away[0] < away[1]
-    rows = torch.cat([torch.from_numpy(clip.frames).float().flatten() for clip in Frames(found, EXTENT).sources[0]])
+    rows = torch.cat([torch.from_numpy(cine.frames).float().flatten() for cine in Frames(found, EXTENT).sources[0]])
     near = (plain.flatten()[:200, None] - rows).abs().amin(1)
     assert float(near.max()) < 1e-4
 
@@ -126,17 +126,17 @@ def test_a_small_plane_is_padded_with_air() -> None:
 
 def test_place_counts_items_from_the_heart() -> None:
     frames = np.zeros((2, 3, 64, 64), np.float16)
-    clip = Clip("s", frames, np.array([0.0, 0.5]), np.array([0.0, 0.5, 1.0]), (32.0, 20.0))
-    there = clip.place(1, 2, (16.0, 20.0), ITEM)
+    cine = Cine("s", frames, np.array([0.0, 0.5]), np.array([0.0, 0.5, 1.0]), (32.0, 20.0))
+    there = cine.place(1, 2, (16.0, 20.0), ITEM)
     assert there == {"phase": 0.5, "slice": 1.0, "row": 0.0, "column": 0.5}
 
 
 def test_held_out_items_never_change_and_are_spread(folder: Path) -> None:
-    clip = read_clip(cases.find(folder)[0])
-    first, again = held_out(clip, EXTENT, 4), held_out(clip, EXTENT, 4)
+    cine = read_cine(cases.find(folder)[0])
+    first, again = held_out(cine, EXTENT, 4), held_out(cine, EXTENT, 4)
     assert torch.equal(first.x, again.x)
     assert len(first.x) == 4
-    assert len(held_out(clip, EXTENT, 100).x) == 6
+    assert len(held_out(cine, EXTENT, 100).x) == 6
     assert not first.condition["slice"].isnan().any()
 
 
@@ -146,16 +146,16 @@ def frame_item(
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """Return an item as it was drawn when items were frames: which draws there are, and in which order."""
     rng = np.random.default_rng(derive(seed, "item", step, i))
-    clips = frames.sources[rng.choice(len(frames.sources), p=shares)]
-    clip = clips[rng.integers(len(clips))]
-    t, z = (int(rng.integers(n)) for n in clip.frames.shape[:2])
-    room = [max(n - m, 0) for n, m in zip(clip.frames.shape[2:], ITEM, strict=True)]
+    cines = frames.sources[rng.choice(len(frames.sources), p=shares)]
+    cine = cines[rng.integers(len(cines))]
+    t, z = (int(rng.integers(n)) for n in cine.frames.shape[:2])
+    room = [max(n - m, 0) for n, m in zip(cine.frames.shape[2:], ITEM, strict=True)]
     if rng.random() < 0.5:
-        start = [c - m / 2 + rng.normal(0, 8) for c, m in zip(clip.centre, ITEM, strict=True)]
+        start = [c - m / 2 + rng.normal(0, 8) for c, m in zip(cine.centre, ITEM, strict=True)]
     else:
         start = [rng.uniform(0, r) for r in room]
     corner = tuple(float(np.clip(round(c), 0, r)) for c, r in zip(start, room, strict=True))
-    frame = torch.from_numpy(clip.frames[t, z]).float()
+    frame = torch.from_numpy(cine.frames[t, z]).float()
     if rng.random() < 0.5:
         x = exact_crop(frame, corner, ITEM)
     else:
@@ -163,7 +163,7 @@ def frame_item(
         x = turned_crop(frame, corner, ITEM, math.radians(9 * angle), math.exp(0.15 * zoom))
         shade = ((x + 1) / 2).clamp(min=0) ** math.exp(0.15 * gamma)
         x = (2 * shade * math.exp(0.15 * gain) - 1).clamp(-1, 1)
-    condition = clip.place(t, z, corner, ITEM)
+    condition = cine.place(t, z, corner, ITEM)
     jitter = rng.normal(0, 0.03, 2)
     condition["row"] += jitter[0]
     condition["column"] += jitter[1]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from cmrgz.data.clips import Clip
+from cmrgz.data.cines import Cine
 from cmrgz.errors import DataError
 
 SIDE = 128
@@ -35,25 +35,25 @@ class Labelled:
     centre: tuple[float, float]
 
 
-def labelled(clip: Clip) -> list[Labelled]:
-    """Return the labelled frames of a clip.
+def labelled(cine: Cine) -> list[Labelled]:
+    """Return the labelled frames of a cine.
 
     In a frame in which all classes are drawn, a slice without any is background; in one with fewer it is unlabelled.
 
     Raises:
         DataError: `empty-dataset` where there is none; `mask-values` for a label beyond 3.
     """
-    maps = np.zeros((0, *clip.frames.shape[1:]), np.uint8) if clip.labels is None else clip.labels
+    maps = np.zeros((0, *cine.frames.shape[1:]), np.uint8) if cine.labels is None else cine.labels
     if maps.max(initial=0) > max(HEART):
-        raise DataError("mask-values", clip.subject, f"labels are 0 .. {max(HEART)}", f"highest {maps.max()}")
+        raise DataError("mask-values", cine.subject, f"labels are 0 .. {max(HEART)}", f"highest {maps.max()}")
     found: list[Labelled] = []
-    for frame, labels in zip(clip.whole, maps, strict=False):
+    for frame, labels in zip(cine.whole, maps, strict=False):
         drawn = set(np.unique(labels).tolist()) & set(HEART)
         for image, label in zip(frame, labels, strict=True):
             if drawn == set(HEART) or (drawn and label.any()):
-                found.append(Labelled((image + 1) / 2, possible(label, drawn), clip.centre))
+                found.append(Labelled((image + 1) / 2, possible(label, drawn), cine.centre))
     if not found:
-        raise DataError("empty-dataset", clip.subject, "has no labelled frame", hint="labels: 1 RV, 2 myocardium, 3 LV")
+        raise DataError("empty-dataset", cine.subject, "has no labelled frame", hint="labels: 1 RV, 2 myocardium, 3 LV")
     return found
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmrgz.data.clips import SPACING
+from cmrgz.data.cines import SPACING
 from cmrgz.data.orientation import Orientation
 from cmrgz.data.scan import Scan
 from cmrgz.data.window import Window, heart_centre

@@ -10,8 +10,8 @@ from cmrgz.testing.checks.outcomes import Skipped
 from cmrgz.testing.memory import LiveTensors
 from cmrgz.testing.subject import Subject, streams
 from cmrgz.tokens.blocks import block_condition
+from cmrgz.tokens.causal_decoding import prefill
 from cmrgz.tokens.codes import CodeModel
-from cmrgz.tokens.decoding import prefill
 from cmrgz.tokens.network import CausalNetwork
 
 SLACK = 1 << 16

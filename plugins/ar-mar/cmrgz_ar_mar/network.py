@@ -16,7 +16,7 @@ from cmrgz.hints import places
 from cmrgz.latents import framewise
 from cmrgz.model import Condition, Tokenizer
 from cmrgz.options import Axes, OfLoss, Range
-from cmrgz.tokens.continuous import MaskedVectorModel, VectorNetwork
+from cmrgz.tokens.masked_vectors import MaskedVectorModel, VectorNetwork
 from cmrgz_ar_mar import SPEC
 from cmrgz_ar_mar.head import MlpDenoiser
 

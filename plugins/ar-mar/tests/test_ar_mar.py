@@ -18,7 +18,7 @@ from cmrgz.diffusion.head import DiffusionHead
 from cmrgz.rng import Streams
 from cmrgz.tasks import Setting, inpaint
 from cmrgz.testing.subject import Subject, items, known_part, scan, streams
-from cmrgz.tokens.continuous import MaskedVectorModel
+from cmrgz.tokens.masked_vectors import MaskedVectorModel
 from cmrgz.tokens.schedule import automatic_steps
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,7 +12,7 @@ from cmrgz.features import SHARES
 from cmrgz.hints import Hints
 from cmrgz.testing.small import SmallTokenizer
 from cmrgz.testing.subject import Subject, shaken, streams
-from cmrgz.tokens.continuous import MaskedVectorModel
+from cmrgz.tokens.masked_vectors import MaskedVectorModel
 
 C, GRID = SmallTokenizer().channels, (4, 6)
 

@@ -13,7 +13,7 @@ from cmrgz.model import CodeTokenizer, Condition
 from cmrgz.options import Axes, OfLoss, Range, Sizes, overridden
 from cmrgz.tokens.head import DepthHead, FrozenHead
 from cmrgz.tokens.layers import HINT_SHARES, Attention, GridRotary, Rotation, Whitening, feed_forward, normalised
-from cmrgz.tokens.masked import MaskedTokenModel
+from cmrgz.tokens.masked_codes import MaskedTokenModel
 from cmrgz.tokens.network import Logits, MaskedNetwork
 from cmrgz.tokens.prior import hint_features
 from cmrgz_ar_maskgit import SPEC

@@ -7,7 +7,7 @@ from cmrgz_ar_maskgit.network import MaskedTransformer, build
 from torch import Tensor
 
 from cmrgz.testing.small import SmallTokenizer, fitted, small_items
-from cmrgz.tokens.masked import MaskedTokenModel
+from cmrgz.tokens.masked_codes import MaskedTokenModel
 
 GRID = (4, 6)
 

@@ -15,7 +15,7 @@ from cmrgz.errors import UsageError
 from cmrgz.model import CodeTokenizer
 from cmrgz.plugin import Extent
 from cmrgz.rng import Streams
-from cmrgz.tokens.masked import MaskedTokenModel
+from cmrgz.tokens.masked_codes import MaskedTokenModel
 from cmrgz.tokens.orders import halton_walk
 from cmrgz.tokens.sampling import draw
 from cmrgz.tokens.schedule import turns

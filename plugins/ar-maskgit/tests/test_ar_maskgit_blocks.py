@@ -12,7 +12,7 @@ from cmrgz.features import SHARES
 from cmrgz.model import Condition
 from cmrgz.testing.small import SmallTokenizer
 from cmrgz.testing.subject import Subject, shaken, streams
-from cmrgz.tokens.masked import MaskedTokenModel
+from cmrgz.tokens.masked_codes import MaskedTokenModel
 
 C, GRID = 4, (4, 6)
 

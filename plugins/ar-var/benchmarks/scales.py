@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cmrgz import registry
 from cmrgz.data import cases
-from cmrgz.data.clips import read_clip
+from cmrgz.data.cines import read_cine
 from cmrgz.data.masks import parse
 from cmrgz.plugin import Extent
 from cmrgz.rng import Streams
@@ -66,7 +66,7 @@ def psnr(y: Tensor, x: Tensor) -> float:
 def layouts(data: list[str], tests: list[str], items: int) -> None:
     """Print the closed-form PSNR after each scale, for several tokenizers."""
     x = Frames([cases.find(path) for path in data], Extent()).batch(0, 0, items).x
-    unseen = [torch.cat([held_out(read_clip(case), Extent(), 12).x for case in cases.find(test)]) for test in tests]
+    unseen = [torch.cat([held_out(read_cine(case), Extent(), 12).x for case in cases.find(test)]) for test in tests]
     for layout in LAYOUTS:
         options = {name: tuple(map(int, value.split(","))) for name, value in layout.items()}
         tokenizer = registry.build_tokenizer(registry.get_tokenizer("vq-ms"), {**options, "lloyd": 6}).eval()

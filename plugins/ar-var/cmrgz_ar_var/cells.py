@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cmrgz.graphs import Replayed
 from cmrgz.rng import Streams
-from cmrgz.tokens.decoding import take
+from cmrgz.tokens.causal_decoding import take
 from cmrgz.tokens.drawer import Truncation
 from cmrgz.tokens.network import Logits
 from cmrgz.tokens.sampling import draw

@@ -15,8 +15,8 @@ from cmrgz.options import Axes, OfLoss, Range, Sizes, overridden
 from cmrgz.rng import Streams
 from cmrgz.sending import sent
 from cmrgz.tokens.blocks import QUICK, block_condition
+from cmrgz.tokens.causal_decoding import take
 from cmrgz.tokens.codes import level_loss
-from cmrgz.tokens.decoding import take
 from cmrgz.tokens.drawer import Truncation
 from cmrgz.tokens.head import DepthHead
 from cmrgz.tokens.network import Logits

@@ -29,7 +29,7 @@ from cmrgz import checkpoint, registry
 from cmrgz.data import masks
 from cmrgz.evaluation import regions
 from cmrgz.rng import Streams
-from cmrgz.tokens.model import TokenModel
+from cmrgz.tokens.causal import TokenModel
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "examples"))
 from inpainting_table import draws, items, unit  # noqa: E402  # how the tables of the examples are made

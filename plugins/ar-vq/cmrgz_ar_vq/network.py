@@ -10,9 +10,9 @@ from cmrgz.conditions import ConditionEmbedding
 from cmrgz.errors import UsageError
 from cmrgz.model import CodeTokenizer, Condition
 from cmrgz.options import Axes, OfLoss, Range, Sizes, overridden
+from cmrgz.tokens.causal import TokenModel
 from cmrgz.tokens.head import DepthHead, FrozenHead
 from cmrgz.tokens.layers import HINT_SHARES, Whitening
-from cmrgz.tokens.model import TokenModel
 from cmrgz.tokens.network import CausalNetwork, Logits
 from cmrgz.tokens.prior import hint_features
 from cmrgz_ar_vq import SPEC

@@ -7,7 +7,7 @@ from cmrgz_ar_vq.network import AnyOrderTransformer, build
 from torch import Tensor
 
 from cmrgz.testing.small import SmallTokenizer, fitted, small_items
-from cmrgz.tokens.model import TokenModel
+from cmrgz.tokens.causal import TokenModel
 
 GRID = (4, 5)
 

@@ -15,7 +15,7 @@ from cmrgz.latents import position_pixels
 from cmrgz.model import Condition
 from cmrgz.rng import Streams
 from cmrgz.testing.small import SmallTokenizer, fitted, small_items
-from cmrgz.tokens.model import TokenModel
+from cmrgz.tokens.causal import TokenModel
 
 GRID, C = (4, 5), 4
 HINT = 2 * C + SHARES

@@ -4,8 +4,8 @@ import pytest
 import torch
 from cmrgz_ar_vq.network import AnyOrderTransformer
 
+from cmrgz.tokens.causal import TokenModel
 from cmrgz.tokens.head import DepthHead, FrozenHead
-from cmrgz.tokens.model import TokenModel
 
 LEVELS, VOCAB, WIDTH = 3, 12, 32
 

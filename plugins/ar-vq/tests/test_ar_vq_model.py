@@ -16,8 +16,8 @@ from cmrgz.latents import known_positions
 from cmrgz.model import CodeTokenizer
 from cmrgz.plugin import Extent
 from cmrgz.rng import Streams
+from cmrgz.tokens.causal import TokenModel, flat
 from cmrgz.tokens.layers import feed_forward
-from cmrgz.tokens.model import TokenModel, flat
 from cmrgz.tokens.orders import any_order
 from cmrgz.tokens.sampling import draw
 
@@ -127,8 +127,8 @@ def test_an_item_does_not_depend_on_its_neighbours(
     model: TokenModel, items: Tensor, order: str, parallel: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a batch of the same size, to the bit, whatever the others are and however much of them is known."""
-    monkeypatch.setattr("cmrgz.tokens.decoding.SEEN_PER_DRAW", 4)
-    monkeypatch.setattr("cmrgz.tokens.decoding.PREFILL", 3)
+    monkeypatch.setattr("cmrgz.tokens.causal_decoding.SEEN_PER_DRAW", 4)
+    monkeypatch.setattr("cmrgz.tokens.causal_decoding.PREFILL", 3)
     known = known_of(items)
     together = sample(model, items, known, order=order, parallel=parallel)
     for i in range(6):

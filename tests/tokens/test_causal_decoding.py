@@ -21,8 +21,8 @@ from cmrgz.testing.oracles import (
     total_variation,
     variation_bound,
 )
-from cmrgz.tokens import decoding
-from cmrgz.tokens.decoding import SEEN_PER_DRAW, Given, decode, reveal
+from cmrgz.tokens import causal_decoding
+from cmrgz.tokens.causal_decoding import SEEN_PER_DRAW, Given, decode, reveal
 from cmrgz.tokens.orders import known_first
 from cmrgz.tokens.sampling import draw
 
@@ -135,7 +135,7 @@ def test_temperature_zero_takes_the_best_code_at_each_turn() -> None:
 def test_positions_of_one_step_are_drawn_from_their_own_marginals(
     name: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoding, "SEEN_PER_DRAW", 1)  # three or more are known and three hidden: all in one step
+    monkeypatch.setattr(causal_decoding, "SEEN_PER_DRAW", 1)  # three known, three hidden: all in one step
     field = FIELDS[name]
     posterior = field.posterior(truth(field), mask(field, kind))
     a, b, c = (posterior.sum(axes) for axes in ((1, 2), (0, 2), (0, 1)))
@@ -146,7 +146,7 @@ def test_positions_of_one_step_are_drawn_from_their_own_marginals(
 
 
 def test_the_error_grows_with_the_positions_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "SEEN_PER_DRAW", 1)
+    monkeypatch.setattr(causal_decoding, "SEEN_PER_DRAW", 1)
     one, two, all_ = (excess("3x3", "top", parallel=parallel) for parallel in (1, 2, 9))
     assert one < 1 < two < all_
 
@@ -187,7 +187,7 @@ class Recorder(OracleNetwork):
     def forward(self, cache: OracleCache, targets: Tensor, length: Tensor) -> Tensor:
         self.lengths.append(length.tolist())
         features = super().forward(cache, targets, length)
-        end = (length + (length // decoding.SEEN_PER_DRAW).clamp(1, self.parallel)).clamp(max=self.n)
+        end = (length + (length // causal_decoding.SEEN_PER_DRAW).clamp(1, self.parallel)).clamp(max=self.n)
         idle = length[:, None] + torch.arange(targets.shape[1]) >= end[:, None]
         return features.masked_fill(idle[..., None], torch.nan) if self.spoil else features
 
@@ -221,7 +221,7 @@ def mixed(count: int = 6) -> Tensor:
 
 @pytest.mark.parametrize("parallel", [1, 2, 5])
 def test_an_item_is_drawn_as_it_is_alone(parallel: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "SEEN_PER_DRAW", 2)
+    monkeypatch.setattr(causal_decoding, "SEEN_PER_DRAW", 2)
     known = mixed()
     together, _, network = run(known, parallel)
     steps = torch.tensor(network.lengths)
@@ -234,7 +234,7 @@ def test_an_item_is_drawn_as_it_is_alone(parallel: int, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("parallel", [2, 5])
 def test_places_that_are_not_drawn_change_nothing(parallel: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "SEEN_PER_DRAW", 2)
+    monkeypatch.setattr(causal_decoding, "SEEN_PER_DRAW", 2)
     clean, _, _ = run(mixed(), parallel)
     spoilt, _, network = run(mixed(), parallel, spoil=True)
     assert torch.equal(clean, spoilt)
@@ -288,7 +288,7 @@ def test_an_exception_of_progress_cancels() -> None:
 
 
 def test_the_prefill_stops_where_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "PREFILL", 2)
+    monkeypatch.setattr(causal_decoding, "PREFILL", 2)
     known = torch.arange(9) < torch.tensor([[0], [3], [1]])
     _, _, network = run(known, 1)
     assert [len(call[0]) for call in network.written[:2]] == [2, 2]

@@ -12,8 +12,8 @@ from cmrgz.data.importers import Case
 from cmrgz.data.labels import warn_of_label_map
 from cmrgz.data.scan import Scan, load
 from cmrgz.errors import UsageError
-from cmrgz.output.hiding import Hiding
-from cmrgz.output.scans import find_scans
+from cmrgz.scans.hiding import Hiding
+from cmrgz.scans.scans import find_scans
 
 
 @dataclass(frozen=True, eq=False)

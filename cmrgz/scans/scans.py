@@ -10,7 +10,7 @@ from cmrgz.data.importers import Case
 from cmrgz.data.importers.case import make_case
 from cmrgz.durable import is_folder
 from cmrgz.errors import UsageError
-from cmrgz.output.files import NIFTI, strip
+from cmrgz.scans.files import NIFTI, strip
 
 FOLDER = "inpainted"
 """Where the results of several scans go."""

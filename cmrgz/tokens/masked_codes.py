@@ -13,10 +13,10 @@ from cmrgz.sending import sent
 from cmrgz.tokens.blocks import block_condition
 from cmrgz.tokens.codes import CANDIDATES_HELP, CodeModel
 from cmrgz.tokens.drawer import Truncation
+from cmrgz.tokens.masked_decoding import MaskedOrder, Pace, Unmasking, counter, redrawn
 from cmrgz.tokens.network import MaskedNetwork
 from cmrgz.tokens.prior import flat
 from cmrgz.tokens.schedule import Schedule
-from cmrgz.tokens.unmasking import MaskedOrder, Pace, Unmasking, counter, redrawn
 
 HiddenLaw = Literal["arccos", "uniform"]
 PAPER_LIKE = Pace("confidence", "cosine", steps=12, gumbel=4.5, over_grid=True)

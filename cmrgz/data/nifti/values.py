@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cmrgz.data.nifti_header import Header, Notes
+from cmrgz.data.nifti.header import Header, Notes
 from cmrgz.errors import DataError
 
 BLOCK = 1 << 20

@@ -2,7 +2,7 @@
 
 from typing import BinaryIO
 
-from cmrgz.data.nifti_header import Notes
+from cmrgz.data.nifti.header import Notes
 from cmrgz.errors import DataError
 
 CHUNK = 1 << 20

@@ -108,7 +108,7 @@ def diagnose(names: Collection[str] | None = None, limit: float = TIME_LIMIT) ->
 
 
 def _diagnosed(plugin: Found, limit: float) -> Diagnosis:
-    command = [sys.executable, "-m", "cmrgz.testing.doctor", plugin.kind, plugin.qualified]
+    command = [sys.executable, "-m", "cmrgz.authoring.doctor", plugin.kind, plugin.qualified]
     paths = os.pathsep.join(filter(None, sys.path))
     environment = {**os.environ, "PYTHONPATH": paths, "CMRGZ_PLUGINS": plugin.qualified}
     start = time.perf_counter()

@@ -15,10 +15,10 @@ from cmrgz.data.axes import frames
 from cmrgz.data.dicom import count_phases, read_series
 from cmrgz.data.gzip_stream import name_and_comment
 from cmrgz.data.image import Image
-from cmrgz.data.nifti_extensions import check_extensions, exactly
-from cmrgz.data.nifti_header import Header, Notes, header_size, parse
-from cmrgz.data.nifti_source import Source, halves, not_nifti, opened, opened_data, patiently
-from cmrgz.data.nifti_values import check_values
+from cmrgz.data.nifti.extensions import check_extensions, exactly
+from cmrgz.data.nifti.header import Header, Notes, header_size, parse
+from cmrgz.data.nifti.source import Source, halves, not_nifti, opened, opened_data, patiently
+from cmrgz.data.nifti.values import check_values
 from cmrgz.durable import is_file
 from cmrgz.errors import DataError, ResourceError
 

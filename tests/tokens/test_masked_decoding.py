@@ -20,9 +20,9 @@ from cmrgz.testing.oracles import (
     total_variation,
     variation_bound,
 )
-from cmrgz.tokens import unmasking
+from cmrgz.tokens import masked_decoding
 from cmrgz.tokens.drawer import Truncation
-from cmrgz.tokens.masked import MaskedTokenModel
+from cmrgz.tokens.masked_codes import MaskedTokenModel
 from cmrgz.tokens.schedule import automatic_steps
 
 COUNT = 5000
@@ -237,7 +237,7 @@ def test_what_is_known_everywhere_needs_no_call() -> None:
 
 
 def test_draws_have_one_shape_whatever_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unmasking, "CHUNK", 2)
+    monkeypatch.setattr(masked_decoding, "CHUNK", 2)
     model, network = recording(FIELDS["3x3"])
     shapes = set()
     frozen = network.logits
@@ -245,7 +245,7 @@ def test_draws_have_one_shape_whatever_is_known(monkeypatch: pytest.MonkeyPatch)
     x, known = items(model, FIELDS["3x3"])
     chunked = model.sample(x * known, known, rng=streams(len(x)), steps=2)
     assert shapes == {(len(x), 2, 3)}
-    monkeypatch.setattr(unmasking, "CHUNK", 32)
+    monkeypatch.setattr(masked_decoding, "CHUNK", 32)
     assert torch.equal(model.sample(x * known, known, rng=streams(len(x)), steps=2), chunked)
 
 

@@ -13,8 +13,8 @@ from cmrgz.options import Axes, Range
 from cmrgz.rng import Streams
 from cmrgz.sending import sent
 from cmrgz.tokens.blocks import block_condition
+from cmrgz.tokens.causal_decoding import Given, ask, decode, take
 from cmrgz.tokens.codes import CANDIDATES_HELP, CodeModel
-from cmrgz.tokens.decoding import Given, ask, decode, take
 from cmrgz.tokens.drawer import Truncation
 from cmrgz.tokens.network import CausalNetwork
 from cmrgz.tokens.orders import ORDERS, prefix_length

@@ -1,4 +1,4 @@
-"""Clips: one pixel size for all, native pixels to the bit, labels that name no new class."""
+"""Cines: one pixel size for all, native pixels to the bit, labels that name no new class."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cmrgz.data.cases import Case, find
-from cmrgz.data.clips import Clip, crop, read_clip
+from cmrgz.data.cines import Cine, crop, read_cine
 from cmrgz.data.intensity import Scale
 from cmrgz.data.orientation import Orientation
 from cmrgz.data.scan import Scan, load, save
@@ -41,14 +41,14 @@ def write(folder: Path, spacing: tuple[float, float], t: int = 2, z: int = 2) ->
 @pytest.mark.parametrize("spacing", PLANES)
 def test_a_disc_has_one_size_in_pixels(tmp_path: Path, spacing: tuple[float, float]) -> None:
     """60 mm at 1.4 mm are 42.9 pixels, along rows and columns, whatever the pixels of the scan."""
-    clip = read_clip(write(tmp_path, spacing), labels=True)
-    bright, label = clip.frames[0, 0] > 0, clip.labels[0, 0] == 3  # type: ignore[index]  # there is one
+    cine = read_cine(write(tmp_path, spacing), labels=True)
+    bright, label = cine.frames[0, 0] > 0, cine.labels[0, 0] == 3  # type: ignore[index]  # there is one
     for found in (bright, label):
         assert [int(found.any(axis).sum()) for axis in (0, 1)] == pytest.approx([DIAMETER / 1.4] * 2, abs=2.0)
         assert found.sum() == pytest.approx(np.pi * (DIAMETER / 1.4 / 2) ** 2, rel=0.04)
-    assert clip.spacing == pytest.approx((8.0, 1.4, 1.4))
-    assert clip.centre == pytest.approx([(n - 1) / 2 for n in clip.frames.shape[2:]], abs=0.51)
-    assert clip.heights.tolist() == [0.0, 8.0]
+    assert cine.spacing == pytest.approx((8.0, 1.4, 1.4))
+    assert cine.centre == pytest.approx([(n - 1) / 2 for n in cine.frames.shape[2:]], abs=0.51)
+    assert cine.heights.tolist() == [0.0, 8.0]
 
 
 @pytest.mark.parametrize("spacing", [(1.4, 1.4), (1.06, 1.06), (1.87, 1.87), (1.4, 1.35)])
@@ -58,28 +58,28 @@ def test_native_pixels_are_kept_to_the_bit(tmp_path: Path, spacing: tuple[float,
     turn = Orientation.of_geometry(scan.geometry)
     voxels = np.ascontiguousarray(turn.apply(scan.voxels))
     known = np.ones(voxels.shape, dtype=bool)
-    clip = read_clip(case, labels=True)
-    assert np.array_equal(clip.frames, Scale.fit(voxels, known).to_unit(voxels).astype(np.float16))
-    assert clip.centre == heart_centre(voxels, known) and clip.spacing[1:] == pytest.approx(spacing)
-    assert np.array_equal(clip.labels, turn.apply(load(case.label).stored))  # type: ignore[arg-type]  # there is one
+    cine = read_cine(case, labels=True)
+    assert np.array_equal(cine.frames, Scale.fit(voxels, known).to_unit(voxels).astype(np.float16))
+    assert cine.centre == heart_centre(voxels, known) and cine.spacing[1:] == pytest.approx(spacing)
+    assert np.array_equal(cine.labels, turn.apply(load(case.label).stored))  # type: ignore[arg-type]  # there is one
 
 
 @pytest.mark.parametrize("spacing", [(0.7, 0.7), (2.1, 2.1), (1.4, 0.7)])
 def test_planes_are_those_of_inpainting(tmp_path: Path, spacing: tuple[float, float]) -> None:
     case = write(tmp_path, spacing)
-    clip, scan = read_clip(case), load(case.image)
+    cine, scan = read_cine(case), load(case.image)
     voxels = np.ascontiguousarray(Orientation.of_geometry(scan.geometry).apply(scan.voxels))
     known = np.ones(voxels.shape, dtype=bool)
     window = Window.plan((voxels.shape[2], voxels.shape[3]), scan.spacing[1:], (32, 32), 1.4, multiple=8, overlap=8)
     expected, _ = window.to_model(Scale.fit(voxels, known).to_unit(voxels)[1], known[1])
     h, w = window.inner
-    assert np.array_equal(clip.frames[1], expected[:, :h, :w].astype(np.float16))
+    assert np.array_equal(cine.frames[1], expected[:, :h, :w].astype(np.float16))
 
 
 def test_another_pixel_size_can_be_asked_for(stored: Case) -> None:
-    assert read_clip(stored, spacing=2.8).frames.shape[2:] == tuple(n // 2 for n in read_clip(stored).frames.shape[2:])
-    assert read_clip(stored, spacing=None).frames.shape == read_clip(stored).frames.shape
-    assert read_clip(stored, spacing=2.8).spacing == (8.0, 2.8, 2.8)
+    assert read_cine(stored, spacing=2.8).frames.shape[2:] == tuple(n // 2 for n in read_cine(stored).frames.shape[2:])
+    assert read_cine(stored, spacing=None).frames.shape == read_cine(stored).frames.shape
+    assert read_cine(stored, spacing=2.8).spacing == (8.0, 2.8, 2.8)
 
 
 def test_resampled_labels_name_no_new_class(tmp_path: Path) -> None:
@@ -91,35 +91,35 @@ def test_resampled_labels_name_no_new_class(tmp_path: Path) -> None:
     save(tmp_path / "a.nii.gz", scan, np.arange(6400).reshape(scan.shape).astype(np.int16))
     save(tmp_path / "l.nii.gz", scan, labels)
     (case,) = find(tmp_path / "a.nii.gz")
-    clip = read_clip(Case(**{**case.__dict__, "label": tmp_path / "l.nii.gz"}), labels=True)
-    assert clip.labels is not None and clip.labels.shape == clip.frames.shape == (1, 1, 40, 40)
-    assert set(np.unique(clip.labels)) == {1, 3, 7}
-    assert np.array_equal(clip.labels[0, 0, 20], [1] * 20 + [3] * 20) or np.array_equal(
-        clip.labels[0, 0, 20], [3] * 20 + [1] * 20
+    cine = read_cine(Case(**{**case.__dict__, "label": tmp_path / "l.nii.gz"}), labels=True)
+    assert cine.labels is not None and cine.labels.shape == cine.frames.shape == (1, 1, 40, 40)
+    assert set(np.unique(cine.labels)) == {1, 3, 7}
+    assert np.array_equal(cine.labels[0, 0, 20], [1] * 20 + [3] * 20) or np.array_equal(
+        cine.labels[0, 0, 20], [3] * 20 + [1] * 20
     )
 
 
 # ---------------------------------------------------------------------- blocks
-def clip_of(t: int, z: int) -> Clip:
+def cine_of(t: int, z: int) -> Cine:
     frames = np.arange(t * z * 64 * 48, dtype=np.float32).reshape(t, z, 64, 48) % 97 / 97
     phases, slices = np.arange(t, dtype=np.float32) / t, np.linspace(0, 1, z, dtype=np.float32)
-    return Clip("s", frames.astype(np.float16), phases, slices, (32.0, 20.0), (9.0, 1.4, 1.4))
+    return Cine("s", frames.astype(np.float16), phases, slices, (32.0, 20.0), (9.0, 1.4, 1.4))
 
 
 def test_a_block_is_its_frames(stored: Case) -> None:
-    clip = clip_of(6, 4)
-    block = clip.block([4, 5, 0], [1, 3], (3.0, 5.0), (32, 32))
+    cine = cine_of(6, 4)
+    block = cine.block([4, 5, 0], [1, 3], (3.0, 5.0), (32, 32))
     assert block.shape == (3, 2, 32, 32) and block.dtype == np.float16
     for i, t in enumerate((4, 5, 0)):
         for j, z in enumerate((1, 3)):
-            assert np.array_equal(block[i, j], crop(clip.frames[t, z], (3.0, 5.0), (32, 32), -1.0))
-    padded = clip.block([0], [0], (0.0, 0.0), (80, 64))
+            assert np.array_equal(block[i, j], crop(cine.frames[t, z], (3.0, 5.0), (32, 32), -1.0))
+    padded = cine.block([0], [0], (0.0, 0.0), (80, 64))
     assert (padded[..., 64:, :] == -1).all() and (padded[..., 48:] == -1).all()
 
 
 def test_places_of_a_block_wrap_around_the_cycle() -> None:
-    clip = clip_of(6, 4)
-    told = clip.places([4, 5, 0], [1, 3], (16.0, 20.0), (32, 32))
+    cine = cine_of(6, 4)
+    told = cine.places([4, 5, 0], [1, 3], (16.0, 20.0), (32, 32))
     assert {name: value.shape for name, value in told.items()} == {
         "phase": (3, 2), "slice": (3, 2), "row": (), "column": (), "time": (3, 2), "height": (3, 2),
     }  # fmt: skip
@@ -127,13 +127,13 @@ def test_places_of_a_block_wrap_around_the_cycle() -> None:
     assert told["phase"][:, 0] == pytest.approx([4 / 6, 5 / 6, 0])
     assert told["time"][:, 1] == pytest.approx([0, 1 / 6, 2 / 6])
     assert told["height"][0].tolist() == [0.0, 18.0] and told["slice"][2] == pytest.approx([1 / 3, 1])
-    assert told["row"] == clip.place(4, 1, (16.0, 20.0), (32, 32))["row"]
+    assert told["row"] == cine.place(4, 1, (16.0, 20.0), (32, 32))["row"]
 
 
 def test_places_of_frames_are_known_where_phase_and_slice_are_not() -> None:
     """A scan of one phase or slice says neither; the coordinates of a block say 0."""
-    clip = clip_of(1, 1)
-    clip = Clip("s", clip.frames, np.full(1, np.nan), np.full(1, np.nan), clip.centre)
-    told = clip.places([0], [0], (0.0, 0.0), (32, 32))
+    cine = cine_of(1, 1)
+    cine = Cine("s", cine.frames, np.full(1, np.nan), np.full(1, np.nan), cine.centre)
+    told = cine.places([0], [0], (0.0, 0.0), (32, 32))
     assert np.isnan(told["phase"]).all() and np.isnan(told["slice"]).all()
     assert told["time"].tolist() == [[0.0]] and told["height"].tolist() == [[0.0]]

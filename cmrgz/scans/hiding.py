@@ -13,7 +13,7 @@ from cmrgz.data.hashes import sha256_of_array, sha256_of_file
 from cmrgz.data.importers import Case
 from cmrgz.data.labels import load_labels
 from cmrgz.data.masks import Mask
-from cmrgz.data.nifti import read, read_header
+from cmrgz.data.nifti.reader import read, read_header
 from cmrgz.data.scan import MASK_QUIET, Scan, load_known
 from cmrgz.data.window import heart_centre
 from cmrgz.errors import DataError, UsageError, warn

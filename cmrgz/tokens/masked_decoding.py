@@ -12,7 +12,7 @@ from cmrgz.graphs import Replayed
 from cmrgz.model import Progress
 from cmrgz.rng import Streams
 from cmrgz.sending import sent
-from cmrgz.tokens.decoding import Draw, take
+from cmrgz.tokens.causal_decoding import Draw, take
 from cmrgz.tokens.drawer import Drawer, Proposal
 from cmrgz.tokens.orders import WALKS
 from cmrgz.tokens.schedule import Schedule, best, block_counts, counts_over_grid, reveal_counts, turns, within_entropy

@@ -15,21 +15,21 @@ from cmrgz.data.finer import Finer
 from cmrgz.data.hashes import sha256_of_file
 from cmrgz.data.importers import Case
 from cmrgz.data.labels import warn_of_label_map
-from cmrgz.data.nifti import count_frames
+from cmrgz.data.nifti.reader import count_frames
 from cmrgz.data.planes import Planes
 from cmrgz.data.scan import Scan, load
 from cmrgz.data.shares import percent
 from cmrgz.errors import CmrgzError, DataError, format_line
 from cmrgz.model import Model
-from cmrgz.output import sidecar
-from cmrgz.output.chosen import Chosen
-from cmrgz.output.context import tell_of_context
-from cmrgz.output.files import Names, Together, check
-from cmrgz.output.hiding import NOTHING, Hiding, Label, hidden_fraction
-from cmrgz.output.refining import END, Refined, check_model, described
-from cmrgz.output.refused import Refused
-from cmrgz.output.resume import Left, left_to_do
-from cmrgz.output.scans import FOLDER, USUAL, places
+from cmrgz.scans import sidecar
+from cmrgz.scans.choice import Chosen
+from cmrgz.scans.context import tell_of_context
+from cmrgz.scans.files import Names, Together, check
+from cmrgz.scans.hiding import NOTHING, Hiding, Label, hidden_fraction
+from cmrgz.scans.refining import END, Refined, check_model, described
+from cmrgz.scans.refused import Refused
+from cmrgz.scans.resume import Left, left_to_do
+from cmrgz.scans.scans import FOLDER, USUAL, places
 from cmrgz.tasks import Drawn, Report, inpaint
 
 COMMAND = "cmrgz inpaint"

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from cmrgz import records
 from cmrgz.durable import exists, read_bytes
 from cmrgz.errors import CmrgzError, DataError, UsageError
-from cmrgz.output.files import Names
+from cmrgz.scans.files import Names
 
 DESCRIPTION = slice(148, 228)
 """Where NIfTI-1 has its `descrip`."""

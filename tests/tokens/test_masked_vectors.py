@@ -14,7 +14,7 @@ from cmrgz.model import Condition
 from cmrgz.rng import Streams
 from cmrgz.testing.masked import conditionals, masked_mixture_model
 from cmrgz.testing.mixtures import Mixture, PixelTokenizer, hole, score
-from cmrgz.tokens.continuous import MaskedVectorModel, Solver, VectorNetwork
+from cmrgz.tokens.masked_vectors import MaskedVectorModel, Solver, VectorNetwork
 from cmrgz.tokens.schedule import automatic_steps, reveal_counts
 
 SIDE = 8

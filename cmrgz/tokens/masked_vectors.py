@@ -25,10 +25,10 @@ from cmrgz.options import Axes, Range
 from cmrgz.rng import Streams
 from cmrgz.sending import sent
 from cmrgz.tokens.blocks import QUICK, block_condition
-from cmrgz.tokens.decoding import take
+from cmrgz.tokens.causal_decoding import take
+from cmrgz.tokens.masked_decoding import Pace, Unmasking, counter
 from cmrgz.tokens.prior import flat
 from cmrgz.tokens.schedule import Schedule
-from cmrgz.tokens.unmasking import Pace, Unmasking, counter
 
 CHUNK = 8
 """Positions of a frame that a call of the head draws, few: a call of the head is many steps."""

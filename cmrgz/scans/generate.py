@@ -17,14 +17,14 @@ from cmrgz.data.scan import Scan
 from cmrgz.durable import read_bytes
 from cmrgz.errors import DataError
 from cmrgz.model import Model
-from cmrgz.output import sidecar
-from cmrgz.output.chosen import Chosen
-from cmrgz.output.context import tell_of_context
-from cmrgz.output.files import Names, Together, check
-from cmrgz.output.hiding import hidden_fraction
-from cmrgz.output.inpaint import pasted
-from cmrgz.output.like import Like
-from cmrgz.output.resume import Left, left_to_do
+from cmrgz.scans import sidecar
+from cmrgz.scans.choice import Chosen
+from cmrgz.scans.context import tell_of_context
+from cmrgz.scans.files import Names, Together, check
+from cmrgz.scans.hiding import hidden_fraction
+from cmrgz.scans.inpaint import pasted
+from cmrgz.scans.like import Like
+from cmrgz.scans.resume import Left, left_to_do
 from cmrgz.tasks import Drawn, Report, generate, inpaint
 
 COMMAND = "cmrgz generate"

@@ -10,7 +10,7 @@ from nibabel.nifti1 import header_dtype as NIFTI1
 from nibabel.nifti2 import header_dtype as NIFTI2
 
 from cmrgz.data.geometry import Geometry
-from cmrgz.data.nifti_header import DTYPES, LINE_ENDS
+from cmrgz.data.nifti.header import DTYPES, LINE_ENDS
 from cmrgz.data.planes import Cine
 from cmrgz.durable import atomic_write
 from cmrgz.errors import UsageError

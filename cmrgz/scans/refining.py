@@ -8,7 +8,7 @@ from cmrgz.data.scan import Scan
 from cmrgz.errors import UsageError
 from cmrgz.grid import is_cycle
 from cmrgz.meta import Meta
-from cmrgz.output.context import with_axes
+from cmrgz.scans.context import with_axes
 
 END = "_refined.nii.gz"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
 from cmrgz.data.gzip_stream import MAGIC, GzipStream
-from cmrgz.data.nifti_header import header_size
+from cmrgz.data.nifti.header import header_size
 from cmrgz.durable import exists, status
 from cmrgz.durable import opened as opened_file
 from cmrgz.errors import DataError, ResourceError

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from cmrgz import __version__, registry
-from cmrgz.output.chosen import Chosen
+from cmrgz.scans.choice import Chosen
 from cmrgz.tasks import Drawn
 
 NOTICE = "made by a generative model; not a medical device"

@@ -1,4 +1,4 @@
-"""Clips: the frames of a case at a model's pixel size, scaled and turned to the reader's view, and crops of them."""
+"""Cines: the frames of a case at a model's pixel size, scaled and turned to the reader's view, and crops of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ SPACING = 1.4
 
 
 @dataclass(frozen=True)
-class Clip:
+class Cine:
     """The frames of one case.
 
     Attributes:
@@ -40,7 +40,7 @@ class Clip:
         slices: (z,) place between base and apex.
         centre: (row, column) of the heart.
         spacing: (z, y, x) of a voxel, mm, of the frames as they are here.
-        labels: (t, z, y, x) uint8, 0 where there is none, or None; see `read_clip`.
+        labels: (t, z, y, x) uint8, 0 where there is none, or None; see `read_cine`.
         patient: What a network is told of the patient, NaN where unknown; see `cmrgz.vocabulary`.
         masks: (t, z, y, x) bool, True = given, by name.
         ring: Whether its phases are a full cycle, where a bank says it.
@@ -111,12 +111,12 @@ class Clip:
         return {name: np.array(value, dtype=np.float32) for name, value in shaped.items()}
 
 
-def read_clip(
+def read_cine(
     case: Case,
     labels: bool = False,
     spacing: float | None = SPACING,
     masks: Mapping[str, MaskFile] | None = None,
-) -> Clip:
+) -> Cine:
     """Read a case, scaled by its own 0 to 99.5th percentile, its planes at a model's pixel size.
 
     Pixels are kept as they are, bit for bit, or resampled, by the rule of `Window`: as in inpainting.
@@ -150,7 +150,7 @@ def read_clip(
     given = {name: _read_mask(file, scan, turn, window) for name, file in (masks or {}).items()}
     edges = edges if window.step is None else (size, size)
     places = (scan.phases, scan.slice_positions, window.centre, (scan.spacing[0], *edges))
-    return Clip(case.subject, frames, *places, label, masks=given)
+    return Cine(case.subject, frames, *places, label, masks=given)
 
 
 def _read_mask(file: MaskFile, scan: Scan, turn: Orientation, window: Window) -> Bools:
@@ -160,7 +160,7 @@ def _read_mask(file: MaskFile, scan: Scan, turn: Orientation, window: Window) ->
     return seen.reshape(*known.shape[:2], *seen.shape[1:])
 
 
-def _of_bank(case: Case, banked: Banked, more: bool, spacing: float | None) -> Clip:
+def _of_bank(case: Case, banked: Banked, more: bool, spacing: float | None) -> Cine:
     if more:
         what = "is a bank, which has neither label maps nor masks"
         raise DataError("bank", str(banked.bank), what, hint="name the scans")
@@ -168,7 +168,7 @@ def _of_bank(case: Case, banked: Banked, more: bool, spacing: float | None) -> C
     told = banked.record
     (row, column), (dz, dy, dx) = told["centre"], told["spacing"]
     phases, slices = banked.numbers("phases"), banked.numbers("slices")
-    return Clip(case.subject, banked.frames, phases, slices, (row, column), (dz, dy, dx), ring=told["ring"])
+    return Cine(case.subject, banked.frames, phases, slices, (row, column), (dz, dy, dx), ring=told["ring"])
 
 
 def _resampled(window: Window, unit: Floats) -> NDArray[np.float16]:

@@ -11,8 +11,8 @@ from cmrgz.errors import UsageError
 from cmrgz.meta import Meta
 from cmrgz.model import Model
 from cmrgz.options import Option
-from cmrgz.output import asked
-from cmrgz.output.asked import Asked
+from cmrgz.scans import asked
+from cmrgz.scans.asked import Asked
 
 PRECISION = Option("precision", Precision, "fp32", "of the networks; bf16 is fast on a GPU, and other bits")
 """An option of all models, in which the core has their networks computed; recorded with their own."""

@@ -1,0 +1,1 @@
+"""NIfTI files: read strictly, in one pass and bounded memory; written whole."""
