@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from packaging.version import InvalidVersion, Version
@@ -15,7 +15,7 @@ from packaging.version import InvalidVersion, Version
 from cmrgz import records, weights
 from cmrgz.durable import is_file, is_folder
 from cmrgz.errors import CheckpointError
-from cmrgz.plugin import AXES, PROTOCOL, Extent
+from cmrgz.plugin import AXES, PROTOCOL, Extent, Kind
 from cmrgz.vocabulary import Vocabulary, is_vocabulary
 
 META, WEIGHTS, TOKENIZER = "meta.json", "weights.safetensors", "tokenizer"
@@ -77,7 +77,7 @@ class Meta:
         format: Version of the format.
     """
 
-    kind: Literal["model", "tokenizer"]
+    kind: Kind
     name: str
     distribution: str
     version: str

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from cmrgz.errors import PluginError
 
 PROTOCOL = 1
+Kind = Literal["model", "tokenizer"]
 AXES = ("yx", "tyx", "zyx", "tzyx")
 """Axes of a scan that a model can see together, slowest first: phases, slices, rows, columns."""
 SIDE, LENGTH, VOXELS = 1024, 64, 2**25
@@ -90,6 +91,12 @@ class TokenizerSpec:
         tiny: Options of a build that is small enough for `cmrgz plugins check`, for items of 64 x 64.
     """
 
+    kind: ClassVar[Literal["tokenizer"]] = "tokenizer"
+    # What a model says beside this, so that callers need not ask which of the two a spec is.
+    tokenizer: ClassVar[None] = None
+    axes: ClassVar[tuple[str, ...]] = ("y", "x")
+    extent: ClassVar[Extent] = Extent()
+
     name: str
     summary: str
     build: str
@@ -120,6 +127,8 @@ class ModelSpec:
         tiny: Options of a build that is small enough for `cmrgz plugins check`, for items of 64 x 64.
     """
 
+    kind: ClassVar[Literal["model"]] = "model"
+
     name: str
     family: str
     summary: str
@@ -144,6 +153,7 @@ class ModelSpec:
         return Extent(self.axes, self.item, self.spacing)
 
 
+Spec = ModelSpec | TokenizerSpec
 S = TypeVar("S", ModelSpec, TokenizerSpec)
 
 

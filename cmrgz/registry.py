@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
 
 from cmrgz import options
 from cmrgz.errors import PluginError, UsageError, did_you_mean, last_line, of_a_plugin
-from cmrgz.plugin import PROTOCOL, ModelSpec, TokenizerSpec
+from cmrgz.plugin import PROTOCOL, Kind, ModelSpec, TokenizerSpec
 from cmrgz.plugin import Entry as Entry
 from cmrgz.plugin import S as S
+from cmrgz.plugin import Spec as Spec
 from cmrgz.signals import unmuffled
 
 if TYPE_CHECKING:
@@ -94,13 +95,18 @@ def find(name: str, entries: Mapping[str, Entry[S]]) -> Entry[S] | None:
     return entries[plain] if plain in entries and entries[plain].distribution == distribution else None
 
 
-def find_entry(spec: S, entries: Mapping[str, Entry[S]]) -> Entry[S]:
+def entries(kind: Kind) -> Mapping[str, Entry[Any]]:
+    """Return what `models` or `tokenizers` returns."""
+    return models() if kind == "model" else tokenizers()
+
+
+def find_entry(spec: Spec) -> Entry[Any]:
     """Return the entry that a spec is of.
 
     Raises:
         UsageError: `unknown-plugin`: it is not registered.
     """
-    own = [e for e in entries.values() if e.name.rpartition(":")[2] == spec.name and e.spec == spec]
+    own = [e for e in entries(spec.kind).values() if e.name.rpartition(":")[2] == spec.name and e.spec == spec]
     if not own:
         raise UsageError("unknown-plugin", spec.name, "this spec is not registered")
     return own[0]
@@ -149,14 +155,9 @@ def resolve(target: str) -> Any:
             raise PluginError("plugin-broken", target, f"cannot be imported: {last_line(error)}") from error
 
 
-def model_schema(spec: ModelSpec) -> dict[str, options.Option]:
-    """Return the architecture's options: the keywords of the model's builder."""
+def build_schema(spec: Spec) -> dict[str, options.Option]:
+    """Return the architecture's options: the keywords of the builder, but for the tokenizer that a model is given."""
     return options.schema(resolve(spec.build), skip=() if spec.tokenizer is None else ("tokenizer",))
-
-
-def tokenizer_schema(spec: TokenizerSpec) -> dict[str, options.Option]:
-    """Return the architecture's options: the keywords of the tokenizer's builder."""
-    return options.schema(resolve(spec.build))
 
 
 def sample_schema(model: "ModelSpec | Model") -> dict[str, options.Option]:
@@ -202,7 +203,7 @@ def build_model(spec: ModelSpec, tokenizer: "Tokenizer | None", given: Mapping[s
     if (spec.tokenizer is None) != (tokenizer is None):
         wanted = f"needs the tokenizer '{spec.tokenizer}'" if spec.tokenizer else "takes no tokenizer"
         raise PluginError("plugin-protocol", spec.name, wanted)
-    values = options.parse(dict(given), model_schema(spec), spec.name)
+    values = options.parse(dict(given), build_schema(spec), spec.name)
     model = _build(spec, values if tokenizer is None else {"tokenizer": tokenizer, **values})
     if not isinstance(model, Model):
         raise _wrong_type(spec, "Model", model)
@@ -214,19 +215,19 @@ def build_tokenizer(spec: TokenizerSpec, given: Mapping[str, Any]) -> "Tokenizer
     """Build a tokenizer with fresh weights; raises as `build_model`."""
     from cmrgz.model import Tokenizer
 
-    tokenizer = _build(spec, options.parse(dict(given), tokenizer_schema(spec), spec.name))
+    tokenizer = _build(spec, options.parse(dict(given), build_schema(spec), spec.name))
     if not isinstance(tokenizer, Tokenizer):
         raise _wrong_type(spec, "Tokenizer", tokenizer)
     return tokenizer
 
 
-def _build(spec: ModelSpec | TokenizerSpec, arguments: Mapping[str, Any]) -> object:
+def _build(spec: Spec, arguments: Mapping[str, Any]) -> object:
     build = resolve(spec.build)
     with of_a_plugin(spec.name, "cannot be built"):
         return build(**arguments)
 
 
-def _wrong_type(spec: ModelSpec | TokenizerSpec, wanted: str, built: object) -> PluginError:
+def _wrong_type(spec: Spec, wanted: str, built: object) -> PluginError:
     return PluginError("plugin-protocol", spec.name, f"expected a {wanted}, got {type(built).__name__}")
 
 

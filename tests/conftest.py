@@ -74,7 +74,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     meta = checkpoint.describe(registry.get_tokenizer("vq"), options, extent=Extent(item=(64, 64)))
     facts = checkpoint.describe(registry.get_model("ar-vq"), architecture | {"free": 4}, extent=Extent(item=(64, 64)))
     folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
-    checkpoint.save(folder, model, facts, tokenizer=(tokenizer, meta))
+    checkpoint.save(folder, model, facts, tokenizer=checkpoint.Opened(tokenizer, meta))
     return folder
 
 

@@ -15,7 +15,7 @@ import torch
 
 from cmrgz import checkpoint, meta, registry, weights
 from cmrgz.errors import CheckpointError, PluginError, UsageError
-from cmrgz.meta import Meta, Migration
+from cmrgz.meta import Migration
 from cmrgz.model import Model, Tokenizer
 from cmrgz.plugin import Extent
 
@@ -89,13 +89,13 @@ def plugins(install: Install, tmp_path: Path) -> Callable[..., None]:
     return make
 
 
-def trained_tokenizer(size: int = 4) -> tuple[Tokenizer, Meta]:
+def trained_tokenizer(size: int = 4) -> checkpoint.Opened[Tokenizer]:
     spec = registry.get_tokenizer("toy")
     described = checkpoint.describe(spec, {"size": size}, extent=Extent(item=(8, 8)), training={"seed": 1})
-    return registry.build_tokenizer(spec, {"size": size}), described
+    return checkpoint.Opened(registry.build_tokenizer(spec, {"size": size}), described)
 
 
-def saved(path: Path, tokenizer: tuple[Tokenizer, Meta] | None = None, width: int = 5, **rest: Any) -> Model:
+def saved(path: Path, tokenizer: checkpoint.Opened[Tokenizer] | None = None, width: int = 5, **rest: Any) -> Model:
     spec = registry.get_model("ar-toy")
     tokenizer = tokenizer or trained_tokenizer()
     model = registry.build_model(spec, tokenizer[0], {"width": width})
@@ -131,7 +131,7 @@ def edit(folder: Path, **changes: Any) -> None:
 def reweigh(folder: Path, data: bytes) -> None:
     """Replace the weights and the hash that names them, as a forger would."""
     (folder / "weights.safetensors").write_bytes(data)
-    edit(folder, sha256=checkpoint._sha256(data))
+    edit(folder, sha256=checkpoint.sha256(data))
 
 
 def test_a_model_comes_back_whole_with_its_own_tokenizer(plugins: Callable[..., None], tmp_path: Path) -> None:

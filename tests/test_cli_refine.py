@@ -41,7 +41,7 @@ def block_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     extent = Extent(("t", "z", "y", "x"), (3, 3, 64, 64))
     facts = checkpoint.describe(registry.get_model("ldm-unet"), architecture, extent=extent)
     folder = tmp_path_factory.mktemp("blocks") / "checkpoint"
-    checkpoint.save(folder, model, facts, tokenizer=(tokenizer, meta))
+    checkpoint.save(folder, model, facts, tokenizer=checkpoint.Opened(tokenizer, meta))
     return folder
 
 

@@ -57,7 +57,7 @@ def test_an_installed_model_is_found_and_built(install: Install) -> None:
     assert (entry.distribution, entry.version, entry.target, entry.reason) == ("cmrgz-toy", "1.2", "toy:SPEC", "")
     spec = registry.get_model("ar-test")
     assert "toy_build" not in sys.modules, "listing must not import what builds"
-    assert list(registry.model_schema(spec)) == ["width"]
+    assert list(registry.build_schema(spec)) == ["width"]
     assert registry.sample_schema(spec)["steps"].help == "how many"
     model = registry.build_model(spec, None, {"width": 5})
     assert isinstance(model, Model) and sum(p.numel() for p in model.parameters()) == 30
@@ -132,13 +132,13 @@ def test_one_name_of_two_distributions_is_refused(install: Install) -> None:
 
 def test_a_distribution_selects_one_of_a_name(install: Install) -> None:
     clash(install)
-    widths = {d: registry.model_schema(registry.get_model(f"{d}:ar-test"))["width"] for d in ("cmrgz-one", "cmrgz-two")}
+    widths = {d: registry.build_schema(registry.get_model(f"{d}:ar-test"))["width"] for d in ("cmrgz-one", "cmrgz-two")}
     assert {d: option.default for d, option in widths.items()} == {"cmrgz-one": 3, "cmrgz-two": 7}
     for name in ("cmrgz-six:ar-test", "cmrgz-one:ar-tost", ":ar-test"):
         with pytest.raises(UsageError, match="no registered model"):
             registry.get_model(name)
     spec = registry.get_model("cmrgz-two:ar-test")
-    assert registry.find_entry(spec, registry.models()).distribution == "cmrgz-two"
+    assert registry.find_entry(spec).distribution == "cmrgz-two"
     described = {d["name"]: d["used"] for d in registry.describe_plugins({"cmrgz-two:ar-test"})}
     assert described["cmrgz-two:ar-test"] and not described["cmrgz-one:ar-test"] and not described["ar-test"]
 
@@ -147,7 +147,7 @@ def test_a_distribution_may_be_named_where_there_is_one(install: Install) -> Non
     install("cmrgz-toy", {"ar-test": "toy:SPEC"}, modules())
     assert registry.get_model("cmrgz-toy:ar-test") is registry.get_model("ar-test")
     with pytest.raises(UsageError, match="not registered"):
-        registry.find_entry(ModelSpec(name="ar-test", family="ar", summary="", build="a:b"), registry.models())
+        registry.find_entry(ModelSpec(name="ar-test", family="ar", summary="", build="a:b"))
 
 
 def test_another_plugin_is_not_imported(install: Install) -> None:
@@ -242,6 +242,6 @@ assert not heavy, heavy
 @pytest.mark.parametrize("name", sorted(registry.models()))
 def test_installed_models_declare_their_options(name: str) -> None:
     spec = registry.get_model(name)
-    for schema in (registry.model_schema(spec), registry.sample_schema(spec)):
+    for schema in (registry.build_schema(spec), registry.sample_schema(spec)):
         given = {n: o.default for n, o in schema.items()}
         assert options.parse(given, schema, name) == given

@@ -15,7 +15,6 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from cmrgz import registry
-from cmrgz.plugin import TokenizerSpec
 
 GROUPS = {registry.MODELS: "model", registry.TOKENIZERS: "tokenizer"}
 TIME_LIMIT = 60.0
@@ -138,7 +137,7 @@ def _examine(kind: str, name: str) -> None:
     spec = registry.get_tokenizer(name) if kind == "tokenizer" else registry.get_model(name)
     from cmrgz.testing.subject import Subject, build_tokenizer  # imports torch: not for one that has no spec
 
-    if isinstance(spec, TokenizerSpec):
+    if spec.kind == "tokenizer":
         build_tokenizer(spec)
         return
     os.environ["CMRGZ_PLUGINS"] = f"{name},{spec.tokenizer}"

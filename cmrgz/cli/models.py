@@ -61,7 +61,7 @@ def _facts(entry: Entry) -> dict[str, Any]:
     if spec is None:
         return facts | {"broken": entry.reason}
     facts |= {"summary": spec.summary, "cite": spec.cite, "weights": "bundled" if spec.checkpoint else "none"}
-    if isinstance(spec, TokenizerSpec):
+    if spec.kind == "tokenizer":
         return {"kind": "tokenizer", **facts}
     facts |= {"weights_of": _weights_of(spec), "family": spec.family, "tokenizer": spec.tokenizer}
     facts |= {"axes": spec.axes, "item": spec.item, "spacing": spec.spacing}
@@ -102,10 +102,10 @@ def _details(name: str) -> dict[str, Any]:
     """Return the facts of one entry with its options; imports what builds it."""
     if (model := registry.find(name, registry.models())) is not None:
         spec = model.require()
-        options = {"build": registry.model_schema(spec), "train": _training(), "sample": registry.sample_schema(spec)}
+        options = {"build": registry.build_schema(spec), "train": _training(), "sample": registry.sample_schema(spec)}
         return _facts(model) | {key: _described(schema) for key, schema in options.items()}
     if (tokenizer := registry.find(name, registry.tokenizers())) is not None:
-        build = _described(registry.tokenizer_schema(tokenizer.require()))
+        build = _described(registry.build_schema(tokenizer.require()))
         return _facts(tokenizer) | {"build": build, "train": _described(_training())}
     if is_folder(name):
         return _of_checkpoint(name)

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from cmrgz import checkpoint, registry
 from cmrgz.calls import Setting
 from cmrgz.data.scan import Scan
-from cmrgz.meta import Meta
 from cmrgz.model import Model, Tokenizer
 from cmrgz.plugin import Extent, ModelSpec, TokenizerSpec
 from cmrgz.rng import Streams
@@ -136,7 +135,7 @@ class Subject:
     @property
     def build(self) -> dict[str, Any]:
         """Options of its build."""
-        told = AXES in registry.model_schema(self.spec)
+        told = AXES in registry.build_schema(self.spec)
         return {**self.spec.tiny, **({AXES: "".join(self.extent.axes)} if told else {})}
 
     def items(self, n: int | None = None, seed: int = 0, size: tuple[int, ...] | None = None) -> Tensor:
@@ -205,16 +204,16 @@ class Subject:
     def save(self, folder: Path) -> None:
         """Write the model as a checkpoint."""
         meta = checkpoint.describe(self.spec, self.build, extent=self.extent)
-        inner: tuple[Tokenizer, Meta] | None = None
+        inner: checkpoint.Opened[Tokenizer] | None = None
         if self.tokenizer is not None and self.spec.tokenizer is not None:
             spec = registry.get_tokenizer(self.spec.tokenizer)
-            inner = self.tokenizer, checkpoint.describe(spec, spec.tiny, extent=FRAME)
+            inner = checkpoint.Opened(self.tokenizer, checkpoint.describe(spec, spec.tiny, extent=FRAME))
         checkpoint.save(folder, self.model, meta, tokenizer=inner)
 
 
 def _extents(spec: ModelSpec) -> list[Extent]:
     """Return what a model is to be checked on: frames and blocks, or what it declares with small lengths."""
-    if AXES in registry.model_schema(spec):
+    if AXES in registry.build_schema(spec):
         return [FRAME, BLOCK]
     lengths = tuple(
         min(length, 3 if axis == "t" else 2) for axis, length in zip(spec.axes[:-2], spec.item, strict=False)

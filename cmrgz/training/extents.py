@@ -8,9 +8,9 @@ from typing import Any, get_args
 from cmrgz import registry
 from cmrgz.errors import UsageError
 from cmrgz.options import Option
-from cmrgz.plugin import AXES, Extent, ModelSpec
+from cmrgz.plugin import AXES, Extent, Spec
 from cmrgz.training.options import TrainOptions
-from cmrgz.training.plan import Plan, Spec
+from cmrgz.training.plan import Plan
 
 FEWEST = 8
 """Least rows and columns of an item that is trained on."""
@@ -95,21 +95,20 @@ def settled(plan: Plan, spec: Spec, extent: Extent, patch: int | None) -> Plan:
         UsageError: `usage`: the family does not take items of these axes; the item is not of whole patches; `grid` does
             not fit.
     """
-    model = isinstance(spec, ModelSpec)
-    schema = registry.model_schema(spec) if isinstance(spec, ModelSpec) else registry.tokenizer_schema(spec)
+    schema = registry.build_schema(spec)
+    free = spec.kind == "model" and "axes" in schema
     axes, build = "".join(extent.axes), dict(plan.build)
-    own = "".join(spec.axes) if isinstance(spec, ModelSpec) else "yx"
-    choices = get_args(schema["axes"].type) if model and "axes" in schema else (own,)
+    choices = get_args(schema["axes"].type) if free else ("".join(spec.axes),)
     if axes not in choices:
         item, known = ",".join(map(str, extent.item)), " or ".join(choices)
         raise UsageError("usage", "option item", f"'{spec.name}' takes items of axes {known} only", f"{axes} {item}")
-    if model and "axes" in schema:
+    if free:
         build["axes"] = axes
     patch = patch or _own_patch(build, schema)
     if any(length % patch for length in extent.plane):
         what = f"rows and columns must be multiples of {patch}, the edge of a patch"
         raise UsageError("range", "option item", what, f"got {extent.plane[0]} x {extent.plane[1]}")
-    if model and "grid" in schema and spec.tokenizer is not None:  # type: ignore[union-attr]  # it is a model
+    if "grid" in schema and spec.tokenizer is not None:
         build["grid"] = _grid(build, (extent.plane[0] // patch, extent.plane[1] // patch), patch)
     return dataclasses.replace(plan, build=build)
 

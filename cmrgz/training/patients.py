@@ -9,8 +9,7 @@ from pathlib import Path
 from cmrgz.data.cases import Case
 from cmrgz.data.told import Told, told, values_of
 from cmrgz.errors import DataError, UsageError, did_you_mean
-from cmrgz.plugin import ModelSpec
-from cmrgz.training.plan import Spec
+from cmrgz.plugin import Spec
 from cmrgz.vocabulary import LONGEST, MOST, NAMES, NUMBERS, Vocabulary, merged, number_of
 
 
@@ -45,7 +44,7 @@ def check_names(spec: Spec, names: Sequence[str]) -> None:
     Raises:
         UsageError: `unknown-key` or `usage`.
     """
-    if names and not isinstance(spec, ModelSpec):
+    if names and spec.kind != "model":
         what = f"'{spec.name}' is a tokenizer: only models are told of patients"
         raise UsageError("usage", "option conditions", what)
     for name in names:

@@ -13,11 +13,9 @@ from cmrgz.durable import is_folder
 from cmrgz.errors import CheckpointError, UsageError, did_you_mean, warn
 from cmrgz.meta import TOKENIZER, Meta
 from cmrgz.model import Model, Tokenizer, Trainable
-from cmrgz.plugin import Extent, ModelSpec, TokenizerSpec
+from cmrgz.plugin import Extent, Spec
 from cmrgz.training.options import TrainOptions
 from cmrgz.training.state import trainable
-
-Spec = ModelSpec | TokenizerSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,11 +135,10 @@ def starting_from(plan: Plan, spec: Spec) -> tuple[Plan, Start | None]:
     """
     if plan.start is None:
         return plan, None
-    opened = checkpoint.open_model if isinstance(spec, ModelSpec) else checkpoint.open_tokenizer
-    module, meta = opened(plan.start, plan.device)
+    module, meta = checkpoint.open_kind(spec.kind, plan.start, plan.device)
     if meta.name != spec.name:
         raise UsageError("usage", "option --start", f"expected weights of '{spec.name}', got those of '{meta.name}'")
-    schema = registry.model_schema(spec) if isinstance(spec, ModelSpec) else registry.tokenizer_schema(spec)
+    schema = registry.build_schema(spec)
     build = options.complete(meta.options, schema)
     whole = plan.build.get("axes", build.get("axes")) == build.get("axes")
     for name, value in plan.build.items():

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from cmrgz import __version__, checkpoint, registry
 from cmrgz.arithmetic import repeatable
+from cmrgz.checkpoint import Opened
 from cmrgz.conditions import learn
 from cmrgz.data import cases, sides
 from cmrgz.data.cases import Case
@@ -23,7 +24,7 @@ from cmrgz.durable import locked, make_directory, remove_stale, require_writable
 from cmrgz.errors import UsageError, of_a_plugin
 from cmrgz.meta import Meta
 from cmrgz.model import Tokenizer, Trainable
-from cmrgz.plugin import Extent, ModelSpec, TokenizerSpec
+from cmrgz.plugin import Extent, Spec
 from cmrgz.rng import Streams, derive
 from cmrgz.signals import stop_on_signals
 from cmrgz.skeletons import check_options
@@ -34,7 +35,7 @@ from cmrgz.training.frames import Frames
 from cmrgz.training.loop import run
 from cmrgz.training.options import TrainOptions
 from cmrgz.training.patients import Patients, check_names, read_patients
-from cmrgz.training.plan import Plan, Spec, Start, find_spec, starting_from
+from cmrgz.training.plan import Plan, Start, find_spec, starting_from
 from cmrgz.training.ranks import Ranks, joined
 from cmrgz.training.state import State, resume
 from cmrgz.training.validation import Validation
@@ -48,9 +49,6 @@ PHASES = 20
 """Their frames a cycle, for a model that sees time."""
 FIT_STEP = 1 << 40
 """The items of the closed form are those of a step that no run reaches."""
-
-
-Opened = tuple[Tokenizer, Meta]
 
 
 def train(plan: Plan, quiet: bool = True) -> Path:
@@ -131,16 +129,15 @@ def _tell_best(state: State, options: TrainOptions) -> None:
         LOG.info(f"the result is the weights of step {kept}; the best validation loss was {loss:.4g} at step {step}")
 
 
-def _opened(plan: Plan, spec: Spec) -> tuple[Plan, Extent, Opened | None, Start | None]:
+def _opened(plan: Plan, spec: Spec) -> tuple[Plan, Extent, Opened[Tokenizer] | None, Start | None]:
     """Return the plan with all options of the architecture, its items, its tokenizer and what it starts from."""
     full, start = starting_from(plan, spec)
-    own = spec.extent if isinstance(spec, ModelSpec) else Extent()
-    extent = extent_of(plan.build.get("axes"), plan.train.item, start.meta.extent if start else own)
+    extent = extent_of(plan.build.get("axes"), plan.train.item, start.meta.extent if start else spec.extent)
     tokenizer = _tokenizer(spec, full)
     if start is not None:
-        start.check_tokenizer(tokenizer and tokenizer[1])
+        start.check_tokenizer(tokenizer and tokenizer.meta)
     check_together(plan.train, extent)
-    full = settled(full, spec, extent, tokenizer[0].patch if tokenizer else None)
+    full = settled(full, spec, extent, tokenizer.module.patch if tokenizer else None)
     check_names(spec, plan.train.conditions)
     asked = {name: () for name in plan.train.conditions}
     check_options(lambda: _build(spec, extent, tokenizer, full, asked))
@@ -163,9 +160,9 @@ def _begin(module: Trainable, extent: Extent, frames: Frames, start: Start | Non
         module.fit(items.x.to(plan.device), rng=Streams(plan.seed, [("fit",)]))
 
 
-def _tokenizer(spec: Spec, plan: Plan) -> Opened | None:
+def _tokenizer(spec: Spec, plan: Plan) -> Opened[Tokenizer] | None:
     """Return the tokenizer that a model is to be built on."""
-    if isinstance(spec, TokenizerSpec) or spec.tokenizer is None:
+    if spec.tokenizer is None:
         if plan.tokenizer is not None:
             raise UsageError("usage", "option --tokenizer", f"'{spec.name}' takes no tokenizer")
         return None
@@ -208,7 +205,7 @@ def _config(
     extent: Extent,
     sources: list[list[Case]],
     held: list[Case],
-    tokenizer: Opened | None,
+    tokenizer: Opened[Tokenizer] | None,
     start: Start | None,
     patients: Patients,
 ) -> dict[str, Any]:
@@ -225,10 +222,10 @@ def _config(
         "shares": list(plan.shares),
         "split_sha256": cases.split_hash(parts),
         "subjects": {name: len({case.subject for case in part}) for name, part in parts.items()},
-        "trained_on": _trained_on(sources, tokenizer[1] if tokenizer else None, start.meta if start else None),
+        "trained_on": _trained_on(sources, tokenizer.meta if tokenizer else None, start.meta if start else None),
         "conditions": patients.vocabulary,
         "conditions_sha256": patients.sha256(chain(*sources, held)),
-        "tokenizer_sha256": tokenizer[1].sha256 if tokenizer else None,
+        "tokenizer_sha256": tokenizer.meta.sha256 if tokenizer else None,
         "start_sha256": start.meta.sha256 if start else None,
         "version": __version__,
         "torch": torch.__version__,
@@ -253,22 +250,21 @@ def _trained_on(sources: list[list[Case]], *before: Meta | None) -> list[str] | 
     return sorted(found)
 
 
-def _build(spec: Spec, extent: Extent, tokenizer: Opened | None, plan: Plan, vocabulary: Vocabulary) -> Trainable:
-    if isinstance(spec, TokenizerSpec):
+def _build(
+    spec: Spec, extent: Extent, tokenizer: Opened[Tokenizer] | None, plan: Plan, vocabulary: Vocabulary
+) -> Trainable:
+    if spec.kind == "tokenizer":
         return registry.build_tokenizer(spec, plan.build)
-    model = registry.build_model(spec, tokenizer[0] if tokenizer else None, plan.build)
+    model = registry.build_model(spec, tokenizer.module if tokenizer else None, plan.build)
     learn(model, vocabulary)
     model.extent = extent
     return model
 
 
-def _plugins(spec: Spec, tokenizer: Opened | None) -> list[dict[str, Any]]:
+def _plugins(spec: Spec, tokenizer: Opened[Tokenizer] | None) -> list[dict[str, Any]]:
     """Return what was installed, and which of it was used."""
-    if isinstance(spec, ModelSpec):
-        entry: registry.Entry[Any] = registry.find_entry(spec, registry.models())
-    else:
-        entry = registry.find_entry(spec, registry.tokenizers())
-    used = {f"{entry.distribution}:{spec.name}"} | ({tokenizer[1].qualified} if tokenizer else set())
+    entry = registry.find_entry(spec)
+    used = {f"{entry.distribution}:{spec.name}"} | ({tokenizer.meta.qualified} if tokenizer else set())
     return registry.describe_plugins(used)
 
 

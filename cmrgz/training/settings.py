@@ -6,7 +6,6 @@ from typing import Any
 
 from cmrgz import config as configs
 from cmrgz import options, registry
-from cmrgz.plugin import ModelSpec
 from cmrgz.training.options import TrainOptions
 from cmrgz.training.plan import find_spec
 
@@ -19,7 +18,7 @@ def read(name: str, config: Path | None, assignments: Sequence[str]) -> tuple[di
     """
     spec = find_spec(name)
     training = options.schema(TrainOptions)
-    build = registry.model_schema(spec) if isinstance(spec, ModelSpec) else registry.tokenizer_schema(spec)
+    build = registry.build_schema(spec)
     known = {**build, **training}
     given: dict[str, Any] = {}
     if config is not None:

@@ -36,7 +36,7 @@ def models(name: str) -> Iterator[tuple[str, Model, tuple[int, ...]]]:
     for axes, size in (("yx", FRAME), ("tzyx", BLOCK)):
         if own is not None and "".join(own.extent.axes) == axes:
             yield "frames" if axes == "yx" else "blocks", own, tuple(own.extent.item)
-        elif AXES in registry.model_schema(spec):
+        elif AXES in registry.build_schema(spec):
             tokenizer = checkpoint.open_tokenizer(spec.tokenizer)[0] if spec.tokenizer else None
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)

@@ -151,7 +151,7 @@ def test_a_checkpoint_keeps_the_hints(name: str, tmp_path: Path) -> None:
     extent = Extent(("t", "z", "y", "x"), (5, 3, 32, 32))
     inner = checkpoint.describe(kl, kl.tiny, extent=Extent(item=(64, 64)))
     meta = checkpoint.describe(spec, OPTIONS[name], extent=extent)
-    checkpoint.save(tmp_path / "model", model, meta, tokenizer=(model.tokenizer, inner))
+    checkpoint.save(tmp_path / "model", model, meta, tokenizer=checkpoint.Opened(model.tokenizer, inner))
     loaded, _ = checkpoint.open_model(tmp_path / "model")
     assert isinstance(loaded, LatentDiffusion) and loaded.hints is not None and loaded.extent == extent
     assert model.hints is not None and torch.equal(loaded.hints.log_scale[-1].bias, model.hints.log_scale[-1].bias)

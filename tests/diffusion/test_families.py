@@ -136,7 +136,7 @@ def test_the_named_sizes_grow(name: str, size: str) -> None:
 @every
 def test_the_readme_lists_the_options(name: str) -> None:
     spec = registry.get_model(name)
-    build, sample = registry.model_schema(spec), registry.sample_schema(spec)
+    build, sample = registry.build_schema(spec), registry.sample_schema(spec)
     readme = (ROOT / "plugins" / FOLDERS.get(name, name) / "README.md").read_text()
     rows = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]+?)`? \|", readme, re.MULTILINE))
     assert {o: str(build[o].default) for o in build} == {o: rows.get(o) for o in build}

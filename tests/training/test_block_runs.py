@@ -186,7 +186,7 @@ def test_a_run_of_blocks_starts_from_frames(plan: Plan) -> None:
 def test_a_start_with_nothing_in_common_is_refused(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     start = train(dataclasses.replace(plan, train=OPTIONS, output=plan.output.with_name("frames")))
     module, meta = checkpoint.open_model(start)
-    monkeypatch.setattr(checkpoint, "open_model", lambda *_: (torch.nn.Linear(7, 7), meta))
+    monkeypatch.setattr(checkpoint, "open_kind", lambda *_: (torch.nn.Linear(7, 7), meta))
     with pytest.raises(CheckpointError, match="no weights for items of these axes"):
         train(dataclasses.replace(plan, start=str(start)))
     del module

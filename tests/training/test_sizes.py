@@ -53,7 +53,7 @@ def grid_of(name: str, side: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_sizes_have_the_same_names_and_grow(name: str) -> None:
-    schema = registry.model_schema(registry.get_model(name))["size"]
+    schema = registry.build_schema(registry.get_model(name))["size"]
     assert (schema.kind, schema.default) == ("tiny | reference | S | B", "reference")
     tiny, reference, small, base = (parameters(name, size) for size in ("tiny", "reference", "S", "B"))
     assert tiny < 1e6 < reference < 6e6 < 15e6 < small < 60e6 < base < 250e6, (tiny, reference, small, base)

@@ -21,7 +21,7 @@ from cmrgz.testing.subject import Subject, streams
 
 def spec_needs_no_torch(subject: Subject) -> None:
     """Listing the model imports neither torch nor numpy, and says something of it."""
-    target = registry.find_entry(subject.spec, registry.models()).target
+    target = registry.find_entry(subject.spec).target
     module = target.partition(":")[0]
     code = f"import sys, {module}; print(*({{'torch', 'numpy', 'diffusers'}} & sys.modules.keys()))"
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -32,7 +32,7 @@ def spec_needs_no_torch(subject: Subject) -> None:
 
 def options_are_described(subject: Subject) -> None:
     """Every option of the builder and of `sample` has a help text, and a default that it would accept."""
-    for schema in (registry.model_schema(subject.spec), registry.sample_schema(subject.spec)):
+    for schema in (registry.build_schema(subject.spec), registry.sample_schema(subject.spec)):
         for option in schema.values():
             assert option.help, f"'{option.name}' has no help"
             options.parse({option.name: option.default}, schema, option.name)
@@ -40,7 +40,7 @@ def options_are_described(subject: Subject) -> None:
 
 def undeclared_options_are_refused(subject: Subject) -> None:
     """An unknown option of the architecture or of the sampling is an error."""
-    for schema in (registry.model_schema(subject.spec), registry.sample_schema(subject.spec)):
+    for schema in (registry.build_schema(subject.spec), registry.sample_schema(subject.spec)):
         try:
             options.parse({"no_such_option": 1}, schema, "check")
         except UsageError:

@@ -167,7 +167,7 @@ def test_two_features_learn_two_distributions() -> None:
 
 def test_the_readme_lists_the_options() -> None:
     text = (ROOT / "README.md").read_text()
-    for schema in (registry.model_schema(SPEC), registry.sample_schema(SPEC)):
+    for schema in (registry.build_schema(SPEC), registry.sample_schema(SPEC)):
         for option in schema.values():
             default = str(option.default).replace("(", "").replace(")", "").replace(" ", "")
             assert any(f"`{option.name}` |" in line and default in line for line in text.splitlines()), option.name

@@ -272,7 +272,7 @@ def test_a_checkpoint_draws_the_same_bits(tmp_path: Path) -> None:
         part.fit(x, rng=Streams(0, [("fit",)]))
     meta = checkpoint.describe(SPEC, SPEC.tiny, extent=Extent(item=(64, 64)))
     inner = checkpoint.describe(first, small, extent=Extent(item=(64, 64)))
-    checkpoint.save(tmp_path / "c", model, meta, tokenizer=(tokenizer, inner))
+    checkpoint.save(tmp_path / "c", model, meta, tokenizer=checkpoint.Opened(tokenizer, inner))
     again, _ = checkpoint.open_model(tmp_path / "c")
     known = torch.arange(64).expand(8, 1, 64, 64) < 24
     draws = [m.eval().sample(x * known, known, rng=streams(8)) for m in (model, again)]

@@ -205,7 +205,7 @@ def test_a_checkpoint_draws_the_same_bits(tmp_path: Path) -> None:
         part.fit(x, rng=Streams(0, [("fit",)]))
     meta = checkpoint.describe(SPEC, options, extent=Extent(item=(32, 32)))
     inner = checkpoint.describe(first, small, extent=Extent(item=(32, 32)))
-    checkpoint.save(tmp_path / "c", model, meta, tokenizer=(tokenizer, inner))
+    checkpoint.save(tmp_path / "c", model, meta, tokenizer=checkpoint.Opened(tokenizer, inner))
     again, _ = checkpoint.open_model(tmp_path / "c")
     known = torch.arange(32).expand(8, 1, 32, 32) < 12
     draws = [m.eval().sample(x * known, known, rng=streams(8)) for m in (model, again)]

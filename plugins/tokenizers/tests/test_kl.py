@@ -142,7 +142,7 @@ def test_a_checkpoint_keeps_the_statistics(items: Tensor, tmp_path: Path) -> Non
 def test_options(items: Tensor) -> None:
     with pytest.raises(UsageError, match="at most 16 at patch 4"):
         registry.build_tokenizer(registry.get_tokenizer("kl"), {"patch": 4, "channels": 17})
-    schema = registry.tokenizer_schema(registry.get_tokenizer("kl"))
+    schema = registry.build_schema(registry.get_tokenizer("kl"))
     assert all(option.help for option in schema.values())
     readme = (Path(__file__).resolve().parents[1] / "README.md").read_text()
     section = readme.split("\n## `kl`\n")[1].split("\n## ")[0]

@@ -179,14 +179,14 @@ def test_options_are_bounded(name: str, option: dict[str, int]) -> None:
 
 @every
 def test_every_option_has_help(name: str) -> None:
-    assert all(option.help for option in registry.tokenizer_schema(registry.get_tokenizer(name)).values())
+    assert all(option.help for option in registry.build_schema(registry.get_tokenizer(name)).values())
 
 
 @every
 def test_the_readme_lists_the_options(name: str) -> None:
     readme = (Path(__file__).resolve().parents[1] / "README.md").read_text()
     section = readme.split(f"\n## `{name}`\n")[1].split("\n## ")[0]
-    schema = registry.tokenizer_schema(registry.get_tokenizer(name))
+    schema = registry.build_schema(registry.get_tokenizer(name))
     assert re.findall(r"^\| `(\w+)` \| (\w+) \|", section, re.MULTILINE) == [
         (o, str(schema[o].default)) for o in schema
     ]
