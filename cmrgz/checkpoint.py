@@ -1,7 +1,7 @@
 """A folder <-> a trained model or tokenizer: `weights.safetensors` and `meta.json`, nothing pickled.
 
 A model's checkpoint is whole by itself: its tokenizer is a sub-folder `tokenizer/`, or, where it is the one that a
-distribution bundles, a reference by name and hash that is checked on load.
+package bundles, a reference by name and hash that is checked on load.
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ def describe(
     return Meta(
         kind=spec.kind,
         name=spec.name,
-        distribution=entry.distribution,
+        package=entry.package,
         version=entry.version,
         protocol=spec.protocol,
         options=schemas.complete(options, registry.build_schema(spec)),
@@ -158,7 +158,7 @@ def _contents(module: nn.Module, meta: Meta, tokenizer: Opened[Tokenizer] | None
     if tokenizer is not None and (link := _bundled_link(tokenizer)) is None:
         kept = {f"{TOKENIZER}/{n}": data for n, data in _contents(*tokenizer, None, tokenizer.meta.dtype).items()}
         inner = read_meta(kept[f"{TOKENIZER}/{META}"], TOKENIZER)
-        link = Link(inner.name, inner.distribution, inner.version, inner.sha256, bundled=False)
+        link = Link(inner.name, inner.package, inner.version, inner.sha256, bundled=False)
     data = weights.dump(own_state(module, tokenizer and tokenizer.module), DTYPES[dtype])
     return {WEIGHTS: data, **kept, META: write_meta(meta, tokenizer=link, dtype=dtype, sha256=sha256(data))}
 
@@ -174,4 +174,4 @@ def _bundled_link(tokenizer: Opened[Tokenizer]) -> Link | None:
     data = weights.dump(own_state(module, None), DTYPES[installed.dtype])
     if (sha256(data), meta.options) != (installed.sha256, installed.options):
         return None
-    return Link(meta.name, entry.distribution, entry.version, installed.sha256, bundled=True)
+    return Link(meta.name, entry.package, entry.version, installed.sha256, bundled=True)

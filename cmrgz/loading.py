@@ -55,7 +55,7 @@ def bundled(spec: Spec) -> Path | None:
     """Return the folder of a spec's bundled weights, or None where it has none.
 
     Raises:
-        PluginError: `plugin-broken`: the distribution lacks the weights that it promises.
+        PluginError: `plugin-broken`: the package lacks the weights that it promises.
     """
     if spec.checkpoint is None:
         return None
@@ -101,15 +101,15 @@ def _loaded_model(folder: Path, meta: Meta) -> Model:
 
 
 def find_spec(entries: Mapping[str, registry.Entry[registry.S]], meta: Meta, folder: Path) -> registry.S:
-    """Return the installed spec that a checkpoint names, if it is of the same distribution and not older."""
-    made, hint = f"{meta.distribution} {meta.version}", f"pip install {meta.distribution}=={meta.version}"
+    """Return the installed spec that a checkpoint names, if it is of the same package and not older."""
+    made, hint = f"{meta.package} {meta.version}", f"pip install {meta.package}=={meta.version}"
     if meta.name not in entries:
         what = f"needs the {meta.kind} '{meta.name}', which is not installed"
         raise CheckpointError("unknown-plugin", str(folder), what, f"made with {made}", hint)
     entry = registry.find(meta.qualified, entries) or entries[meta.name]
     newer = Version(meta.version).release[:2] > Version(entry.version).release[:2]
-    if entry.distribution != meta.distribution or newer or meta.protocol > PROTOCOL:
-        what = f"made with {made}, here is {entry.distribution} {entry.version}"
+    if entry.package != meta.package or newer or meta.protocol > PROTOCOL:
+        what = f"made with {made}, here is {entry.package} {entry.version}"
         raise CheckpointError("version-skew", str(folder), what, f"protocol {meta.protocol}, {PROTOCOL} here", hint)
     return entry.require()
 

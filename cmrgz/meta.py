@@ -19,11 +19,11 @@ from cmrgz.plugin import AXES, PROTOCOL, Extent, Kind
 from cmrgz.vocabulary import Vocabulary, is_vocabulary
 
 META, WEIGHTS, TOKENIZER = "meta.json", "weights.safetensors", "tokenizer"
-FORMAT = 3
+FORMAT = 4
 """Of `meta.json`."""
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
-_DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
+_PACKAGE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -32,27 +32,27 @@ class Link:
 
     Attributes:
         name: Its registered name.
-        distribution: Distribution that registers it.
-        version: Version of that distribution when the model was saved.
+        package: Package that registers it.
+        version: Version of that package when the model was saved.
         sha256: Hash of its weights.
-        bundled: It is the one that the distribution bundles; else it lies in the sub-folder `tokenizer/`.
+        bundled: It is the one that the package bundles; else it lies in the sub-folder `tokenizer/`.
     """
 
     name: str
-    distribution: str
+    package: str
     version: str
     sha256: str
     bundled: bool
 
     @property
     def qualified(self) -> str:
-        """`distribution:name`, which selects it wherever names are taken."""
-        return f"{self.distribution}:{self.name}"
+        """`package:name`, which selects it wherever names are taken."""
+        return f"{self.package}:{self.name}"
 
     @property
     def requirement(self) -> str:
         """What pip would install."""
-        return f"{self.distribution}=={self.version}"
+        return f"{self.package}=={self.version}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +62,8 @@ class Meta:
     Attributes:
         kind: `model` or `tokenizer`.
         name: Registered name of its spec.
-        distribution: Distribution that registers it.
-        version: Version of that distribution when it was saved.
+        package: Package that registers it.
+        version: Version of that package when it was saved.
         protocol: Version of the protocol.
         options: All of the builder's options.
         axes: Axes of a scan that it sees together, slowest first.
@@ -79,7 +79,7 @@ class Meta:
 
     kind: Kind
     name: str
-    distribution: str
+    package: str
     version: str
     protocol: int = PROTOCOL
     options: dict[str, Any]
@@ -95,8 +95,8 @@ class Meta:
 
     @property
     def qualified(self) -> str:
-        """`distribution:name`, which selects it wherever names are taken."""
-        return f"{self.distribution}:{self.name}"
+        """`package:name`, which selects it wherever names are taken."""
+        return f"{self.package}:{self.name}"
 
     @property
     def extent(self) -> Extent:
@@ -131,9 +131,20 @@ def _without_patients(raw: dict[str, Any]) -> dict[str, Any]:
     return {**raw, "conditions": {}}
 
 
+def _with_packages(raw: dict[str, Any]) -> dict[str, Any]:
+    """Format 3 called a package a distribution, which is what a model is."""
+    link = raw["tokenizer"]
+    return _renamed(raw) | {"tokenizer": None if link is None else _renamed(link)}
+
+
+def _renamed(raw: dict[str, Any]) -> dict[str, Any]:
+    return {"package" if name == "distribution" else name: value for name, value in raw.items()}
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("items have axes", 1, _with_axes),
     Migration("patients have conditions", 2, _without_patients),
+    Migration("plugins are of packages", 3, _with_packages),
 )
 """One for each older format, in order."""
 
@@ -242,7 +253,7 @@ def _training(value: Any) -> bool:
 
 _OWNER: records.Checks = {
     "name": records.text,
-    "distribution": lambda value: isinstance(value, str) and _DISTRIBUTION.fullmatch(value) is not None,
+    "package": lambda value: isinstance(value, str) and _PACKAGE.fullmatch(value) is not None,
     "version": _version,
     "sha256": records.sha256,
 }

@@ -1,6 +1,6 @@
 """What a plugin declares. Imports neither torch nor numpy, so that listing models is fast.
 
-A distribution registers a spec under the entry-point group `cmrgz.models` or `cmrgz.tokenizers`:
+A package registers a spec under the entry-point group `cmrgz.models` or `cmrgz.tokenizers`:
 
     [project.entry-points."cmrgz.models"]
     ar-vq = "cmrgz_ar_vq:SPEC"
@@ -79,7 +79,7 @@ class Extent:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerSpec:
-    """A first stage that a distribution provides.
+    """A first stage that a package provides.
 
     Attributes:
         name: Registered name, for example `vq`.
@@ -108,7 +108,7 @@ class TokenizerSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """A generative model that a distribution provides.
+    """A generative model that a package provides.
 
     Attributes:
         name: Registered name, `<family>-<variant>`.
@@ -162,15 +162,15 @@ class Entry(Generic[S]):
     """A registered name. What it registers is imported when its spec is first asked for, and nothing else with it.
 
     Attributes:
-        name: What selects it: its registered name, or `distribution:name` where several distributions register one.
-        distribution: Name of the distribution that registers it.
-        version: Version of that distribution.
+        name: What selects it: its registered name, or `package:name` where several packages register one.
+        package: Name of the package that registers it.
+        version: Version of that package.
         target: `module:attribute` of the spec.
         load: Imports the spec.
     """
 
     name: str
-    distribution: str
+    package: str
     version: str
     target: str
     load: Callable[[], S] = field(repr=False, compare=False)

@@ -50,7 +50,7 @@ def tokenizers() -> dict[str, Entry[TokenizerSpec]]:
 
 
 def get_model(name: str) -> ModelSpec:
-    """Return the spec of a registered model, `name` or `distribution:name`.
+    """Return the spec of a registered model, `name` or `package:name`.
 
     Raises:
         UsageError: `unknown-plugin`, with the nearest name.
@@ -60,7 +60,7 @@ def get_model(name: str) -> ModelSpec:
 
 
 def get_tokenizer(name: str) -> TokenizerSpec:
-    """Return the spec of a registered tokenizer, `name` or `distribution:name`.
+    """Return the spec of a registered tokenizer, `name` or `package:name`.
 
     Raises:
         UsageError: `unknown-plugin`, with the nearest name.
@@ -72,12 +72,12 @@ def get_tokenizer(name: str) -> TokenizerSpec:
 def collect(points: Iterable[EntryPoint], kind: type[S], allowed: str | None = None) -> dict[str, Entry[S]]:
     """Return the entries of entry points by name, sorted; none is imported.
 
-    A name that several distributions register is broken; each of them is there as `distribution:name`.
+    A name that several packages register is broken; each of them is there as `package:name`.
 
     Args:
         points: Entry points of one group.
         kind: What their targets must be.
-        allowed: Comma-separated names or distributions to take; "" takes none, None takes all.
+        allowed: Comma-separated names or packages to take; "" takes none, None takes all.
     """
     named: dict[str, list[EntryPoint]] = {}
     for point in points:
@@ -88,11 +88,11 @@ def collect(points: Iterable[EntryPoint], kind: type[S], allowed: str | None = N
 
 
 def find(name: str, entries: Mapping[str, Entry[S]]) -> Entry[S] | None:
-    """Return the entry that `name` or `distribution:name` selects, or None."""
-    distribution, _, plain = name.rpartition(":")
+    """Return the entry that `name` or `package:name` selects, or None."""
+    package, _, plain = name.rpartition(":")
     if name in entries:
         return entries[name]
-    return entries[plain] if plain in entries and entries[plain].distribution == distribution else None
+    return entries[plain] if plain in entries and entries[plain].package == package else None
 
 
 def entries(kind: Kind) -> Mapping[str, Entry[Any]]:
@@ -113,23 +113,23 @@ def find_entry(spec: Spec) -> Entry[Any]:
 
 
 def describe_plugins(used: Collection[str]) -> list[dict[str, Any]]:
-    """Return name, distribution, version and entry point of all plugins, for the record of a run; imports none.
+    """Return name, package, version and entry point of all plugins, for the record of a run; imports none.
 
     Args:
-        used: Those that the run uses, as `distribution:name`; the others may have changed what it did, too.
+        used: Those that the run uses, as `package:name`; the others may have changed what it did, too.
     """
     entries: list[Entry[Any]] = [*models().values(), *tokenizers().values()]
     return [
-        {"name": e.name, "distribution": e.distribution, "version": e.version, "target": e.target}
-        | {"used": f"{e.distribution}:{e.name.rpartition(':')[2]}" in used}
+        {"name": e.name, "package": e.package, "version": e.version, "target": e.target}
+        | {"used": f"{e.package}:{e.name.rpartition(':')[2]}" in used}
         for e in entries
     ]
 
 
 def is_allowed(point: EntryPoint, allowed: str | None) -> bool:
-    """Whether `CMRGZ_PLUGINS`, a list of names, distributions and `distribution:name`, has it; None has all."""
-    distribution = owner(point)[0]
-    ways = {point.name, distribution, f"{distribution}:{point.name}"}
+    """Whether `CMRGZ_PLUGINS`, a list of names, packages and `package:name`, has it; None has all."""
+    package = owner(point)[0]
+    ways = {point.name, package, f"{package}:{point.name}"}
     return allowed is None or bool({part.strip() for part in allowed.split(",")} & ways)
 
 
@@ -249,21 +249,21 @@ def _get(name: str, entries: Mapping[str, Entry[S]], noun: str) -> S:
 
 
 def owner(point: EntryPoint) -> tuple[str, str]:
-    """Return name and version of the distribution that an entry point belongs to."""
-    return (point.dist.name, point.dist.version) if point.dist else ("an unknown distribution", "0")
+    """Return name and version of the package that an entry point belongs to."""
+    return (point.dist.name, point.dist.version) if point.dist else ("an unknown package", "0")
 
 
 def _entries(points: list[EntryPoint], kind: type[S]) -> list[Entry[S]]:
-    """Return the entry of a name, or what refuses it and an entry for each of several distributions."""
+    """Return the entry of a name, or what refuses it and an entry for each of several packages."""
     name, several = points[0].name, len(points) > 1
     owners = [owner(point) for point in points]
-    ways = [f"{distribution}:{name}" for distribution, _ in owners] if several else [name]
+    ways = [f"{package}:{name}" for package, _ in owners] if several else [name]
     found: list[Entry[S]] = []
     for way, owned, point in zip(ways, owners, points, strict=True):
         found.append(Entry(way, *owned, point.value, partial(_load, point, kind)))
     if several:
-        distributions, versions = (" and ".join(parts) for parts in zip(*owners, strict=True))
-        found.insert(0, Entry(name, distributions, versions, "", partial(_refuse_clash, name, owners, ways)))
+        packages, versions = (" and ".join(parts) for parts in zip(*owners, strict=True))
+        found.insert(0, Entry(name, packages, versions, "", partial(_refuse_clash, name, owners, ways)))
     return found
 
 

@@ -150,7 +150,7 @@ def test_a_model_comes_back_whole_with_its_own_tokenizer(plugins: Callable[..., 
     assert loaded.get_buffer("table").tolist() == [0, 0.25, 0.5, 0.75, 1], "buffers that are not stored are built"
     assert described.options == {"width": 5, "shape": [16, 16]} and described.item == (8, 8)
     assert described.training == {"seed": 7} and described.tokenizer is not None and not described.tokenizer.bundled
-    assert (described.distribution, described.version) == ("cmrgz-toy", "1.2.0")
+    assert (described.package, described.version) == ("cmrgz-toy", "1.2.0")
 
 
 def test_the_bundled_tokenizer_is_referred_to(plugins: Callable[..., None], tmp_path: Path) -> None:
@@ -224,8 +224,8 @@ META_FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"name": 3}, "header"),
     ({"name": "os:system"}, "unknown-plugin"),
     ({"name": "../../evil"}, "unknown-plugin"),
-    ({"distribution": "x; rm -rf /"}, "header"),
-    ({"distribution": "other"}, "version-skew"),
+    ({"package": "x; rm -rf /"}, "header"),
+    ({"package": "other"}, "version-skew"),
     ({"version": "2.0"}, "version-skew"),
     ({"version": "1.3"}, "version-skew"),
     ({"version": "newest"}, "header"),
@@ -267,10 +267,10 @@ def test_older_and_patch_versions_are_loaded(plugins: Callable[..., None], tmp_p
     checkpoint.load(tmp_path / "run")
 
 
-def test_absent_plugins_are_named_with_their_distribution(plugins: Callable[..., None], tmp_path: Path) -> None:
+def test_absent_plugins_are_named_with_their_package(plugins: Callable[..., None], tmp_path: Path) -> None:
     plugins()
     plain(tmp_path / "run")
-    edit(tmp_path / "run", name="ar-gone", distribution="cmrgz-gone", version="2.0")
+    edit(tmp_path / "run", name="ar-gone", package="cmrgz-gone", version="2.0")
     assert "pip install cmrgz-gone==2.0" in refused(tmp_path / "run", "unknown-plugin").line
 
 
@@ -352,13 +352,14 @@ def test_migrations_are_applied_in_order(
     renamed = {name.replace("net.", "body."): tensor for name, tensor in model.state_dict().items()}
     reweigh(tmp_path / "run", weights.dump(renamed))
     old = json.loads((tmp_path / "run/meta.json").read_text())
-    old["pixel_size"], old["format"] = old.pop("spacing"), 2
+    old["pixel_size"], old["format"] = old.pop("spacing"), meta.FORMAT
     (tmp_path / "run/meta.json").write_text(json.dumps(old))
-    monkeypatch.setattr(meta, "FORMAT", 4)
+    written = meta.FORMAT
+    monkeypatch.setattr(meta, "FORMAT", written + 2)
     refused(tmp_path / "run", "version")
     steps = (
-        Migration("spacing has its word", 2, meta=lambda raw: {**raw, "spacing": raw["pixel_size"]}),
-        Migration("nets are called nets", 3, lambda raw: {k: v for k, v in raw.items() if k != "pixel_size"}),
+        Migration("spacing has its word", written, meta=lambda raw: {**raw, "spacing": raw["pixel_size"]}),
+        Migration("nets are called nets", written + 1, lambda raw: {k: v for k, v in raw.items() if k != "pixel_size"}),
     )
     monkeypatch.setattr(meta, "MIGRATIONS", steps)
     refused(tmp_path / "run", "unexpected-keys")
@@ -367,6 +368,20 @@ def test_migrations_are_applied_in_order(
     assert same(model, checkpoint.load(tmp_path / "run")[0])
     monkeypatch.setattr(meta, "MIGRATIONS", (dataclasses.replace(steps[0], meta=lambda raw: raw["none"]), rename))
     assert "spacing has its word" in refused(tmp_path / "run", "header").line
+
+
+def test_a_package_was_called_a_distribution(plugins: Callable[..., None], tmp_path: Path) -> None:
+    plugins()
+    model = saved(tmp_path / "run")
+    for path in (tmp_path / "run/meta.json", tmp_path / "run/tokenizer/meta.json"):
+        raw = json.loads(path.read_text())
+        parts = [raw] if raw["tokenizer"] is None else [raw, raw["tokenizer"]]
+        for part in parts:
+            part["distribution"] = part.pop("package")
+        path.write_text(json.dumps(raw | {"format": 3}))
+    again, found = checkpoint.load(tmp_path / "run")
+    assert same(model, again) and found.tokenizer is not None
+    assert (found.package, found.tokenizer.package) == ("cmrgz-toy", "cmrgz-toytok")
 
 
 def test_targets_are_names_or_folders(plugins: Callable[..., None], tmp_path: Path, monkeypatch: Any) -> None:
@@ -390,7 +405,7 @@ def test_targets_are_names_or_folders(plugins: Callable[..., None], tmp_path: Pa
         assert refusal.value.code == code
 
 
-def test_weights_that_a_distribution_promises_must_be_there(plugins: Callable[..., None]) -> None:
+def test_weights_that_a_package_promises_must_be_there(plugins: Callable[..., None]) -> None:
     plugins(bundle=True)
     with pytest.raises(PluginError, match="has no weights at toytok:weights/toy"):
         checkpoint.open_tokenizer("toy")

@@ -54,7 +54,7 @@ def broken(entries: dict[str, registry.Entry[ModelSpec]], name: str, code: str) 
 def test_an_installed_model_is_found_and_built(install: Install) -> None:
     install("cmrgz-toy", {"ar-test": "toy:SPEC"}, modules(), version="1.2")
     entry = registry.models()["ar-test"]
-    assert (entry.distribution, entry.version, entry.target, entry.reason) == ("cmrgz-toy", "1.2", "toy:SPEC", "")
+    assert (entry.package, entry.version, entry.target, entry.reason) == ("cmrgz-toy", "1.2", "toy:SPEC", "")
     spec = registry.get_model("ar-test")
     assert "toy_build" not in sys.modules, "listing must not import what builds"
     assert list(registry.build_schema(spec)) == ["width"]
@@ -112,13 +112,13 @@ def test_ctrl_c_during_an_import_is_no_fault_of_the_plugin(install: Install, las
 
 
 def clash(install: Install) -> list[EntryPoint]:
-    """Install two distributions that register `ar-test`, with a builder of another width."""
+    """Install two packages that register `ar-test`, with a builder of another width."""
     other = modules(module="other", build=BUILD.replace("width: int = 3", "width: int = 7"))
     one = install("cmrgz-one", {"ar-test": "toy:SPEC"}, modules(), version="1.1")
     return one + install("cmrgz-two", {"ar-test": "other:SPEC"}, other, version="2.2")
 
 
-def test_one_name_of_two_distributions_is_refused(install: Install) -> None:
+def test_one_name_of_two_packages_is_refused(install: Install) -> None:
     points = clash(install)
     entries = registry.collect(points, ModelSpec)
     error = broken(entries, "ar-test", "plugin-duplicate")
@@ -127,10 +127,10 @@ def test_one_name_of_two_distributions_is_refused(install: Install) -> None:
     assert list(entries) == ["ar-test", "cmrgz-one:ar-test", "cmrgz-two:ar-test"]
     for allowed in ("cmrgz-two", "cmrgz-two:ar-test"):
         (entry,) = registry.collect(points, ModelSpec, allowed).values()
-        assert (entry.name, entry.distribution, entry.error) == ("ar-test", "cmrgz-two", None)
+        assert (entry.name, entry.package, entry.error) == ("ar-test", "cmrgz-two", None)
 
 
-def test_a_distribution_selects_one_of_a_name(install: Install) -> None:
+def test_a_package_selects_one_of_a_name(install: Install) -> None:
     clash(install)
     widths = {d: registry.build_schema(registry.get_model(f"{d}:ar-test"))["width"] for d in ("cmrgz-one", "cmrgz-two")}
     assert {d: option.default for d, option in widths.items()} == {"cmrgz-one": 3, "cmrgz-two": 7}
@@ -138,12 +138,12 @@ def test_a_distribution_selects_one_of_a_name(install: Install) -> None:
         with pytest.raises(UsageError, match="no registered model"):
             registry.get_model(name)
     spec = registry.get_model("cmrgz-two:ar-test")
-    assert registry.find_entry(spec).distribution == "cmrgz-two"
+    assert registry.find_entry(spec).package == "cmrgz-two"
     described = {d["name"]: d["used"] for d in registry.describe_plugins({"cmrgz-two:ar-test"})}
     assert described["cmrgz-two:ar-test"] and not described["cmrgz-one:ar-test"] and not described["ar-test"]
 
 
-def test_a_distribution_may_be_named_where_there_is_one(install: Install) -> None:
+def test_a_package_may_be_named_where_there_is_one(install: Install) -> None:
     install("cmrgz-toy", {"ar-test": "toy:SPEC"}, modules())
     assert registry.get_model("cmrgz-toy:ar-test") is registry.get_model("ar-test")
     with pytest.raises(UsageError, match="not registered"):

@@ -23,21 +23,21 @@ TIME_LIMIT = 60.0
 
 @dataclass(frozen=True)
 class Found:
-    """A registered name, from the metadata of its distribution alone; nothing of it is imported.
+    """A registered name, from the metadata of its package alone; nothing of it is imported.
 
     Attributes:
         name: Registered name.
         kind: `model` or `tokenizer`.
-        distribution: Distribution that registers it.
-        version: Version of that distribution.
+        package: Package that registers it.
+        version: Version of that package.
         target: `module:attribute` of the spec.
         allowed: Whether `CMRGZ_PLUGINS` has it.
-        rivals: Other allowed distributions that register the same name, which then selects none of them.
+        rivals: Other allowed packages that register the same name, which then selects none of them.
     """
 
     name: str
     kind: str
-    distribution: str
+    package: str
     version: str
     target: str
     allowed: bool
@@ -45,8 +45,8 @@ class Found:
 
     @property
     def qualified(self) -> str:
-        """`distribution:name`, which selects it whatever else is installed."""
-        return f"{self.distribution}:{self.name}"
+        """`package:name`, which selects it whatever else is installed."""
+        return f"{self.package}:{self.name}"
 
     @property
     def note(self) -> str:
@@ -84,7 +84,7 @@ def listed() -> list[Found]:
     found = [_found(point, kind) for group, kind in GROUPS.items() for point in entry_points(group=group)]
     names = Counter((plugin.kind, plugin.name) for plugin in found if plugin.allowed)
     with_rivals = [_with_rivals(p, found) if p.allowed and names[p.kind, p.name] > 1 else p for p in found]
-    return sorted(with_rivals, key=lambda plugin: (plugin.kind, plugin.name, plugin.distribution))
+    return sorted(with_rivals, key=lambda plugin: (plugin.kind, plugin.name, plugin.package))
 
 
 def _found(point: EntryPoint, kind: str) -> Found:
@@ -94,11 +94,11 @@ def _found(point: EntryPoint, kind: str) -> Found:
 
 def _with_rivals(plugin: Found, found: list[Found]) -> Found:
     same = [p for p in found if (p.kind, p.name, p.allowed) == (plugin.kind, plugin.name, True) and p != plugin]
-    return replace(plugin, rivals=tuple(f"{p.distribution} {p.version}" for p in same))
+    return replace(plugin, rivals=tuple(f"{p.package} {p.version}" for p in same))
 
 
 def diagnose(names: Collection[str] | None = None, limit: float = TIME_LIMIT) -> Iterator[Diagnosis]:
-    """Yield the diagnosis of every allowed plugin, or of those in `names`, be it as `distribution:name`."""
+    """Yield the diagnosis of every allowed plugin, or of those in `names`, be it as `package:name`."""
     for plugin in listed():
         if plugin.allowed and (names is None or {plugin.name, plugin.qualified} & set(names)):
             diagnosis = _diagnosed(plugin, limit)
@@ -133,7 +133,7 @@ def _answer(stdout: str) -> dict[str, str] | None:
 
 
 def _examine(kind: str, name: str) -> None:
-    """Load and build one plugin, `distribution:name`, with the tokenizer that it names."""
+    """Load and build one plugin, `package:name`, with the tokenizer that it names."""
     spec = registry.get_tokenizer(name) if kind == "tokenizer" else registry.get_model(name)
     from cmrgz.testing.subject import Subject, build_tokenizer  # imports torch: not for one that has no spec
 

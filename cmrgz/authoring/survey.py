@@ -28,7 +28,7 @@ def survey(entries: Sequence[AnyEntry], describe: Describe, limit: float = TIME_
         limit: Seconds that each may take.
 
     Returns:
-        The facts of each; `name`, `distribution`, `version` and `broken` where `describe` fails, hangs or ends its
+        The facts of each; `name`, `package`, `version` and `broken` where `describe` fails, hangs or ends its
         process.
     """
     if "fork" not in multiprocessing.get_all_start_methods():
@@ -84,4 +84,4 @@ def _described(entry: AnyEntry, describe: Describe) -> Facts:
 
 
 def _broken(entry: AnyEntry, reason: str) -> Facts:
-    return {"name": entry.name, "distribution": entry.distribution, "version": entry.version, "broken": reason}
+    return {"name": entry.name, "package": entry.package, "version": entry.version, "broken": reason}

@@ -34,7 +34,7 @@ def dependency_versions() -> dict[str, str]:
 
 
 def plugin_versions() -> dict[str, str]:
-    """Return the version of each distribution that registers a model or a tokenizer; imports none of them."""
+    """Return the version of each package that registers a model or a tokenizer; imports none of them."""
     points = [point for group in (MODELS, TOKENIZERS) for point in entry_points(group=group)]
     return dict(sorted((p.dist.name, p.dist.version) for p in points if p.dist))
 

@@ -56,7 +56,7 @@ def command(
 
 def _facts(entry: Entry) -> dict[str, Any]:
     """Return what an entry's spec says, or why there is none."""
-    facts: dict[str, Any] = {"name": entry.name, "distribution": entry.distribution, "version": entry.version}
+    facts: dict[str, Any] = {"name": entry.name, "package": entry.package, "version": entry.version}
     spec = entry.spec
     if spec is None:
         return facts | {"broken": entry.reason}
@@ -130,7 +130,7 @@ def _of_checkpoint(folder: str) -> dict[str, Any]:
     from cmrgz.meta import read_folder
 
     meta = read_folder(Path(folder))
-    facts: dict[str, Any] = {name: getattr(meta, name) for name in ("kind", "name", "distribution", "version")}
+    facts: dict[str, Any] = {name: getattr(meta, name) for name in ("kind", "name", "package", "version")}
     facts |= {name: getattr(meta, name) for name in ("axes", "item", "spacing", "dtype", "sha256")}
     facts["options"] = ", ".join(f"{name}={value}" for name, value in meta.options.items())
     if meta.kind == "tokenizer":
@@ -155,7 +155,7 @@ def _row(facts: dict[str, Any]) -> str:
         return f"BROKEN  {facts['broken']}"
     weights = "weights" if facts["weights"] == "bundled" else "no weights"
     weights += f" of {facts['weights_of']}" if facts.get("weights_of") else ""
-    return f"{facts['summary']}  [{facts['distribution']} {facts['version']}, {weights}]"
+    return f"{facts['summary']}  [{facts['package']} {facts['version']}, {weights}]"
 
 
 def _page(facts: dict[str, Any]) -> list[str]:

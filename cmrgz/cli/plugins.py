@@ -32,7 +32,7 @@ def list_(as_json: Json = False) -> None:
         return
     for plugin in found:
         note = f"  {plugin.note}" if plugin.note else ""
-        typer.echo(f"{plugin.kind:<9}  {plugin.name:<14}  {plugin.distribution} {plugin.version}{note}")
+        typer.echo(f"{plugin.kind:<9}  {plugin.name:<14}  {plugin.package} {plugin.version}{note}")
 
 
 @app.command("info")
@@ -62,7 +62,7 @@ def doctor(
         if not as_json:
             plugin = diagnosis.plugin
             reason = f"  {diagnosis.reason}" if diagnosis.reason else ""
-            typer.echo(f"{diagnosis.status:<7}  {plugin.name}  [{plugin.distribution} {plugin.version}]{reason}")
+            typer.echo(f"{diagnosis.status:<7}  {plugin.name}  [{plugin.package} {plugin.version}]{reason}")
     if as_json:
         typer.echo(json.dumps([diagnosis.facts for diagnosis in found], indent=1))
     ill = [diagnosis.plugin.name for diagnosis in found if diagnosis.status != "ok"]

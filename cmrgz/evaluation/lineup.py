@@ -104,7 +104,7 @@ def split(text: str) -> tuple[str, list[str]]:
     if exists(text) or "=" not in text:
         return text, []
     first, _, rest = text.partition("=")
-    target, _, option = first.rpartition(":")  # what comes before may be `distribution:name`
+    target, _, option = first.rpartition(":")  # what comes before may be `package:name`
     return target, [word for word in f"{option}={rest}".split(",") if word]
 
 

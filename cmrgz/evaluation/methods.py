@@ -111,7 +111,7 @@ class ModelMethod(Method):
             name,
             {
                 "model": meta.name,
-                "distribution": meta.distribution,
+                "distribution": meta.package,
                 "version": meta.version,
                 "weights": meta.sha256,
                 "tokenizer": meta.tokenizer.sha256 if meta.tokenizer else None,

@@ -59,7 +59,7 @@ def _model(chosen: Chosen) -> dict[str, Any]:
     meta, tokenizer = chosen.meta, chosen.meta.tokenizer
     return {
         "name": meta.name,
-        "distribution": meta.distribution,
+        "package": meta.package,
         "version": meta.version,
         "protocol": meta.protocol,
         "weights_sha256": meta.sha256,

@@ -55,7 +55,7 @@ def checks_of(name: str) -> dict[str, Callable[[], None]]:
     A model that takes frames and blocks is checked on both; names of checks on its blocks begin with `blocks.`.
 
     Args:
-        name: As registered; also `distribution:name`.
+        name: As registered; also `package:name`.
 
     Raises:
         UsageError: `unknown-plugin`.
@@ -89,10 +89,10 @@ def _bound(checks: Mapping[str, Callable[[Any], None]], subject: Any) -> dict[st
 
 
 def owner_of(name: str) -> str:
-    """Return distribution and version of what has a name: those of cmrgz for its metrics and mask patterns."""
+    """Return package and version of what has a name: those of cmrgz for its metrics and mask patterns."""
     entries: dict[str, registry.Entry[Any]] = {**registry.tokenizers(), **registry.models()}
     entry = registry.find(name, entries)
-    return f"cmrgz {__version__}" if entry is None else f"{entry.distribution} {entry.version}"
+    return f"cmrgz {__version__}" if entry is None else f"{entry.package} {entry.version}"
 
 
 def run_checks(name: str) -> Iterator[Result]:

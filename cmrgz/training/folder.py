@@ -29,7 +29,7 @@ STEP = {
     "grad_norm": records.optional(records.number),
 }
 """What a line of the log has, beside the figures of a validation."""
-DESCRIBED = ("kind", "name", "distribution", "options", "axes", "item", "spacing", "conditions", "dtype")
+DESCRIBED = ("kind", "name", "package", "options", "axes", "item", "spacing", "conditions", "dtype")
 """What the meta of a run's checkpoint says whatever the version that wrote it."""
 
 

@@ -264,7 +264,7 @@ def _build(
 def _plugins(spec: Spec, tokenizer: Opened[Tokenizer] | None) -> list[dict[str, Any]]:
     """Return what was installed, and which of it was used."""
     entry = registry.find_entry(spec)
-    used = {f"{entry.distribution}:{spec.name}"} | ({tokenizer.meta.qualified} if tokenizer else set())
+    used = {f"{entry.package}:{spec.name}"} | ({tokenizer.meta.qualified} if tokenizer else set())
     return registry.describe_plugins(used)
 
 

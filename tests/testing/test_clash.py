@@ -1,4 +1,4 @@
-"""Two distributions with one name: refused with how to choose, shown everywhere, and each usable by its full name."""
+"""Two packages with one name: refused with how to choose, shown everywhere, and each usable by its full name."""
 
 import json
 from collections.abc import Callable
@@ -26,9 +26,9 @@ BOTH = "registered by one-dist 1.0 and by two-dist 2.0"
 
 @pytest.fixture(autouse=True)
 def _two(install: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, distribution, version, width in (("one", "one-dist", "1.0", 4), ("two", "two-dist", "2.0", 6)):
+    for module, package, version, width in (("one", "one-dist", "1.0", 4), ("two", "two-dist", "2.0", 6)):
         sources = {module: SPEC.format(module=module, width=width), f"{module}_model": MODEL.replace("$cls", "Twice")}
-        install(distribution, {"twice": f"{module}:SPEC"}, sources, version=version)
+        install(package, {"twice": f"{module}:SPEC"}, sources, version=version)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
 
 
@@ -54,12 +54,12 @@ def test_listings_show_both(capfd: pytest.CaptureFixture[str]) -> None:
     assert f"also registered by two-dist 2.0: write {ONE}" in plugins
     assert f"also registered by one-dist 1.0: write {TWO}" in plugins
     assert main(["plugins", "list", "--json"]) == 0
-    rivals = {row["distribution"]: row["rivals"] for row in json.loads(capfd.readouterr().out)}
+    rivals = {row["package"]: row["rivals"] for row in json.loads(capfd.readouterr().out)}
     assert rivals["one-dist"] == ["two-dist 2.0"] and rivals["cmrgz-tokenizers"] == []
 
 
-def test_doctor_shows_both_by_their_distribution(capfd: pytest.CaptureFixture[str]) -> None:
-    assert [(d.plugin.distribution, d.status) for d in diagnose([TWO])] == [("two-dist", "clashes")]
+def test_doctor_shows_both_by_their_package(capfd: pytest.CaptureFixture[str]) -> None:
+    assert [(d.plugin.package, d.status) for d in diagnose([TWO])] == [("two-dist", "clashes")]
     assert main(["plugins", "doctor", "twice"]) == 5
     told = capfd.readouterr()
     assert "clashes  twice  [one-dist 1.0]" in told.out and "clashes  twice  [two-dist 2.0]" in told.out
@@ -68,7 +68,7 @@ def test_doctor_shows_both_by_their_distribution(capfd: pytest.CaptureFixture[st
 def test_an_allow_list_settles_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CMRGZ_PLUGINS", "two-dist")
     assert registry.get_model("twice").tiny == {"width": 6}
-    assert [(p.distribution, p.rivals) for p in listed() if p.allowed] == [("two-dist", ())]
+    assert [(p.package, p.rivals) for p in listed() if p.allowed] == [("two-dist", ())]
 
 
 @pytest.mark.parametrize(("name", "width"), [(ONE, 4), (TWO, 6)])
@@ -76,7 +76,7 @@ def test_a_full_name_is_good_for_everything(
     name: str, width: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["plugins", "info", name, "--json"]) == 0
-    assert json.loads(capfd.readouterr().out)["distribution"] == name.partition(":")[0]
+    assert json.loads(capfd.readouterr().out)["package"] == name.partition(":")[0]
     subject = Subject.of(name)
     subject.save(tmp_path / "saved")
     model, meta = checkpoint.open_model(tmp_path / "saved")

@@ -265,7 +265,7 @@ def test_list_and_doctor_survive_everything(tmp_path: Path, capfd: pytest.Captur
         "from cmrgz.authoring.doctor import diagnose, listed\n"
         "names = {p.name for p in listed()}\n"
         f"found = [*diagnose({[name for name in BROKEN if name != 'hangs'] + ['fsq']!r}), *diagnose(['hangs'], 3)]\n"
-        "rows = {d.plugin.name: (d.status, d.reason, d.plugin.distribution) for d in found}\n"
+        "rows = {d.plugin.name: (d.status, d.reason, d.plugin.package) for d in found}\n"
         "print(json.dumps([sorted(names), rows]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)

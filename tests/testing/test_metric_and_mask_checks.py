@@ -134,9 +134,7 @@ def test_the_command_checks_them(name: str, capfd: pytest.CaptureFixture[str]) -
     assert "passed   " in capfd.readouterr().out
 
 
-def test_a_failing_one_names_its_distribution(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failing_one_names_its_package(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(FRAME_METRICS, "hostile", METRICS["the wrong way round"][0])
     assert main(["plugins", "check", "hostile"]) == 5
     told = capfd.readouterr()

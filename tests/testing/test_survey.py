@@ -32,7 +32,7 @@ FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 
 def lay(site: Path, sources: dict[str, str]) -> None:
-    """Lay out installed distributions, one a name."""
+    """Lay out installed packages, one a name."""
     for name, source in sources.items():
         module = name.replace("-", "_")
         folder = site / f"dist_{module}-2.0.dist-info"
@@ -60,7 +60,7 @@ def test_one_line_for_each_whatever_its_import_does(tmp_path: Path) -> None:
     assert broken["aa-kills"] == "plugin-broken: ends the process that imports it, with code 0"
     assert "at import" in broken["bb-raises"] and "did not load within 2 s" in broken["cc-hangs"]
     assert "cannot be described" in broken["ee-odd"] and "code -6" in broken["ff-aborts"]
-    assert all(rows[name]["distribution"] == f"dist-{name}" for name in rows)
+    assert all(rows[name]["package"] == f"dist-{name}" for name in rows)
     assert rows["zz-good"]["summary"] == "the last one"
 
 

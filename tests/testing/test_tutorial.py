@@ -64,12 +64,12 @@ def test_it_is_registered_well_and_conforms(told: tuple[Path, dict[str, str]]) -
 def test_what_it_drew_says_who_drew_it(told: tuple[Path, dict[str, str]]) -> None:
     folder, _ = told
     facts = json.loads((folder / "filled.json").read_text())
-    assert facts["model"]["distribution"] == "cmrgz-my-model" and facts["network_calls"] >= 1
+    assert facts["model"]["package"] == "cmrgz-my-model" and facts["network_calls"] >= 1
     meta = json.loads((folder / "runs/my-model/checkpoint/meta.json").read_text())
     for plugins in (facts["plugins"], meta["training"]["plugins"]):
         (used,) = [plugin for plugin in plugins if plugin["used"]]
         assert used == {
-            "name": "my-model", "distribution": "cmrgz-my-model", "version": "0.1.0",
+            "name": "my-model", "package": "cmrgz-my-model", "version": "0.1.0",
             "target": "cmrgz_my_model:SPEC", "used": True,
         }  # fmt: skip
 
