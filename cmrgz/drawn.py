@@ -1,7 +1,11 @@
-"""What was drawn of a scan: of each sample the hidden voxels alone, and what they tell of the posterior."""
+"""What was drawn of a scan: of each sample the hidden voxels alone, and what they tell of the posterior.
+
+The one place where what was drawn and what was given are put together: known voxels never change.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +87,20 @@ class Drawn:
             return out
 
         return Planes(self.scan.shape, np.dtype(np.float32), plane)
+
+    def stored(self, values: Planes) -> Planes:
+        """Return `values`, a sample or the mean, as the scan's file stores them; known voxels are its own, to the bit.
+
+        Not encoded anew: a value that went through scale and offset may come back as another.
+        """
+        scan, known = self.scan, self.known
+
+        def plane(t: int, z: int) -> NDArray[Any]:
+            if known[t, z].all():
+                return scan.stored[t, z]
+            return np.where(known[t, z], scan.stored[t, z], scan.encode(values[t, z]))
+
+        return Planes(scan.shape, scan.stored.dtype, plane)
 
     def _planes(self, of: Callable[[Floats], Floats]) -> Planes:
         """Return the scan with something of the samples where it is hidden."""

@@ -2,7 +2,7 @@
 
 A model is a distribution p(x) over scan items that can be drawn from given any part of x. A task is a `known` tensor:
 all False generates, some True inpaints. Two invariants are kept for every model: hidden values never reach it
-(`cmrgz.calls`, the only caller of `Model.sample`), and known voxels never change (`cmrgz.tasks`).
+(`cmrgz.calls`, the only caller of `Model.sample`), and known voxels never change (`cmrgz.drawn`).
 
 An *item* is what one model call sees: a frame `yx`, a clip `tyx`, a stack `zyx` or a block `tzyx`, as the model's
 `extent` declares. Tensors are `(b, 1, *item)`; values are in [-1, 1] (0 to 99.5th percentile of the scan). Phases and

@@ -1,7 +1,7 @@
 """inpaint and generate: a scan in, a scan out.
 
 The two invariants are kept here. Hidden values never reach a model: they are replaced before anything is computed
-from a scan. Known voxels never change: they are pasted back into the result.
+from a scan. Known voxels never change: a result holds the hidden ones alone, see `cmrgz.drawn`.
 """
 
 from collections.abc import Sequence

@@ -22,7 +22,6 @@ from cmrgz.scans.choice import Chosen
 from cmrgz.scans.context import tell_of_context
 from cmrgz.scans.files import Names, Together, check
 from cmrgz.scans.hiding import hidden_fraction
-from cmrgz.scans.inpaint import pasted
 from cmrgz.scans.like import Like
 from cmrgz.scans.resume import Left, left_to_do
 from cmrgz.tasks import Drawn, Report, generate, inpaint
@@ -173,7 +172,7 @@ def _write(
     """Write scan n, sample k of what was drawn, the sidecar last."""
     n, k = place
     values, hidden = drawn.sample(k), hidden_fraction(drawn.known)
-    files.nifti(names.image, scan, pasted(scan, drawn.known, values), hidden)
+    files.nifti(names.image, scan, drawn.stored(values), hidden)
     facts = _facts(order, drawn, n, seconds) | {"hidden_fraction": hidden}
     if order.measure is not None:
         labels, facts["measured"] = order.measure(scan, values, drawn.scale)

@@ -231,7 +231,7 @@ class _Task:
                 elif role == "std":
                     files.nifti(path, plain, drawn.std_planes, hidden)
                 else:
-                    files.nifti(path, self.scan, pasted(self.scan, self.known, _result(drawn, role)), hidden)
+                    files.nifti(path, self.scan, drawn.stored(_result(drawn, role)), hidden)
             files.raw(self.names.sidecar, sidecar.encode(self._facts(drawn)))
         return Done(self.names, hidden)
 
@@ -253,17 +253,6 @@ class _Task:
         what += " in opposite pairs" if request.antithetic and request.samples > 1 else ""
         outputs = {role: {"sha256": sha256_of_file(path)} for role, path in self.names.roles.items()}
         return facts | self.facts | {"image_is": what, "outputs": outputs}
-
-
-def pasted(scan: Scan, known: NDArray[np.bool_], values: Planes) -> Planes:
-    """Return stored values: those of the scan where known, to the bit."""
-
-    def plane(t: int, z: int) -> NDArray[Any]:
-        if known[t, z].all():
-            return scan.stored[t, z]
-        return np.where(known[t, z], scan.stored[t, z], scan.encode(values[t, z]))
-
-    return Planes(scan.shape, scan.stored.dtype, plane)
 
 
 def _result(drawn: Drawn, role: str) -> Planes:
