@@ -201,8 +201,8 @@ def warn(code: str, where: str, what: str, facts: str = "", hint: str = "") -> N
     warnings.warn(CmrgzWarning(code, where, what, facts, hint), stacklevel=2)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a hint that names the nearest known name, or lists them all."""
-    names = sorted(known)
-    near = get_close_matches(name, names, 1)
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}"
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return a hint that names the nearest of some names, or lists them all."""
+    there = sorted(names)
+    near = get_close_matches(name, there, 1)
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(there)}"

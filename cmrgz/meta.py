@@ -221,11 +221,11 @@ def rename(layout: weights.Layout, meta: Meta, where: str) -> weights.Layout:
 
 def _due(stated: int, where: str) -> list[Migration]:
     """Return the migrations from a format to this version's, in order."""
-    known = {migration.format: migration for migration in MIGRATIONS}
-    missing = [number for number in range(stated, FORMAT) if number not in known]
+    steps = {migration.format: migration for migration in MIGRATIONS}
+    missing = [number for number in range(stated, FORMAT) if number not in steps]
     if missing:
         raise CheckpointError("version", where, f"format {stated} is too old", f"no migration from {missing[0]}")
-    return [known[number] for number in range(stated, FORMAT)]
+    return [steps[number] for number in range(stated, FORMAT)]
 
 
 def _migrated(migration: Migration, raw: dict[str, Any], where: str) -> dict[str, Any]:

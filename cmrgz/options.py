@@ -104,12 +104,14 @@ def schema(function: Callable[..., Any], skip: Collection[str] = ()) -> dict[str
     return {p.name: _option(p, hints, where) for p in parameters}
 
 
-def parse(assignments: Iterable[str] | Mapping[str, Any], known: Mapping[str, Option], where: Where) -> dict[str, Any]:
+def parse(
+    assignments: Iterable[str] | Mapping[str, Any], declared: Mapping[str, Option], where: Where
+) -> dict[str, Any]:
     """Return the typed values of options that were given as `name=value` or as a mapping from YAML or JSON.
 
     Args:
         assignments: `["width=512", ...]`, where a value is text, or `{"width": 512}`, where a value is typed.
-        known: The options there are, from `schema`.
+        declared: The options there are, from `schema`.
         where: What an error points at.
 
     Raises:
@@ -120,16 +122,16 @@ def parse(assignments: Iterable[str] | Mapping[str, Any], known: Mapping[str, Op
     values = {}
     for name, value in pairs:
         at = where(name) if callable(where) else where
-        if name not in known:
-            raise UsageError("unknown-key", at, f"no option '{name}'", hint=did_you_mean(str(name), known))
-        option = known[name]
+        if name not in declared:
+            raise UsageError("unknown-key", at, f"no option '{name}'", hint=did_you_mean(str(name), declared))
+        option = declared[name]
         values[name] = _bounded(option, _read(option, option.type, value, textual, at), at)
     return values
 
 
-def complete(values: Mapping[str, Any], known: Mapping[str, Option]) -> dict[str, Any]:
+def complete(values: Mapping[str, Any], declared: Mapping[str, Option]) -> dict[str, Any]:
     """Return all options in the order of the schema: the given values, else the defaults."""
-    return {name: values.get(name, option.default) for name, option in known.items()}
+    return {name: values.get(name, option.default) for name, option in declared.items()}
 
 
 def overridden(preset: P, **given: Any) -> P:

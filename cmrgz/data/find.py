@@ -128,14 +128,14 @@ def _checked(where: str, found: Found) -> Found:
 
 
 def _unreadable(path: Path) -> CmrgzError:
-    known = "; ".join(SOURCES)
+    accepted = "; ".join(SOURCES)
     if (reason := why_not(path, DataError)) is not None:
         return _located(path, reason)
     if is_file(path) and dicom_files([path]):
         return DataError("wrong-extension", str(path), "is one DICOM file", hint="name the folder of its series")
     if is_file(path):
-        return DataError("wrong-extension", str(path), "is neither a scan nor a manifest", hint=f"known: {known}")
-    return DataError("not-a-file", str(path), "is neither a file nor a directory", hint=f"known: {known}")
+        return DataError("wrong-extension", str(path), "is neither a scan nor a manifest", hint=f"known: {accepted}")
+    return DataError("not-a-file", str(path), "is neither a file nor a directory", hint=f"known: {accepted}")
 
 
 def _located(path: Path, reason: CmrgzError) -> CmrgzError:

@@ -72,8 +72,8 @@ def _read(path: Path, scan: Scan, order: LabelOrder) -> Labels:
     if unnamed and order != ACDC:
         raise DataError("mask-values", where, f"what {unnamed[0]} means is not said", f"labels {order}", "see --labels")
     # The usual order keeps further values as they are: who cannot take them says so.
-    known = whole if order == ACDC else order.apply(whole)
-    return np.asarray(known[index].reshape(stored.shape))
+    meant = whole if order == ACDC else order.apply(whole)
+    return np.asarray(meant[index].reshape(stored.shape))
 
 
 def _whole(values: NDArray[Any], where: str) -> Labels:

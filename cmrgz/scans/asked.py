@@ -83,20 +83,20 @@ def parse(assignments: Iterable[str], frames: Sequence[str], meta: Meta, spread:
     Raises:
         UsageError: `unknown-key` for a condition that the model does not know; `range`, `type` or `usage` for a value.
     """
-    assignments, known = list(assignments), [*frames, *meta.conditions]
+    assignments, names = list(assignments), [*frames, *meta.conditions]
     for name in (text.partition("=")[0] for text in assignments if "=" in text):
-        if name not in known:
-            raise _unknown(name, known, meta)
-    texts = options.parse(assignments, {name: Option(name, str, None) for name in known}, WHERE)
+        if name not in names:
+            raise _unknown(name, names, meta)
+    texts = options.parse(assignments, {name: Option(name, str, None) for name in names}, WHERE)
     order = sorted(texts, key=lambda name: (name in NUMBERS or name in frames, name))  # words, evenest with few scans
     bases = iter(PRIMES)
     values = {name: _read(name, texts[name], meta, next(bases) if spread else None) for name in order}
     return Asked({name: values[name] for name in texts}, meta.conditions)
 
 
-def _unknown(name: str, known: Sequence[str], meta: Meta) -> UsageError:
-    facts = f"it knows {', '.join(known) or 'none'}"
-    hint = _nearest(name, known)
+def _unknown(name: str, names: Sequence[str], meta: Meta) -> UsageError:
+    facts = f"it knows {', '.join(names) or 'none'}"
+    hint = _nearest(name, names)
     if name in NAMES:
         hint = f"train one that does: cmrgz train {meta.name} DATA --set conditions={name}"
     return UsageError("unknown-key", WHERE, f"'{meta.name}' does not know '{name}'", facts, hint)
@@ -126,9 +126,9 @@ def _words(name: str, text: str, values: Sequence[str], base: int | None) -> str
     return Spread(tuple(parts), base)
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
+def _nearest(name: str, names: Sequence[str]) -> str:
     """Return a hint that names what is spelt much the same, in capitals or not."""
-    plain = {other.casefold(): other for other in known}
+    plain = {other.casefold(): other for other in names}
     near = get_close_matches(name.casefold(), plain, 1)
     return f"did you mean '{plain[near[0]]}'?" if near else ""
 

@@ -20,8 +20,8 @@ def is_best(value: Any) -> bool:
     """Whether a value in JSON's types says of a run what its best weights are, or that there are none."""
     if value == {}:
         return True
-    known = isinstance(value, dict) and value.keys() == FIELDS.keys()
-    return known and all(passes(value[name]) for name, passes in FIELDS.items())
+    whole = isinstance(value, dict) and value.keys() == FIELDS.keys()
+    return whole and all(passes(value[name]) for name, passes in FIELDS.items())
 
 
 def is_wanted(options: TrainOptions) -> bool:

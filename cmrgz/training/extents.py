@@ -100,8 +100,8 @@ def settled(plan: Plan, spec: Spec, extent: Extent, patch: int | None) -> Plan:
     axes, build = "".join(extent.axes), dict(plan.build)
     choices = get_args(schema["axes"].type) if free else ("".join(spec.axes),)
     if axes not in choices:
-        item, known = ",".join(map(str, extent.item)), " or ".join(choices)
-        raise UsageError("usage", "option item", f"'{spec.name}' takes items of axes {known} only", f"{axes} {item}")
+        item, allowed = ",".join(map(str, extent.item)), " or ".join(choices)
+        raise UsageError("usage", "option item", f"'{spec.name}' takes items of axes {allowed} only", f"{axes} {item}")
     if free:
         build["axes"] = axes
     patch = patch or _own_patch(build, schema)

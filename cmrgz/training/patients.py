@@ -54,7 +54,7 @@ def check_names(spec: Spec, names: Sequence[str]) -> None:
 
 
 def read_patients(
-    names: Sequence[str], train: Sequence[Case], held: Sequence[Case], known: Vocabulary | None = None
+    names: Sequence[str], train: Sequence[Case], held: Sequence[Case], earlier: Vocabulary | None = None
 ) -> Patients:
     """Return what is said of the patients of a run; label maps are read where no table has a volume.
 
@@ -62,19 +62,19 @@ def read_patients(
         names: Conditions that are asked for.
         train: What is trained on; its values are those of the vocabulary.
         held: What is validated on.
-        known: The vocabulary of what training starts from, all of which stays.
+        earlier: The vocabulary of what training starts from, all of which stays.
 
     Raises:
         DataError: `empty-dataset`: the training data does not say one of them, or it has too many values to be one;
             see `cmrgz.data.told`.
     """
-    wanted = list(dict.fromkeys([*(known or {}), *names]))
+    wanted = list(dict.fromkeys([*(earlier or {}), *names]))
     said = {case.image: told(case, wanted) for case in [*train, *held]} if wanted else {}
     learned = [said[case.image] for case in train] if wanted else []
     values = {name: () if name in NUMBERS else values_of(learned, name) for name in wanted}
     for name in names:
         _check(name, values[name], learned)
-    return Patients(merged(known or {}, values), said)
+    return Patients(merged(earlier or {}, values), said)
 
 
 def _check(name: str, values: Sequence[str], learned: Sequence[Told]) -> None:

@@ -19,11 +19,11 @@ def read(name: str, config: Path | None, assignments: Sequence[str]) -> tuple[di
     spec = find_spec(name)
     training = options.schema(TrainOptions)
     build = registry.build_schema(spec)
-    known = {**build, **training}
+    declared = {**build, **training}
     given: dict[str, Any] = {}
     if config is not None:
         loaded = configs.load(config)
-        given |= options.parse(loaded.values, known, loaded.where)
-    given |= options.parse(assignments, known, "option --set")
+        given |= options.parse(loaded.values, declared, loaded.where)
+    given |= options.parse(assignments, declared, "option --set")
     chosen = {key: value for key, value in given.items() if key in build}
     return chosen, TrainOptions(**{key: value for key, value in given.items() if key in training})

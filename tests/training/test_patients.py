@@ -193,7 +193,7 @@ def test_conditions_are_asked_for_on_the_command_line(data: Path, tmp_path: Path
     sets[3] = "conditions=ef"
     assert main(["train", "ldm-unet", str(data), "-o", str(tmp_path / "run"), "--device", "cpu", *sets]) == 0
     meta = json.loads((tmp_path / "run/checkpoint/meta.json").read_text())
-    assert meta["conditions"] == {"ef": []} and meta["format"] == 3
+    assert meta["conditions"] == {"ef": []} and meta["format"] == 4
 
 
 def test_a_condition_that_is_trained_is_drawn(tmp_path: Path) -> None:

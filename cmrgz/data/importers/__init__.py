@@ -106,8 +106,8 @@ def _chosen(root: Path, chosen: Sequence[Path]) -> Found:
     scans = [path for path in chosen if is_scan(path)]
     layout = layouts.layout_of(scans)
     more = {folder for path in scans for folder in layout.beside(path.parent)}
-    known = [*files.beside(scans), *(path for folder in more for path in files.below(folder)[0])]
-    found = layouts.read(root, sorted({path for path in known if is_scan(path)}))
+    looked_at = [*files.beside(scans), *(path for folder in more for path in files.below(folder)[0])]
+    found = layouts.read(root, sorted({path for path in looked_at if is_scan(path)}))
     wanted = set(scans)
     cases = [case for case in found.cases if case.image in wanted]
     images = {case.image for case in cases}

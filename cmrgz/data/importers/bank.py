@@ -85,8 +85,8 @@ def _any(value: Any) -> bool:
 
 
 def _check_together(index: Mapping[str, Any], where: str) -> None:
-    known = {block["key"] for block in index["blocks"] if is_block(block)}
-    if len(known) < len(index["blocks"]) or not {entry["key"] for entry in index["cases"]} <= known:
+    keys = {block["key"] for block in index["blocks"] if is_block(block)}
+    if len(keys) < len(index["blocks"]) or not {entry["key"] for entry in index["cases"]} <= keys:
         raise DataError("syntax", where, "says of a scan what cannot be", "", "make the bank anew")
 
 

@@ -26,10 +26,10 @@ def read(root: Path, files: Iterable[Path]) -> Found:
     """Return the scans of the subjects, with label maps beside them or among derivatives, and what the table says."""
     files = list(files)
     left = {path: why for path in files if (why := _never(root, path))}
-    known = [path for path in files if path not in left and claims(path)]
-    left |= {path: UNKNOWN for path in files if path not in left and path not in set(known)}
-    labels = dict(pairs(known))
-    images = [path for path in known if path not in set(labels.values())]
+    claimed = [path for path in files if path not in left and claims(path)]
+    left |= {path: UNKNOWN for path in files if path not in left and path not in set(claimed)}
+    labels = dict(pairs(claimed))
+    images = [path for path in claimed if path not in set(labels.values())]
     derived = _derived(images, [path for path, why in left.items() if why == NEVER["derivatives"]])
     table = Tables("participants.tsv", "participant_id")
     cases = [_case(path, labels.get(path) or derived.get(path), table) for path in images]

@@ -66,5 +66,5 @@ def read(root: Path, files: Iterable[Path]) -> Found:
 
 def _joined(first: Found, second: Found) -> Found:
     """Return what was found in two layouts, the second among what the first did not know."""
-    known = {path: why for path, why in first.left_out.items() if why != UNKNOWN}
-    return Found(first.cases + second.cases, known | second.left_out, f"{first.layout}, {second.layout}")
+    told = {path: why for path, why in first.left_out.items() if why != UNKNOWN}
+    return Found(first.cases + second.cases, told | second.left_out, f"{first.layout}, {second.layout}")

@@ -137,9 +137,9 @@ def _labelled(case: Case, files: dict[str, Path], frames: dict[str, int | None])
         case = replace(case, label=files.get("label"))
     pairs = (("label", "frame"), ("label_ed", "ed"), ("label_es", "es"))
     at = [(frames[frame], files[label]) for label, frame in pairs if label in files]
-    known = [(n, path) for n, path in at if n is not None]
+    placed = [(n, path) for n, path in at if n is not None]
     loose = [path for n, path in at if n is None and path != case.label]
-    return replace(case, phase_labels=tuple(known), loose_labels=tuple(loose))
+    return replace(case, phase_labels=tuple(placed), loose_labels=tuple(loose))
 
 
 def _order(where: str, text: str) -> LabelOrder:

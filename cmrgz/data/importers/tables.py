@@ -70,5 +70,5 @@ def number(text: str | None) -> float | None:
 
 def sex(text: str | None) -> str | None:
     """Return F or M of what a data set says, None where it says neither."""
-    known = {"f": "F", "female": "F", "w": "F", "m": "M", "male": "M"}
-    return known.get((text or "").lower())
+    words = {"f": "F", "female": "F", "w": "F", "m": "M", "male": "M"}
+    return words.get((text or "").lower())
