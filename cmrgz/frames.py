@@ -27,11 +27,26 @@ def frame_angles(time: Tensor, height: Tensor, pairs: int) -> Tensor:
     return torch.cat([time[..., None].float() * cycles, height[..., None].float() * rates], -1)
 
 
-def turned(x: Tensor, angles: Tensor) -> Tensor:
-    """Return queries or keys (..., 2 * pairs) turned by angles (..., pairs)."""
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    a, b = x.chunk(2, -1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+Rotation = tuple[Tensor, Tensor]
+"""Cosines and signed sines (..., 2 * pairs) for `rotate`."""
+
+
+def rotation_by(angles: Tensor) -> Rotation:
+    """Return the rotation by angles (..., pairs): feature i of the first half turns with feature i of the second."""
+    cos, sin = angles.cos(), angles.sin()
+    # The sign is in the sines, so that `rotate` takes four kernels, not seven: it is called at every layer.
+    return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
+
+
+def rotate(x: Tensor, by: Rotation) -> Tensor:
+    """Return queries or keys (..., 2 * pairs), turned."""
+    cos, sin = (part.to(x.dtype) for part in by)
+    return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
+
+
+def frame_rotation(time: Tensor, height: Tensor, head_width: int) -> Rotation:
+    """Return what turns queries and keys of frames at `time` (b, f) and `height` (b, f), for all layers alike."""
+    return rotation_by(frame_angles(time, height, head_width // 2)[:, None, None])
 
 
 class FrameAttention(nn.Module):
@@ -44,19 +59,18 @@ class FrameAttention(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.head_width = heads, width // heads
         self.norm = nn.RMSNorm(width)
         self.enter, self.leave = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
         self.query_norm, self.key_norm = nn.RMSNorm(width // heads), nn.RMSNorm(width // heads)
         nn.init.zeros_(self.leave.weight)
 
-    def forward(self, x: Tensor, time: Tensor, height: Tensor) -> Tensor:
-        """Return features (b, f, n, width) of n places of f frames, at `time` (b, f) and `height` (b, f)."""
+    def forward(self, x: Tensor, by: Rotation) -> Tensor:
+        """Return features (b, f, n, width) of n places of f frames; `by` is their `frame_rotation`."""
         b, f, n, _ = x.shape
         normal = self.norm(x.to(self.norm.weight.dtype)).transpose(1, 2)
         q, k, v = self.enter(normal).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
-        angles = frame_angles(time, height, q.shape[-1] // 2)[:, None, None]
-        q = turned(self.query_norm(q.float()).to(v), angles)
-        k = turned(self.key_norm(k.float()).to(v), angles)
+        q = rotate(self.query_norm(q.float()).to(v), by)
+        k = rotate(self.key_norm(k.float()).to(v), by)
         y = F.scaled_dot_product_attention(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1))
         return x + self.leave(y.transpose(1, 2).flatten(2)).unflatten(0, (b, n)).transpose(1, 2)

@@ -114,13 +114,13 @@ def smooth_fill(x: Tensor, known: Tensor, sweeps: int = 8) -> Tensor:
     filled = levels[-1][0] / levels[-1][1].clamp(min=1e-6)
     for value, weight in reversed(levels[:-1]):
         filled = F.interpolate(filled, size=value.shape[-2:], mode="bilinear", align_corners=False)
-        hidden = 1 - weight
+        quarter = (1 - weight) / 4  # of the sum of four neighbours: halving twice is exact, and once a level is enough
         for _ in range(sweeps):
-            filled = value + hidden * _neighbours(filled)
+            filled = torch.addcmul(value, quarter, _neighbours(filled))
     return filled
 
 
 def _neighbours(x: Tensor) -> Tensor:
-    """Return the mean of the four neighbours of each pixel (b, 1, H, W)."""
+    """Return the sum of the four neighbours of each pixel (b, 1, H, W)."""
     p = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    return (p[..., :-2, 1:-1] + p[..., 2:, 1:-1] + p[..., 1:-1, :-2] + p[..., 1:-1, 2:]) / 4
+    return p[..., :-2, 1:-1] + p[..., 2:, 1:-1] + p[..., 1:-1, :-2] + p[..., 1:-1, 2:]

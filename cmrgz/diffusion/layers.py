@@ -1,13 +1,14 @@
 """Layers that denoisers are made of: patches of latents, 2-D positions, attention, in the plane and along frames."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cmrgz.frames import FrameAttention, Rotation, frame_rotation
 from cmrgz.hints import places
 from cmrgz.model import Condition
 from cmrgz.sending import sent
@@ -73,6 +74,7 @@ class Lines:
     shape: tuple[int, ...]
     time: Tensor
     height: Tensor
+    _turns: dict[int, Rotation] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, inputs: Tensor, condition: Condition | None) -> "Lines":
@@ -83,8 +85,12 @@ class Lines:
         return cls(tuple(inputs.shape[2:4]), time.flatten(1), height.flatten(1))
 
     def attend(self, layer: nn.Module, x: Tensor) -> Tensor:
-        """Return features (b * t * z, n, width) of n places after a `FrameAttention` at each of them."""
-        attended: Tensor = layer(x.unflatten(0, self.time.shape), self.time, self.height)
+        """Return features (b * t * z, n, width) of n places after a layer along the frames at each of them."""
+        assert isinstance(layer, FrameAttention)
+        size = layer.head_width
+        if size not in self._turns:  # all layers with heads of one width turn alike
+            self._turns[size] = frame_rotation(self.time, self.height, size)
+        attended: Tensor = layer(x.unflatten(0, self.time.shape), self._turns[size])
         return attended.flatten(0, 1)
 
     def attend_maps(self, layer: nn.Module, x: Tensor) -> Tensor:

@@ -7,9 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from x_transformers.x_transformers import FeedForward
 
+from cmrgz.frames import Rotation as Rotation
+from cmrgz.frames import rotate as rotate
+from cmrgz.frames import rotation_by
+
 HINT_SHARES = 4
 """Numbers of a hint beside its vector: known shares around the position."""
-Rotation = tuple[Tensor, Tensor]
 """Cosine and sine (b, 1, m, head_dim / 2) of the rotary angles."""
 
 
@@ -43,19 +46,13 @@ class GridRotary(nn.Module):
         rate = math.pi / 2 * (1 / 32) ** (torch.arange(head_dim // 4) / (head_dim // 4))
         angle = torch.cat([rows.flatten()[:, None] * rate, columns.flatten()[:, None] * rate], 1)
         angle = torch.cat([angle, torch.zeros(1, head_dim // 2)])  # the last row is the start token: not turned
-        self.register_buffer("cos", angle.cos(), persistent=False)
-        self.register_buffer("sin", angle.sin(), persistent=False)
+        cos, sin = rotation_by(angle)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
 
     def forward(self, positions: Tensor) -> Rotation:
         """Return the rotation of positions (b, m); the number of positions stands for the start token."""
         return self.get_buffer("cos")[positions][:, None], self.get_buffer("sin")[positions][:, None]
-
-
-def rotate(x: Tensor, rotation: Rotation) -> Tensor:
-    """Turn queries or keys (b, heads, m, head_dim)."""
-    cos, sin = (part.to(x.dtype) for part in rotation)
-    a, b = x.chunk(2, -1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:

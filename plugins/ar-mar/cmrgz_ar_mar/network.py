@@ -11,7 +11,7 @@ from cmrgz.diffusion.head import DiffusionHead
 from cmrgz.diffusion.layers import Attention, FeedForward, grid_positions, to_maps, to_tokens
 from cmrgz.diffusion.options import MinSnr, NoiseSchedule
 from cmrgz.features import SHARES
-from cmrgz.frames import FrameAttention
+from cmrgz.frames import FrameAttention, frame_rotation
 from cmrgz.hints import places
 from cmrgz.latents import framewise
 from cmrgz.model import Condition, Tokenizer
@@ -93,6 +93,7 @@ class Hourglass(VectorNetwork):
         self.condition = ConditionEmbedding(SPEC.conditions, size.width)
         self.blocks = nn.ModuleList([Block(size.width, size.heads) for _ in range(size.depth)])
         along = 0 if axes == "yx" else size.depth
+        self.head_width = size.width // size.heads
         self.along = nn.ModuleList([FrameAttention(size.width, size.heads) for _ in range(along)])
         self.norm = nn.LayerNorm(size.width)
         self.leave = nn.Sequential(nn.GroupNorm(8, own), nn.SiLU(), nn.Conv2d(own, size.width, 1))
@@ -112,10 +113,11 @@ class Hourglass(VectorNetwork):
         x = self.before(self.enter(told))
         tokens = self.down(to_tokens(x, SQUARE)) + condition[:, None]
         tokens = tokens + grid_positions(rows, columns, tokens.shape[-1], tokens)
+        turns = None if along is None else frame_rotation(*along, self.head_width)
         for number, block in enumerate(self.blocks):
             tokens = block(tokens)
             if along is not None:
-                tokens = self.along[number](tokens.unflatten(0, along[0].shape), *along).flatten(0, 1)
+                tokens = self.along[number](tokens.unflatten(0, along[0].shape), turns).flatten(0, 1)
         x = x + to_maps(self.up(self.norm(tokens)), SQUARE, rows, columns)
         return self.leave(self.after(x))
 

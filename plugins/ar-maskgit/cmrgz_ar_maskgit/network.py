@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from cmrgz.conditions import ConditionEmbedding
 from cmrgz.errors import UsageError
-from cmrgz.frames import FrameAttention
+from cmrgz.frames import FrameAttention, frame_rotation
 from cmrgz.model import CodeTokenizer, Condition
 from cmrgz.options import Axes, OfLoss, Range, Sizes, overridden
 from cmrgz.tokens.head import DepthHead, FrozenHead
@@ -91,7 +91,8 @@ class MaskedTransformer(MaskedNetwork):
         super().__init__()
         self.grid, self.patch = grid, patch
         coarse = (grid[0] // patch, grid[1] // patch)
-        self.rotary = GridRotary(coarse, width // heads)
+        self.head_width = width // heads
+        self.rotary = GridRotary(coarse, self.head_width)
         self.whiten, self.enter = Whitening(channels), nn.Linear(channels, local)
         self.hidden, self.shown = nn.Parameter(torch.randn(local) * 0.02), nn.Parameter(torch.randn(local) * 0.02)
         self.channels = channels
@@ -140,10 +141,11 @@ class MaskedTransformer(MaskedNetwork):
         own = self.before(own)
         x = self.fold(self._squares(own)) + self.position + condition[:, None]
         rotation = self.rotary(torch.arange(x.shape[1], device=x.device)[None])
+        turns = None if along is None else frame_rotation(*along, self.head_width)
         for number, layer in enumerate(self.layers):
             x = layer(x, rotation)
             if along is not None:
-                x = self.along[number](x.unflatten(0, along[0].shape), *along).flatten(0, 1)
+                x = self.along[number](x.unflatten(0, along[0].shape), turns).flatten(0, 1)
         own = self.after(own + self._positions(self.unfold(normalised(self.norm, x))))
         return normalised(self.out_norm, self.out(own))
 

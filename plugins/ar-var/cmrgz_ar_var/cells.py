@@ -13,7 +13,7 @@ from cmrgz.tokens.drawer import Truncation
 from cmrgz.tokens.network import Logits
 from cmrgz.tokens.sampling import draw
 
-PART = 32
+PART = 64
 """Cells per call of a head, or of the quantiser: what nobody in the batch asks for need not be computed."""
 
 Coupled = Literal["phases", "none"]

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from cmrgz.conditions import ConditionEmbedding
-from cmrgz.frames import FrameAttention
+from cmrgz.frames import FrameAttention, Rotation, frame_rotation
 from cmrgz.model import Condition
 from cmrgz.tokens.head import DepthHead, FrozenHead
-from cmrgz.tokens.layers import GridRotary, Rotation, Whitening, normalised
+from cmrgz.tokens.layers import GridRotary, Whitening, normalised
 from cmrgz.tokens.network import Logits
 from cmrgz_ar_var import SPEC
 from cmrgz_ar_var.evidence import Places, share_count
@@ -53,11 +53,11 @@ class Sight(NamedTuple):
 
 @dataclass
 class Cache:
-    """Keys and values of every layer, of the scales so far, the embedded condition (b, width), and places of frames."""
+    """Keys and values of every layer, of the scales so far, the embedded condition (b, width), and of blocks turns."""
 
     seen: list[Seen]
     condition: Tensor
-    places: Places | None
+    turns: Rotation | None
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,8 @@ class ScaleTransformer(nn.Module):
         along = shape.layers if shape.blocks else 0
         self.along = nn.ModuleList([FrameAttention(width, shape.heads) for _ in range(along)])
         self.norm = nn.RMSNorm(width)
-        self.rotary = GridRotary((2 * grid[0], 2 * grid[1]), width // shape.heads)
+        self.head_width = width // shape.heads
+        self.rotary = GridRotary((2 * grid[0], 2 * grid[1]), self.head_width)
         edges = [shape.patch, *(max(stride, shape.patch) for stride in strides)]
         centres = torch.cat([_centres(grid, edge) for edge in edges])
         self.register_buffer("centres", centres[None], persistent=False)
@@ -163,12 +164,18 @@ class ScaleTransformer(nn.Module):
         b, t, z = places.time.shape
         return self.condition(condition, b, (t, z)).flatten(0, 2)
 
-    def _along(self, number: int, x: Tensor, places: Places | None) -> Tensor:
-        """Return tokens (f, n, width) that have seen those at their place in other frames of their block."""
+    def _turns(self, places: Places | None) -> Rotation | None:
+        """Return what the layers along the frames of blocks turn by."""
         if places is None:
+            return None
+        return frame_rotation(places.time.flatten(1), places.height.flatten(1), self.head_width)
+
+    def _along(self, number: int, x: Tensor, turns: Rotation | None) -> Tensor:
+        """Return tokens (f, n, width) that have seen those at their place in other frames of their block."""
+        if turns is None:
             return x
-        time, height = (place.flatten(1) for place in places)
-        return self.along[number](x.unflatten(0, time.shape), time, height).flatten(0, 1)
+        b, frames = turns[0].shape[0], turns[0].shape[-2]
+        return self.along[number](x.unflatten(0, (b, frames)), turns).flatten(0, 1)
 
     def train_states(
         self, evidence: Sight, sights: list[Sight], condition: Condition | None, places: Places | None = None
@@ -185,16 +192,16 @@ class ScaleTransformer(nn.Module):
         owns = [self._own(scale, sight) for scale, sight in enumerate(sights)]
         joined = [self.squares(scale).join(own) for scale, own in enumerate(owns)]
         x = torch.cat([self._evidence(evidence), *joined], 1) + self.position + told
-        rotation = self.rotary(self.get_buffer("centres"))
+        rotation, turns = self.rotary(self.get_buffer("centres")), self._turns(places)
         for number, layer in enumerate(self.layers):
-            x = self._along(number, layer(x, rotation, self.get_buffer("bias")), places)
+            x = self._along(number, layer(x, rotation, self.get_buffer("bias")), turns)
         x = normalised(self.norm, x)
         spans = self.spans[1:]
         return [self.squares(scale).part(x[:, slice(*span)], owns[scale]) for scale, span in enumerate(spans)]
 
     def start(self, evidence: Sight, condition: Condition | None, places: Places | None = None) -> Cache:
         """Return a cache that holds the evidence; see `train_states`."""
-        cache = Cache([], self._told(condition, len(evidence.fill), places), places)
+        cache = Cache([], self._told(condition, len(evidence.fill), places), self._turns(places))
         self._extend(cache, 0, self._evidence(evidence))
         return cache
 
@@ -210,7 +217,7 @@ class ScaleTransformer(nn.Module):
         for number, layer in enumerate(self.layers):
             assert isinstance(layer, BlockLayer)
             x, own = layer.extend(x, rotation, cache.seen[number] if cache.seen else None)
-            x = self._along(number, x, cache.places)
+            x = self._along(number, x, cache.turns)
             seen.append(own)
         cache.seen = seen
         return x

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cmrgz.conditions import ConditionEmbedding
-from cmrgz.frames import frame_angles
+from cmrgz.frames import frame_angles, rotation_by
 from cmrgz.model import Condition
 from cmrgz.tokens.layers import GridRotary, Rotation
 
@@ -69,7 +69,7 @@ class Places(nn.Module):
             return rotation
         assert scene.angles is not None
         angles = scene.angles.gather(1, positions[..., None].expand(-1, -1, scene.angles.shape[-1]))[:, None]
-        return angles.cos(), angles.sin()
+        return rotation_by(angles)
 
     def told(self, scene: Scene, positions: Tensor) -> Tensor:
         """Return embeddings of the conditions of positions (b, m): (b, m, d), or (b, 1, d) of frames."""
