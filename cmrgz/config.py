@@ -5,7 +5,6 @@ YAML 1.2 scalars (`1e-4` is a number; `no`, `010` and `1:30` are text), no tags,
 
 import copy
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,18 +18,21 @@ MAX_BYTES, MAX_DEPTH, MAX_ALIASES, MAX_NODES, MAX_DIGITS = 1 << 20, 32, 100, 20_
 
 Keys = tuple[str | int, ...]
 
-_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?")
-_NAMED = {
-    **dict.fromkeys(["", "~", "null", "Null", "NULL"]),
-    **dict.fromkeys(["true", "True", "TRUE"], True),
-    **dict.fromkeys(["false", "False", "FALSE"], False),
-    **dict.fromkeys([".nan", ".NaN", ".NAN"], float("nan")),
-    **dict.fromkeys([".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"], float("inf")),
-    **dict.fromkeys(["-.inf", "-.Inf", "-.INF"], float("-inf")),
+_CORE = "tag:yaml.org,2002:"
+_STRING, _INTEGER, _MERGE = _CORE + "str", _CORE + "int", _CORE + "merge"
+_SCALARS = {
+    _CORE + "null": r"(~|null|Null|NULL)?",
+    _CORE + "bool": r"true|True|TRUE|false|False|FALSE",
+    _INTEGER: r"[-+]?(0|[1-9][0-9]*)",
+    _CORE + "float": r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?"
+    r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+    _MERGE: r"<<",
 }
-_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one reads 1 MiB in time
+"""Plain scalars of the core schema of YAML 1.2, without its octal and hexadecimal forms; all others are text."""
+# libyaml reads 1 MiB in time, and valid YAML that PyYAML's own scanner refuses (a tab at the end of a line), but its
+# composer cannot be overridden: PyYAML's composer is put before it, and composes libyaml's events.
+_BASES: Any = (yaml.composer.Composer, yaml.CSafeLoader) if yaml.__with_libyaml__ else (yaml.SafeLoader,)
+_Base: Any = type("_Base", _BASES, {})
 
 
 @dataclass(frozen=True)
@@ -75,144 +77,117 @@ def parse(data: bytes, path: str) -> Config:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
         raise UsageError("encoding", f"{path}:{line}:{column}", "expected UTF-8") from error
-    reader = _Reader(text, path)
-    values = reader.read()
-    return Config(values, path, reader.marks)
+    try:
+        loader = _Loader(text, path)
+        return Config(loader.values(), path, loader.places)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        code = "type" if isinstance(error, yaml.constructor.ConstructorError) else "syntax"
+        raise UsageError(code, path + place, error.problem or "cannot be parsed") from error
+    except yaml.YAMLError as error:
+        raise UsageError("syntax", path, str(error).splitlines()[0]) from error
 
 
-def run_name(name: str, where: str) -> str:
-    """Return a name that is safe as a file name.
+class _Loader(_Base):  # type: ignore[misc]
+    """PyYAML's safe loader with limits, which hold before anything is built, and the place of each value."""
 
-    Raises:
-        UsageError: `name`.
-    """
-    if not isinstance(name, str) or not _RUN_NAME.fullmatch(name):
-        raise UsageError("name", where, f"'{name}' is no name", hint="use letters, digits, '.', '_', '-', at most 100")
-    return name
+    # Events and nodes are Any: what they have depends on their kind, and their marks are optional only on paper.
 
-
-def _scalar(text: str) -> Any:
-    """Return what a plain scalar means in the core schema of YAML 1.2, without its octal and hexadecimal forms."""
-    if text in _NAMED:
-        return _NAMED[text]
-    if _INTEGER.fullmatch(text):
-        return int(text)
-    return float(text) if _FLOAT.fullmatch(text) else text
-
-
-class _Reader:
-    """Builds values from the parser's events, so that each limit holds before anything is built."""
-
-    # Events are Any: their attributes depend on their kind, and their marks are optional only on paper.
+    yaml_implicit_resolvers = {None: [(tag, re.compile(rf"(?:{plain})\Z")) for tag, plain in _SCALARS.items()]}
 
     def __init__(self, text: str, path: str) -> None:
+        _BASES[-1].__init__(self, text)
+        yaml.composer.Composer.__init__(self)
         self.path = path
-        self.marks: dict[Keys, tuple[int, int]] = {(): (1, 1)}
-        self._events = self._parsed(text)
-        self._anchors: dict[str, tuple[Any, int]] = {}
-        self._aliases = self._nodes = 0
+        self.places: dict[Keys, tuple[int, int]] = {}
+        self._anchored: dict[str, Any] = {}
+        self._aliases = self._nodes = self._depth = 0
 
-    def read(self) -> dict[str, Any]:
-        next(self._events)
-        first = next(self._events)
-        if isinstance(first, yaml.StreamEndEvent):
+    def values(self) -> dict[str, Any]:
+        root: Any = self.get_single_node()
+        if root is None or (root.tag == _CORE + "null" and root.value == ""):
             raise UsageError("empty", self.path, "holds no setting")
-        event = next(self._events)
-        if isinstance(event, yaml.ScalarEvent) and event.value == "" and event.implicit[0]:
-            raise UsageError("empty", self.path, "holds no setting")
-        values = self._value(event, ())
-        next(self._events)
-        last = next(self._events)
-        if not isinstance(last, yaml.StreamEndEvent):
-            raise self._error("syntax", last, "a second document")
+        values = self.construct_document(root)
         if not isinstance(values, dict):
-            raise self._error("type", event, f"expected a mapping at the top, got {type(values).__name__}")
+            raise self._error("type", root, f"expected a mapping at the top, got {type(values).__name__}")
+        self._mark(root, ())
+        self.places[()] = (1, 1)
         return values
 
-    def _parsed(self, text: str) -> Iterator[yaml.Event]:
-        try:
-            yield from yaml.parse(text, Loader=_PARSER)
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-            raise UsageError("syntax", self.path + place, error.problem or "cannot be parsed") from error
-        except yaml.YAMLError as error:
-            raise UsageError("syntax", self.path, str(error).splitlines()[0]) from error
-
-    def _error(self, code: str, event: Any, what: str, hint: str = "") -> UsageError:
-        mark = event.start_mark
-        return UsageError(code, f"{self.path}:{mark.line + 1}:{mark.column + 1}", what, hint=hint)
-
-    def _value(self, event: Any, at: Keys) -> Any:
-        mark = event.start_mark
-        self.marks[at] = (mark.line + 1, mark.column + 1)
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        is_key = isinstance(parent, yaml.MappingNode) and index is None
+        if is_key and (event.anchor or not isinstance(event, yaml.ScalarEvent)):
+            raise self._error("type", event, "a key must be plain text")
         if isinstance(event, yaml.AliasEvent):
-            return self._aliased(event)
-        self._count(event, 1)
-        if len(at) >= MAX_DEPTH:
-            raise self._error("depth", event, f"nested deeper than {MAX_DEPTH}")
+            return self._aliased(self.get_event())
+        self._count(event, self._depth)
         if event.tag is not None:
             raise self._error("unsafe-tag", event, f"tag '{event.tag}'", "tags are not used here")
-        before = self._nodes
-        value = self._built(event, at)
+        self.anchors.clear()  # a name may be given to another value later; the composer would refuse that
+        self._depth += 1
+        node: Any = super().compose_node(parent, index)
+        self._depth -= 1
         if event.anchor:
-            self._anchors[event.anchor] = value, self._nodes - before + 1
-        return value
+            self._anchored[event.anchor] = node
+        return node
 
-    def _built(self, event: yaml.Event, at: Keys) -> Any:
-        if isinstance(event, yaml.ScalarEvent):
-            if event.implicit[0] and len(event.value) > MAX_DIGITS and _INTEGER.fullmatch(event.value):
-                raise self._error("range", event, f"an integer of more than {MAX_DIGITS} digits")
-            return _scalar(event.value) if event.implicit[0] else event.value
-        return self._sequence(at) if isinstance(event, yaml.SequenceStartEvent) else self._mapping(at)
+    def compose_scalar_node(self, anchor: Any) -> Any:
+        node: Any = super().compose_scalar_node(anchor)
+        if node.tag == _INTEGER and len(node.value) > MAX_DIGITS:
+            raise self._error("range", node, f"an integer of more than {MAX_DIGITS} digits")
+        return node
 
-    def _count(self, event: yaml.Event, nodes: int) -> None:
-        self._nodes += nodes
-        if self._nodes > MAX_NODES:
-            raise self._error("alias" if nodes > 1 else "range", event, f"more than {MAX_NODES} values")
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node: Any = super().compose_mapping_node(anchor)
+        names = set()
+        for key, _ in node.value:
+            if key.tag not in (_STRING, _MERGE):
+                raise self._error("type", key, "a key must be plain text")
+            if key.value in names and key.tag != _MERGE:
+                raise self._error("duplicate-key", key, f"'{key.value}' stands here twice")
+            names.add(key.value)
+        return node
 
-    def _aliased(self, event: yaml.AliasEvent) -> Any:
+    def _aliased(self, event: Any) -> Any:
+        """Return a copy: else a change of one value would change another."""
         self._aliases += 1
         if self._aliases > MAX_ALIASES:
             raise self._error("alias", event, f"more than {MAX_ALIASES} aliases")
-        if event.anchor not in self._anchors:  # a node's own anchor is known only once the node is whole
+        if event.anchor not in self._anchored:  # a node's own anchor is known only once the node is whole
             raise self._error("alias", event, f"'*{event.anchor}' names nothing that stands before it")
-        value, size = self._anchors[event.anchor]
-        self._count(event, max(size, 2))
-        return copy.deepcopy(value)
+        node = self._anchored[event.anchor]
+        self._count_all(event, node, self._depth)
+        return copy.deepcopy(node)
 
-    def _sequence(self, at: Keys) -> list[Any]:
-        values: list[Any] = []
-        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
-            values.append(self._value(event, (*at, len(values))))
-        return values
+    def _count_all(self, event: Any, node: Any, depth: int) -> None:
+        self._count(event, depth)
+        for _, child in _children(node):
+            self._count_all(event, child, depth + 1)
 
-    def _mapping(self, at: Keys) -> dict[str, Any]:
-        own: dict[str, Any] = {}
-        merged: dict[str, Any] = {}
-        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
-            key = self._key(event)
-            if key in own:
-                raise self._error("duplicate-key", event, f"'{key}' stands here twice")
-            value_event = next(self._events)
-            value = self._value(value_event, (*at, key))
-            if key == "<<":
-                merged |= self._merged(value_event, value)
-            else:
-                own[key] = value
-        return {**{k: v for k, v in merged.items() if k not in own}, **own}
+    def _count(self, event: Any, depth: int) -> None:
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            code = "alias" if isinstance(event, yaml.AliasEvent) else "range"
+            raise self._error(code, event, f"more than {MAX_NODES} values")
+        if depth >= MAX_DEPTH:
+            raise self._error("depth", event, f"nested deeper than {MAX_DEPTH}")
 
-    def _key(self, event: yaml.Event) -> str:
-        plain = isinstance(event, yaml.ScalarEvent) and event.tag is None and not event.anchor
-        key = self._built(event, ()) if plain else None
-        if not isinstance(key, str):
-            raise self._error(
-                "unsafe-tag" if getattr(event, "tag", None) else "type", event, "a key must be plain text"
-            )
-        return key
+    def _error(self, code: str, at: Any, what: str, hint: str = "") -> UsageError:
+        mark = at.start_mark
+        return UsageError(code, f"{self.path}:{mark.line + 1}:{mark.column + 1}", what, hint=hint)
 
-    def _merged(self, event: yaml.Event, value: Any) -> dict[str, Any]:
-        parts = value if isinstance(value, list) else [value]
-        if not all(isinstance(part, dict) for part in parts):
-            raise self._error("type", event, "'<<' takes a mapping or a list of them")
-        return {k: v for part in reversed(parts) for k, v in part.items()}
+    def _mark(self, node: Any, at: Keys) -> None:
+        self.places[at] = (node.start_mark.line + 1, node.start_mark.column + 1)
+        for key, value in _children(node):
+            self._mark(value, (*at, key))
+
+
+_Loader.add_constructor(_MERGE, lambda loader, node: "<<")  # as a value, `<<` is text
+
+
+def _children(node: Any) -> list[tuple[str | int, Any]]:
+    if isinstance(node, yaml.MappingNode):
+        return [(key.value, value) for key, value in node.value]
+    return list(enumerate(node.value)) if isinstance(node, yaml.SequenceNode) else []
