@@ -156,13 +156,6 @@ class Grid:
         part = cine[np.ix_(self.phases_of(block), self.slices_of(block))][..., rows, columns]
         return part.reshape(self.item)
 
-    def put(self, cine: NDArray[Any], block: Block, item: NDArray[Any]) -> None:
-        """Write an item (*item) into a cine (t, z, h', w')."""
-        rows, columns = self.area(block)
-        part = item.reshape(*self.lengths, *item.shape[-2:])
-        for t, frames in zip(self.phases_of(block), part, strict=True):
-            cine[t, block.z : block.z + len(frames), rows, columns] = frames
-
     @property
     def item(self) -> tuple[int, ...]:
         """Shape of an item of this scan along the axes of the model."""

@@ -59,8 +59,3 @@ def number_of(vocabulary: Vocabulary, name: str, value: Value | None) -> float:
     if isinstance(value, str):
         return float(values.index(value)) if value in values else math.nan
     return math.nan if value is None else float(value)
-
-
-def described(vocabulary: Vocabulary) -> dict[str, str]:
-    """Return what each condition may be, in words."""
-    return {name: ", ".join(values) or str(NUMBERS[name]) for name, values in vocabulary.items()}

@@ -143,8 +143,9 @@ def test_a_canvas_shows_what_was_drawn_from_the_next_round_on() -> None:
     assert np.array_equal(drawing.cut(1, first)[1], grid.cut(seen, first)), "of this round"
     drawing.end_round()
     wanted_x, wanted_seen = np.where(seen, x, 0).copy(), seen.copy()
-    grid.put(wanted_x, first, np.where(grid.cut(seen, first), grid.cut(x, first), item))
-    grid.put(wanted_seen, first, np.ones(grid.item, dtype=bool))
+    place = (slice(0, 5), slice(0, 3), *grid.area(first))
+    wanted_x[place] = np.where(seen[place], x[place], item)
+    wanted_seen[place] = True
     for block in (first, beside):
         got, told = drawing.cut(1, block)
         assert np.array_equal(got, grid.cut(wanted_x, block)) and np.array_equal(told, grid.cut(wanted_seen, block))

@@ -53,14 +53,6 @@ def run(plan: Plan, tmp_path: Path) -> Plan:
     return dataclasses.replace(plan, output=tmp_path / "run")
 
 
-def split(run: Plan) -> Path:
-    """Return a split file of the data of a run."""
-    found = cases.find(str(run.data[0]))
-    path = run.output / "split.json"
-    cases.write_split(path, cases.split(found, (0.5, 0.5, 0.0), 0))
-    return path
-
-
 @pytest.mark.parametrize("number", MANY)
 def test_meta_is_read_or_refused(tiny_checkpoint: Path, tmp_path: Path, fuzz: Fuzz, number: int) -> None:
     """What a builder does not take of the options of the architecture is told by it, as exit code 5."""
@@ -105,12 +97,6 @@ def test_the_record_of_a_state_is_read_or_refused(run: Plan, fuzz: Fuzz, number:
                 path.rename(run.output / "state-00000002")
 
     fuzz(run.output / "state-00000002" / "state.json", use, number)
-
-
-@pytest.mark.parametrize("number", MANY)
-def test_a_split_is_read_or_refused(run: Plan, fuzz: Fuzz, number: int) -> None:
-    path, found = split(run), cases.find(str(run.data[0]))
-    fuzz(path, lambda: cases.read_split(path, found, verify=True), number, (3,))
 
 
 @pytest.mark.parametrize("number", MANY)

@@ -7,18 +7,12 @@ patient moves at most one other one across each border.
 import hashlib
 import json
 import math
-import os
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
-from cmrgz import records
-from cmrgz.data.find import check_unique, find, find_all, look, look_all, prescribed, told
+from cmrgz.data.find import find, find_all, look, look_all, prescribed, told
 from cmrgz.data.hashes import sha256_of_file
 from cmrgz.data.importers import Case, Found
-from cmrgz.durable import atomic_write, read_record
-from cmrgz.errors import DataError, UsageError, warn
+from cmrgz.errors import DataError, UsageError
 
 __all__ = [
     "SPLITS",
@@ -30,16 +24,13 @@ __all__ = [
     "find_all",
     "look",
     "look_all",
-    "read_split",
     "sha256_of",
     "split",
     "split_hash",
     "told",
-    "write_split",
 ]
 
 SPLITS = ("train", "val", "test")
-FORMAT = 1
 
 Split = dict[str, list[Case]]
 
@@ -94,62 +85,10 @@ def _bounds(n: int, fractions: Sequence[float]) -> list[tuple[int, int]]:
     return bounds
 
 
-# ---------------------------------------------------------------------- split files
 def split_hash(parts: Mapping[str, Sequence[Case]]) -> str:
     """Return the sha256 of a split: of the ids and the contents of its scans, whatever their order."""
-    return _hash_entries({name: [_entry(case) for case in cases] for name, cases in parts.items()})
-
-
-def write_split(path: str | os.PathLike[str], parts: Mapping[str, Sequence[Case]], *, overwrite: bool = False) -> str:
-    """Write a split as JSON and return its hash. It holds hashes only: no path, name or patient.
-
-    Raises:
-        UsageError: `exists`.
-        ResourceError: The file cannot be written.
-    """
-    entries = {name: [_entry(case) for case in cases] for name, cases in parts.items()}
-    digest = _hash_entries(entries)
-    text = json.dumps({"format": FORMAT, "hash": digest, "splits": entries}, indent=1)
-    atomic_write(path, text.encode(), overwrite=overwrite)
-    return digest
-
-
-def read_split(path: str | os.PathLike[str], cases: Sequence[Case], *, verify: bool = True) -> Split:
-    """Return the stored split of `cases`.
-
-    Args:
-        path: A file of `write_split`.
-        cases: The data set; scans that the file does not list are left out, with a warning.
-        verify: Compare the contents with the stored hashes.
-
-    Raises:
-        DataError: `syntax`; `duplicate` (a scan twice), `leak` (a scan or a patient in two splits), `not-found` (listed
-            but missing), `changed` (other contents than were split).
-    """
-    where = os.fspath(path)
-    entries = _load_entries(Path(path))
-    _check_entries(where, entries)
-    at = {case.id: case for case in cases}
-    listed = [e for part in entries.values() for e in part]
-    missing = sum(e["id"] not in at for e in listed)
-    if missing:
-        raise DataError("not-found", where, "lists scans that are not in the data set", f"{missing} of {len(listed)}")
-    if verify:
-        changed = sum(e["sha256"] != sha256_of(at[e["id"]]) for e in listed)
-        if changed:
-            raise DataError("changed", where, "was made of other contents", f"{changed} of {len(listed)} scans differ")
-    if len(listed) < len(at):
-        warn("not-listed", where, "does not list every scan", f"{len(at) - len(listed)} left out")
-    return {name: [at[e["id"]] for e in part] for name, part in entries.items()}
-
-
-def _entry(case: Case) -> dict[str, str]:
-    return {"id": case.id, "subject": case.subject_id, "sha256": sha256_of(case)}
-
-
-def _hash_entries(entries: Mapping[str, Sequence[Mapping[str, str]]]) -> str:
-    canonical = {name: sorted((e["id"], e["sha256"]) for e in part) for name, part in entries.items()}
-    return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()
+    entries = {name: sorted((case.id, sha256_of(case)) for case in cases) for name, cases in parts.items()}
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
 
 
 def sha256_of(case: Case) -> str:
@@ -161,32 +100,6 @@ def sha256_of(case: Case) -> str:
     if case.banked is not None:
         return str(case.banked.record["source"])
     return sha256_of_file(case.image)
-
-
-def _load_entries(path: Path) -> dict[str, list[dict[str, str]]]:
-    checks = {"format": records.one_of(FORMAT), "splits": _is_split}
-    entries: dict[str, list[dict[str, str]]] = read_record(path, checks, refuse=DataError, code="syntax")["splits"]
-    return entries
-
-
-def _is_split(parts: Any) -> bool:
-    return (
-        isinstance(parts, dict) and parts.keys() <= set(SPLITS) and all(map(records.listed(_is_entry), parts.values()))
-    )
-
-
-def _is_entry(entry: Any) -> bool:
-    return isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("id", "subject", "sha256"))
-
-
-def _check_entries(where: str, entries: Mapping[str, Sequence[Mapping[str, str]]]) -> None:
-    for part in entries.values():
-        check_unique(where, (e["id"] for e in part), "scan")
-    for key, what in (("id", "scan"), ("subject", "patient")):
-        count = Counter(value for part in entries.values() for value in {e[key] for e in part})
-        leaks = sum(n > 1 for n in count.values())
-        if leaks:
-            raise DataError("leak", where, f"puts a {what} into two splits", f"{leaks} of {len(count)}")
 
 
 # ---------------------------------------------------------------------- built-in data

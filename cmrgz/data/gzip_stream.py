@@ -16,8 +16,8 @@ MOST = 1 << 20
 COPY_AGAIN = "copy the file again"
 
 
-# Why not gzip.GzipFile: it skips zero bytes behind the last member (what a broken copy into reserved room ends in), does
-# not check the checksum of a header, and tells a wrong checksum from trailing bytes by the words of its message alone.
+# Why not gzip.GzipFile: it skips zero bytes behind the last member (as a broken copy into reserved room leaves them),
+# reads no checksum of a header, and tells a wrong checksum from trailing bytes by the words of its message alone.
 class GzipStream(io.RawIOBase):
     """The inflated bytes of a gzip file, which may have several members.
 

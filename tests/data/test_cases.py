@@ -1,6 +1,5 @@
 """Splits are by patient and stable; what is stored shows no patient."""
 
-import json
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -9,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmrgz.data.cases import SPLITS, Case, builtin, find, read_split, split, split_hash, write_split
-from cmrgz.errors import CmrgzWarning, DataError, UsageError
+from cmrgz.data.cases import SPLITS, Case, builtin, find, split, split_hash
+from cmrgz.errors import DataError, UsageError
 
 subjects = st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=40, unique=True)
 fractions = st.tuples(st.floats(0.05, 1), st.floats(0.05, 1), st.floats(0.05, 1)).map(
@@ -95,24 +94,6 @@ def dataset(tmp_path: Path) -> Path:
     return root
 
 
-def test_split_file_round_trip(dataset: Path, tmp_path: Path) -> None:
-    cases = find(dataset)
-    parts = split(cases)
-    file = tmp_path / "split.json"
-    digest = write_split(file, parts)
-    assert digest == split_hash(parts) == json.loads(file.read_text())["hash"]
-    assert {k: set(v) for k, v in read_split(file, cases).items()} == {k: set(v) for k, v in parts.items()}
-    with pytest.raises(UsageError, match=r"error\[exists\]"):
-        write_split(file, parts)
-    assert write_split(file, parts, overwrite=True) == digest
-
-
-def test_split_file_shows_no_patient(dataset: Path, tmp_path: Path) -> None:
-    file = tmp_path / "split.json"
-    write_split(file, split(find(dataset)))
-    assert not any(token in file.read_text() for token in ("MRN", "1234", "JANE", "nii", str(tmp_path)))
-
-
 def test_ids_do_not_depend_on_the_place_but_on_the_key(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = find(dataset)
     moved = dataset.rename(dataset.parent / "elsewhere")
@@ -129,48 +110,6 @@ def test_split_hash_is_of_contents_and_membership(dataset: Path) -> None:
     assert split_hash({**parts, "train": parts["train"][1:]}) != digest
     parts["train"][0].image.write_bytes(b"other")
     assert split_hash(parts) != digest
-
-
-def test_changed_missing_and_new_scans(dataset: Path, tmp_path: Path) -> None:
-    cases, file = find(dataset), tmp_path / "split.json"
-    write_split(file, split(cases))
-    with pytest.raises(DataError, match=r"error\[not-found\].*1 of 10"):
-        read_split(file, cases[1:])
-    (dataset / "new.nii").write_bytes(b"")
-    with pytest.warns(CmrgzWarning, match="1 left out"):
-        assert sum(map(len, read_split(file, find(dataset)).values())) == 10
-    cases[0].image.write_bytes(b"other")
-    with pytest.raises(DataError, match=r"error\[changed\].*1 of 10"):
-        read_split(file, cases)
-    assert sum(map(len, read_split(file, cases, verify=False).values())) == 10
-
-
-def test_split_files_that_leak_or_repeat(dataset: Path, tmp_path: Path) -> None:
-    cases, file = find(dataset), tmp_path / "split.json"
-    write_split(file, split(cases))
-    good = json.loads(file.read_text())
-    first = good["splits"]["train"][0]
-    other = dict(good["splits"]["test"][0], subject=first["subject"])
-    for test, train, code in (
-        (good["splits"]["test"], [*good["splits"]["train"], first], "duplicate"),
-        ([*good["splits"]["test"], first], good["splits"]["train"], "leak"),
-        ([other], good["splits"]["train"], "leak"),
-    ):
-        file.write_text(json.dumps({**good, "splits": {"train": train, "test": test}}))
-        with pytest.raises(DataError, match=rf"error\[{code}\]"):
-            read_split(file, cases)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"format": 2, "splits": {}}', '{"format": 1, "splits": {"train": [1]}}', "[" * 100000]
-)
-def test_what_is_no_split_file(tmp_path: Path, text: str) -> None:
-    file = tmp_path / "split.json"
-    file.write_text(text)
-    with pytest.raises(DataError, match=r"error\[syntax\]"):
-        read_split(file, [])
-    with pytest.raises(DataError, match=r"error\[not-found\]"):
-        read_split(tmp_path / "gone.json", [])
 
 
 # ---------------------------------------------------------------------- built-in data

@@ -4,7 +4,7 @@ from pathlib import PurePath
 
 import pytest
 
-from cmrgz.data.importers.patients import data_set, patient_of_file, patients_of
+from cmrgz.data.importers.patients import data_set, patients_of
 
 
 def names(*paths: str) -> list[str]:
@@ -56,11 +56,6 @@ def test_either_of_folder_and_file_may_name_one() -> None:
     assert names("A/001", "A/002", "B/001") == ["001", "001", "001"]
     first, again, other = names("jane/c1", "jane/c2", "bob/c3")
     assert first == again != other
-
-
-def test_a_scan_named_alone_is_of_the_patient_of_its_folder() -> None:
-    assert patient_of_file(PurePath("/x/1000001/sa.nii.gz")).name == "1000001"
-    assert patient_of_file(PurePath("/x1/y2/P03_sa.nii.gz")).name == "P03"
 
 
 def test_what_was_scanned_tells_no_data_sets_apart() -> None:

@@ -70,12 +70,6 @@ def patients_of(paths: Sequence[PurePath], root: str) -> list[Patient]:
     return [Patient(name, how) for name, (_, how) in zip(joined, found, strict=True)]
 
 
-def patient_of_file(path: PurePath) -> Patient:
-    """Return the patient of a scan named alone: by its name, or by its folder where the name tells none."""
-    alone = PurePath(path.name)
-    return patients_of([alone if _tells(path) else PurePath(path.parent.name, path.name)], path.parent.name)[0]
-
-
 def _tells(path: PurePath) -> bool:
     """Return whether the name of a file itself may name a patient."""
     name = stem(path)

@@ -109,12 +109,17 @@ class Phantom:
 
     def frame(self, z: float, t: float, noise_seed: int = 0) -> tuple[Image, Labels]:
         """Return image and label map, (size, size) each, at height `z` (mm) and cycle fraction `t`."""
-        image, _, label = self._render(z, t, noise_seed)
-        return np.clip(np.round(image), 0, 65535).astype(np.uint16), label
-
-    def noiseless(self, z: float, t: float) -> Array:
-        """Return the frame's image without noise, (size, size) float64."""
-        return self._render(z, t, 0)[1]
+        sl, n = self._slice(z), self.size
+        grid = self._grid(sl, z, t)
+        tissue, label = np.zeros((len(TISSUE), n, n), np.float32), np.zeros((4, n, n), np.float32)
+        for step in ((np.arange(self.nsub) + 0.5) / self.nsub - 0.5) * self.thickness:
+            canvas = Canvas(sl.torso.copy(), np.zeros(sl.torso.shape, np.uint8))
+            HeartPainter(self.heart, self.realism, sl.height + step, t, grid).paint(canvas)
+            tissue += self._shares(canvas.tissue, len(TISSUE))
+            label += self._shares(canvas.label, 4)
+        label[0] = 1 - label[1:].sum(0)
+        image = self._scanner.acquire(sl.receiver, tissue, sl.key, t, noise_seed)
+        return np.clip(np.round(image), 0, 65535).astype(np.uint16), label.argmax(0).astype(np.uint8)
 
     def cine(self, phases: int = 12, heights: Sequence[float] | Array | None = None) -> tuple[Image, Labels]:
         """Return images and labels, (phases, slices, size, size) each.
@@ -170,20 +175,6 @@ class Phantom:
         dx, dy = sl.x - (14 - 2.0 * g + 0.10 * z), sl.y - (4 + 1.5 * g + 0.10 * z)
         x, y = np.cos(a) * dx + np.sin(a) * dy, -np.sin(a) * dx + np.cos(a) * dy
         return Grid(x, y, np.arctan2(y, x), np.hypot(x, y), sl.depth, sl.rough, sl.wobble)
-
-    def _render(self, z: float, t: float, noise_seed: int) -> tuple[Array, Array, Labels]:
-        """Return image, noiseless image and labels, (size, size) each."""
-        sl, n = self._slice(z), self.size
-        grid = self._grid(sl, z, t)
-        tissue, label = np.zeros((len(TISSUE), n, n), np.float32), np.zeros((4, n, n), np.float32)
-        for step in ((np.arange(self.nsub) + 0.5) / self.nsub - 0.5) * self.thickness:
-            canvas = Canvas(sl.torso.copy(), np.zeros(sl.torso.shape, np.uint8))
-            HeartPainter(self.heart, self.realism, sl.height + step, t, grid).paint(canvas)
-            tissue += self._shares(canvas.tissue, len(TISSUE))
-            label += self._shares(canvas.label, 4)
-        label[0] = 1 - label[1:].sum(0)
-        image, clean = self._scanner.acquire(sl.receiver, tissue, sl.key, t, noise_seed)
-        return image, clean, label.argmax(0).astype(np.uint8)
 
     def _shares(self, fine: NDArray[np.uint8], classes: int) -> NDArray[np.float32]:
         """Return (classes, n, n): the share of each class in each pixel, over `nsub`."""

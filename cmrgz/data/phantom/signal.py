@@ -116,8 +116,8 @@ class Scanner:
         return out
 
     def acquire(self, receiver: Receiver, fractions: NDArray[np.float32], key: int, t: float,
-                noise_seed: int = 0) -> tuple[Array, Array]:  # fmt: skip
-        """Return the image with noise and the image without, both (n, n).
+                noise_seed: int = 0) -> Array:  # fmt: skip
+        """Return the image (n, n), with noise.
 
         Args:
             receiver: What is static in the slice.
@@ -136,7 +136,8 @@ class Scanner:
                 signal += fractions[i] * m * _OPPOSED.get(name, 1)
         image = np.fft.ifft2(np.fft.fft2(signal * receiver.shading * receiver.phase) * receiver.window)
         noise = self._noise(receiver, np.random.default_rng([seed, 23, key, ms, noise_seed]))
-        return np.abs(image + noise) * receiver.gain, np.abs(image) * receiver.gain
+        noisy: Array = np.abs(image + noise) * receiver.gain
+        return noisy
 
     def _noise(self, receiver: Receiver, rng: np.random.Generator) -> NDArray[np.complex128]:
         """Return complex noise on the acquired lines, of unchanged power per pixel."""
