@@ -13,7 +13,7 @@ import pytest
 
 from cmrgz.data.geometry import Geometry
 from cmrgz.data.nifti.reader import Image, read, read_header
-from cmrgz.errors import DataError
+from cmrgz.errors import CmrgzWarning, DataError
 
 MakeNifti = Callable[..., bytes]
 NAN, INF = math.nan, math.inf
@@ -255,6 +255,8 @@ def test_unusual_values(path: Path, make_nifti: MakeNifti) -> None:
     cine = np.ones((6, 60), "<i2") * np.arange(60, dtype="<i2")
     cine[2] = 0
     accepted(path, make_nifti((5, 4, 3, 6), data=cine.tobytes()), "empty-frame")
+    with pytest.warns(CmrgzWarning, match="1 of 6, the first is frame 3"):
+        read(path)
     accepted(path, make_nifti((5, 4, 3, 6), data=bytes(720)), "constant")
 
 
