@@ -21,11 +21,8 @@ from cmrgz.training.frames import Batch, Frames
 from cmrgz.training.options import TrainOptions
 from cmrgz.training.ranks import Ranks
 from cmrgz.training.shards import ALONE, give_gradients, own_items
-from cmrgz.training.state import State, save, trainable
+from cmrgz.training.state import BAD_STEPS, State, save, trainable
 from cmrgz.training.watch import Log, Watch
-
-BAD_STEPS = 3
-"""Non-finite steps in a row after which training stops."""
 
 LATE = 20
 """Steps after which a GPU is asked for the figures of all of them."""
@@ -85,7 +82,7 @@ def run(
     """
     if ranks.any("stopped" in state.figures):
         return
-    bad, ended, pending, late = 0, False, list[Figures](), 1 if next(module.parameters()).device.type == "cpu" else LATE
+    ended, pending, late = False, list[Figures](), 1 if next(module.parameters()).device.type == "cpu" else LATE
     items = own_items(options.batch_size, options.shards, ranks)
     steps = range(state.step, options.steps)
     bar = tqdm(total=options.steps, initial=state.step, desc="training", unit="step", disable=quiet)
@@ -103,7 +100,7 @@ def run(
                 state.step = step
                 continue
             records, pending = _records(pending, step), []
-            bad = _bad(records, bad, state, options, folder)
+            _count_bad(records, state, options, folder)
             state.step = step
             if (validated or early or stored) and not state.is_finite():
                 raise _diverged("weights are not finite", state, options, folder)
@@ -138,13 +135,12 @@ def _records(pending: Sequence[Figures], step: int) -> list[dict[str, Any]]:
     return records
 
 
-def _bad(records: Sequence[Mapping[str, Any]], bad: int, state: State, options: TrainOptions, folder: Path) -> int:
-    """Return how many of the last steps in a row were not finite, `bad` before these; few are borne."""
+def _count_bad(records: Sequence[Mapping[str, Any]], state: State, options: TrainOptions, folder: Path) -> None:
+    """Count on how many of the last steps in a row were not finite; few are borne."""
     for record in records:
-        bad = 0 if record["loss"] is not None else bad + 1
-        if bad >= min(BAD_STEPS, options.steps):
+        state.bad = 0 if record["loss"] is not None else state.bad + 1
+        if state.bad >= min(BAD_STEPS, options.steps):
             raise _diverged("the loss is not finite", state, options, folder)
-    return bad
 
 
 def _figures(state: State, validate: Validate, options: TrainOptions, folder: Path) -> dict[str, Any]:

@@ -29,6 +29,10 @@ CHECKS = {
     "figures": records.kind(dict),
     "best": is_best,
 }
+BAD_STEPS = 3
+"""Non-finite steps in a row after which training stops."""
+BAD = {"bad": records.one_of(*range(BAD_STEPS))}
+"""What a state also holds; one that was stored before it did counts from 0."""
 KEEP = 2
 """Resumable states kept, so that a bad newest one costs little."""
 
@@ -46,6 +50,8 @@ class State:
     optimizer: AdamW
     average: dict[str, Tensor]
     step: int = 0
+    bad: int = 0
+    """Steps in a row, up to this one, that were not finite."""
     figures: dict[str, Any] = field(default_factory=dict)
     """Of the last validation; the checkpoint tells them, also that of a run which died before it was written."""
     best: dict[str, Any] = field(default_factory=dict)
@@ -110,10 +116,12 @@ class State:
         """
         if ranks.number == 1:
             return
-        data = ranks.shared(lambda: weights.dump(self.tensors() | {"step": torch.tensor(self.step)}))
+        place = torch.tensor([self.step, self.bad])
+        data = ranks.shared(lambda: weights.dump(self.tensors() | {"place": place}))
         if not ranks.leads:
             tensors = weights.tensors(data, weights.inspect(data, "state"), "state")
-            self.put_tensors(tensors, int(tensors.pop("step")))
+            step, self.bad = tensors.pop("place").tolist()
+            self.put_tensors(tensors, step)
 
     def is_finite(self) -> bool:
         """Whether everything that would be stored is finite."""
@@ -177,7 +185,7 @@ def save(state: State, run: Path, key: str) -> None:
     """
     data = weights.dump(state.tensors())
     record = {"step": state.step, "key": key, "sha256": sha256(data).hexdigest(), "figures": state.figures}
-    record["best"] = state.best
+    record |= {"best": state.best, "bad": state.bad}
     write_directory(run / f"state-{state.step:08d}", {TENSORS: data, RECORD: encode(record)})
     _prune(run)
 
@@ -243,7 +251,7 @@ def _read(state: State, folder: Path, key: str) -> None:
     if sha256(data).hexdigest() != record["sha256"]:
         raise CheckpointError("hash", where, "the stored hash does not match")
     state.put_tensors(weights.tensors(data, weights.inspect(data, where), where), record["step"])
-    state.figures, state.best = record["figures"], record["best"]
+    state.figures, state.best, state.bad = record["figures"], record["best"], record["bad"]
     if bool(state.best) != bool(state.best_average):
         raise CheckpointError("incomplete-state", where, "says of its best weights what cannot be")
 
@@ -264,4 +272,4 @@ def _read_record(folder: Path, key: str) -> dict[str, Any]:
         hint = "use another --output folder, or the options and data of the first run"
         what = "belongs to a run with other options, data or code"
         raise CheckpointError("config-mismatch", folder.name, what, "", hint)
-    return lines[0]
+    return records.check({"bad": 0, **lines[0]}, BAD, folder.name)

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from cmrgz import checkpoint
 from cmrgz.cli import main
 from cmrgz.data.scan import Scan, save
-from cmrgz.durable import read_journal
+from cmrgz.durable import encode, read_journal
 from cmrgz.errors import (
     CheckpointError,
     CmrgzError,
@@ -200,6 +200,45 @@ def test_three_bad_steps_stop_the_run(plan: Plan, monkeypatch: pytest.MonkeyPatc
     assert [record["loss"] for record in read_journal(plan.output / "log.jsonl")] == [None, None]
     for path in plan.output.glob("state-*/state.safetensors"):
         assert all(bool(value.isfinite().all()) for value in load_file(path).values() if value.is_floating_point())
+
+
+def lose_from(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Lose the loss of this step and of all that follow."""
+    original = shards.step_loss
+
+    def step_loss(module: Any, batch: Any, seed: int, number: int, *rest: Any) -> torch.Tensor:
+        return original(module, batch, seed, number, *rest) * (NAN if number >= step else 1)
+
+    monkeypatch.setattr(shards, "step_loss", step_loss)
+
+
+@pytest.mark.parametrize("stop", [3, 4])
+def test_bad_steps_count_on_after_a_stop(plan: Plan, monkeypatch: pytest.MonkeyPatch, stop: int) -> None:
+    lose_from(monkeypatch, 2)
+    with monkeypatch.context() as patch:
+        stop_at(patch, stop - 1)
+        with pytest.raises(Stopped):
+            train(plan)
+    with pytest.raises(DivergedError, match="loss .*step 4"):  # steps 3, 4 and 5, as of a run that nothing stopped
+        train(plan)
+    assert len(read_journal(plan.output / "log.jsonl")) == 4
+
+
+@pytest.mark.parametrize("bad", [None, -1, 3, True, "1"])
+def test_the_count_of_bad_steps_is_what_it_can_be(plan: Plan, monkeypatch: pytest.MonkeyPatch, bad: Any) -> None:
+    """A state from before it was stored has none, and counts from 0; another value is damage."""
+    with monkeypatch.context() as patch:
+        stop_at(patch, 1)
+        with pytest.raises(Stopped):
+            train(plan)
+    path = plan.output / "state-00000002" / "state.json"
+    record = {name: value for name, value in read_journal(path)[0].items() if name != "bad"}
+    path.write_bytes(encode(record | ({} if bad is None else {"bad": bad})))
+    if bad is None:
+        train(plan)
+        return
+    with pytest.warns(CmrgzWarning, match="damaged"), pytest.raises(CheckpointError, match="no-checkpoint"):
+        train(plan)
 
 
 @pytest.mark.parametrize(

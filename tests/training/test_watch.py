@@ -114,6 +114,16 @@ def test_curves_are_those_of_the_log(plan: Plan, board: list[Writer]) -> None:
     train(plan)  # the same run, without: it is done
 
 
+def test_curves_can_be_read_by_tensorboard(plan: Plan) -> None:
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(dataclasses.replace(plan, log="tensorboard"))
+    curves = reader.EventAccumulator(str(plan.output / "tensorboard")).Reload()
+    log = read_journal(plan.output / "log.jsonl")
+    assert [event.step for event in curves.Scalars("loss")] == [line["step"] for line in log]
+    np.testing.assert_allclose([event.value for event in curves.Scalars("loss")], [line["loss"] for line in log], 1e-6)
+    assert {"lr", "grad_norm", "items_per_second", "validation/loss"} <= {*curves.Tags()["scalars"]}
+
+
 def test_a_full_disk_ends_the_curves_and_not_the_run(
     plan: Plan, board: list[Writer], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,4 +78,6 @@ def _note_empty_frames(stored: NDArray[Any], notes: Notes) -> None:
     filled = np.asarray(stored.any(axis=(0, 1, 2)))
     if filled.any() and not filled.all():
         empty = np.flatnonzero(~filled)
-        notes.add("empty-frame", "a frame is all zero", f"{len(empty)} of {len(filled)}, the first is frame {empty[0] + 1}")
+        notes.add(
+            "empty-frame", "a frame is all zero", f"{len(empty)} of {len(filled)}, the first is frame {empty[0] + 1}"
+        )
