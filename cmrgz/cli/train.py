@@ -49,11 +49,11 @@ def command(
     from cmrgz.cli.devices import pick, range_checked
     from cmrgz.cli.progress import is_quiet
     from cmrgz.data.phantom.processes import available
-    from cmrgz.training import settings
-    from cmrgz.training.plan import Plan
+    from cmrgz.training.options import read
+    from cmrgz.training.plan import Plan, find_spec
     from cmrgz.training.run import train
 
-    build, options = settings.read(name, config, set_ or [])
+    build, options = read(find_spec(name), config, set_ or [])
     plan = Plan(
         name=name,
         output=output or Path("runs") / name,

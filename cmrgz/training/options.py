@@ -1,10 +1,17 @@
-"""How to train: one dataclass, which is the schema of `cmrgz train --set` and of its YAML config."""
+"""How to train: one dataclass, which is the schema of `cmrgz train --set` and of its YAML config, and how that is read.
 
+The options of an architecture are given in the same place, and told from these by their names.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import cos, pi
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
+from cmrgz import config, options, registry
 from cmrgz.options import Range
+from cmrgz.plugin import Spec
 
 MOST = 10**9
 """Steps, more than any run has."""
@@ -62,3 +69,21 @@ class TrainOptions:
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
         return self.lr * 0.5 * (1 + cos(pi * (step - self.warmup) / max(self.steps - self.warmup, 1)))
+
+
+def read(spec: Spec, file: Path | None, assignments: Sequence[str]) -> tuple[dict[str, Any], TrainOptions]:
+    """Return (options of the architecture, options of the training) from a YAML file and `name=value` assignments.
+
+    Raises:
+        UsageError: An option is unknown, of a wrong type or out of range; the file is not plain YAML.
+    """
+    training = options.schema(TrainOptions)
+    build = registry.build_schema(spec)
+    declared = {**build, **training}
+    given: dict[str, Any] = {}
+    if file is not None:
+        loaded = config.load(file)
+        given |= options.parse(loaded.values, declared, loaded.where)
+    given |= options.parse(assignments, declared, "option --set")
+    chosen = {key: value for key, value in given.items() if key in build}
+    return chosen, TrainOptions(**{key: value for key, value in given.items() if key in training})
