@@ -10,6 +10,7 @@ import time
 import traceback
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,37 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
     checkpoint.save(folder, model, facts, tokenizer=checkpoint.Opened(tokenizer, meta))
     return folder
+
+
+@pytest.fixture(scope="session")
+def noise_scans(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return `write(names, shape (t, z, y, x))` -> a new folder of scans of noise, each another."""
+    import numpy as np
+
+    from cmrgz.data.scan import Scan, save
+
+    def write(names: str, shape: tuple[int, int, int, int], step: float = 10.0) -> Path:
+        folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+        for name in names:
+            voxels = rng.integers(0, 500, shape).astype(np.int16)
+            save(folder / f"{name}.nii.gz", Scan.blank(shape, (step, 1.4, 1.4), 0.05), voxels)
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def small_plan(noise_scans: Callable[..., Path]) -> Callable[..., Any]:
+    """Return `make(output, options, shape)` -> the plan of the smallest tokenizer, trained on two scans of noise."""
+    from cmrgz.training.plan import Plan
+
+    build = {"vocab": 4, "levels": 2, "width": 8, "fine_width": 4, "blocks": 1, "lloyd": 1}
+    data = cache(lambda shape: noise_scans("ab", shape))
+
+    def make(output: Path, options: Any, shape: tuple[int, int, int, int] = (2, 1, 128, 128)) -> Plan:
+        return Plan(name="vq", output=output, data=[str(data(shape))], build=build, train=options)
+
+    return make
 
 
 @pytest.fixture

@@ -8,13 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from cmrgz import checkpoint, durable, records, registry
 from cmrgz.cli import main
 from cmrgz.data import cases
-from cmrgz.data.scan import Scan, save
 from cmrgz.errors import CheckpointError, CmrgzWarning, DataError
 from cmrgz.evaluation.lineup import choose_models
 from cmrgz.evaluation.options import SweepOptions
@@ -23,7 +21,6 @@ from cmrgz.training.plan import Plan
 from cmrgz.training.run import train
 from cmrgz.training.state import State, resume
 
-BUILD = {"vocab": 4, "levels": 2, "width": 8, "fine_width": 4, "blocks": 1, "lloyd": 1}
 TRAIN = {"steps": 2, "batch_size": 1, "warmup": 1, "save_every": 1, "validate_every": 2, "validation_items": 1}
 OPTIONS = TrainOptions(**TRAIN, fit_items=1)  # type: ignore[arg-type]
 DEEP = b"[" * 1000 + b"]" * 1000
@@ -35,14 +32,9 @@ MANY = [30, pytest.param(1000, marks=pytest.mark.exhaustive)]
 
 
 @pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+def plan(small_plan: Callable[..., Plan], tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """Return the plan of a small run that is done."""
-    folder = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for name in "ab":
-        scan = Scan.blank((2, 1, 128, 128), (10.0, 1.4, 1.4), 0.05)
-        save(folder / f"{name}.nii.gz", scan, rng.integers(0, 500, scan.shape).astype(np.int16))
-    plan = Plan(name="vq", output=folder.parent / "run", data=[str(folder)], build=BUILD, train=OPTIONS)
+    plan = small_plan(tmp_path_factory.mktemp("own") / "run", OPTIONS)
     train(plan)
     return plan
 
@@ -86,7 +78,7 @@ def test_the_files_of_a_run_are_read_or_refused(run: Plan, fuzz: Fuzz, name: str
 @pytest.mark.parametrize("number", MANY)
 def test_the_record_of_a_state_is_read_or_refused(run: Plan, fuzz: Fuzz, number: int) -> None:
     key = json.loads((run.output / "config.json").read_bytes())["key"]
-    state = State.start(registry.build_tokenizer(registry.get_tokenizer("vq"), BUILD), OPTIONS)
+    state = State.start(registry.build_tokenizer(registry.get_tokenizer("vq"), run.build), OPTIONS)
     shutil.rmtree(run.output / "state-00000001")
 
     def use() -> None:
@@ -116,7 +108,7 @@ def test_a_run_that_was_written_over_is_told_in_a_line(
 ) -> None:
     """On the command line: never a traceback, never exit code 70."""
     (run.output / name).write_bytes(content)
-    sets = [f"--set={key}={value}" for key, value in {**BUILD, **TRAIN, "fit_items": 1}.items()]
+    sets = [f"--set={key}={value}" for key, value in {**run.build, **TRAIN, "fit_items": 1}.items()]
     code = main(["train", "vq", *run.data, "-o", str(run.output), "--device", "cpu", *sets])
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cmrgz: ")]
     assert code == (4 if name == "config.json" else 0)

@@ -4,16 +4,15 @@ import dataclasses
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from cmrgz import checkpoint
-from cmrgz.data.scan import Scan, save
 from cmrgz.durable import read_journal
 from cmrgz.errors import CmrgzWarning, DataError, Stopped
 from cmrgz.meta import check_folder
@@ -22,7 +21,6 @@ from cmrgz.training.options import TrainOptions
 from cmrgz.training.plan import Plan
 from cmrgz.training.run import train
 
-BUILD = {"vocab": 4, "levels": 2, "width": 8, "fine_width": 4, "blocks": 1, "lloyd": 1}
 OPTIONS = TrainOptions(
     steps=9, batch_size=1, warmup=2, save_every=2, validate_every=1, validation_items=1, fit_items=1, ema=0.5,
     item=(32, 32), patience=3,
@@ -46,19 +44,9 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validation.Validation, "__call__", call)
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    for n, name in enumerate("ab"):
-        scan = Scan.blank((2, 1, 40, 40), (10.0, 1.4, 1.4), 0.05)
-        values = np.random.default_rng(n).integers(0, 500, scan.shape)
-        save(folder / f"{name}.nii.gz", scan, values.astype(np.int16))
-    return folder
-
-
 @pytest.fixture
-def plan(data: Path, tmp_path: Path) -> Plan:
-    return Plan(name="vq", output=tmp_path / "run", data=[str(data)], build=BUILD, train=OPTIONS)
+def plan(small_plan: Callable[..., Plan], tmp_path: Path) -> Plan:
+    return small_plan(tmp_path / "run", OPTIONS, (2, 1, 40, 40))
 
 
 def with_options(plan: Plan, **options: Any) -> Plan:
@@ -149,8 +137,8 @@ def test_a_run_that_died_after_its_last_state_does_no_step_more(plan: Plan) -> N
         train(plan)
 
 
-def test_without_held_out_patients_there_is_no_best(plan: Plan, data: Path) -> None:
-    plan = dataclasses.replace(plan, data=[str(data / "a.nii.gz")])
+def test_without_held_out_patients_there_is_no_best(plan: Plan) -> None:
+    plan = dataclasses.replace(plan, data=[f"{plan.data[0]}/a.nii.gz"])
     with pytest.raises(DataError, match=r"empty-dataset.*--validation"):
         train(plan)
     assert not plan.output.exists()

@@ -6,23 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from cmrgz import checkpoint, registry
 from cmrgz.data import cases
-from cmrgz.data.scan import Scan, save
 from cmrgz.durable import read_journal
 from cmrgz.errors import CheckpointError, CmrgzWarning, Stopped, UsageError
 from cmrgz.meta import read_meta
 from cmrgz.options import parse, schema
 from cmrgz.plugin import Extent
-from cmrgz.training import loop, settings
+from cmrgz.training import loop
 from cmrgz.training.extents import extent_of
-from cmrgz.training.options import TrainOptions
-from cmrgz.training.plan import Plan
+from cmrgz.training.options import TrainOptions, read
+from cmrgz.training.plan import Plan, find_spec
 from cmrgz.training.run import train
 
 Install = Callable[..., object]
@@ -85,13 +83,8 @@ BLOCKS = dataclasses.replace(OPTIONS, item=(4, 2, 32, 32))
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for name in "abc":
-        scan = Scan.blank((9, 3, 40, 36), (8.0, 1.4, 1.4), 0.05)
-        save(folder / f"{name}.nii.gz", scan, rng.integers(0, 500, scan.shape).astype(np.int16))
-    return folder
+def data(noise_scans: Callable[..., Path]) -> Path:
+    return noise_scans("abc", (9, 3, 40, 36), step=8.0)
 
 
 @pytest.fixture(autouse=True)
@@ -231,7 +224,7 @@ def test_item_is_read_from_text() -> None:
     assert parse(["item=none"], schema(TrainOptions), "--set") == {"item": None}
     with pytest.raises(UsageError, match="range"):
         parse(["item=5,0,128,128"], schema(TrainOptions), "--set")
-    build, options = settings.read("toy", None, ["axes=tyx", "item=5,32,32"])
+    build, options = read(find_spec("toy"), None, ["axes=tyx", "item=5,32,32"])
     assert build == {"axes": "tyx"} and options.item == (5, 32, 32)
 
 
@@ -281,7 +274,7 @@ def test_more_items_than_any_memory_holds_are_refused_before_data_is_read(
 )
 def test_options_that_no_machine_can_meet_are_out_of_range(text: str) -> None:
     with pytest.raises(UsageError, match="range"):
-        settings.read("ar-vq", None, [text])
+        read(find_spec("ar-vq"), None, [text])
 
 
 def test_the_grid_of_positions_follows_from_the_item(data: Path, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from cmrgz.data.scan import Scan, save
 from cmrgz.durable import read_journal
 from cmrgz.errors import CheckpointError, CmrgzWarning
 from cmrgz.meta import check_folder
@@ -21,7 +20,6 @@ from cmrgz.training.ranks import Ranks
 from cmrgz.training.run import train
 from cmrgz.training.watch import SPEED
 
-BUILD = {"vocab": 4, "levels": 2, "width": 8, "fine_width": 4, "blocks": 1, "lloyd": 1}
 OPTIONS = TrainOptions(
     steps=6,
     batch_size=1,
@@ -36,13 +34,8 @@ OPTIONS = TrainOptions(
 
 
 @pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    folder = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for name in "ab":
-        scan = Scan.blank((2, 1, 128, 128), (10.0, 1.4, 1.4), 0.05)
-        save(folder / f"{name}.nii.gz", scan, rng.integers(0, 500, scan.shape).astype(np.int16))
-    return Plan(name="vq", output=folder.parent / "unbroken", data=[str(folder)], build=BUILD, train=OPTIONS)
+def plan(small_plan: Callable[..., Plan], tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    return small_plan(tmp_path_factory.mktemp("deaths") / "unbroken", OPTIONS)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 import math
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,8 @@ EXTENT = Extent(item=ITEM)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
-    for name in ("a", "b"):
-        scan = Scan.blank((3, 2, 48, 40), (10.0, 1.4, 1.4), 0.05)
-        save(tmp_path / f"{name}.nii.gz", scan, rng.integers(0, 500, scan.shape).astype(np.int16))
-    return tmp_path
+def folder(noise_scans: Callable[..., Path]) -> Path:
+    return noise_scans("ab", (3, 2, 48, 40))
 
 
 @pytest.fixture

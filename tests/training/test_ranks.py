@@ -11,12 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import Module, Parameter
 
-from cmrgz.data.scan import Scan, save
 from cmrgz.durable import matching
 from cmrgz.errors import CmrgzError, UsageError
 from cmrgz.rng import Streams
@@ -66,14 +64,8 @@ LATER = ("vq", "fsq", "vq-ms", "flow-dit", "ldm-uvit")
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    for number, name in enumerate("abc"):
-        scan = Scan.blank((2, 1, 128, 128), (10.0, 1.4, 1.4), 0.05)
-        save(
-            folder / f"{name}.nii.gz", scan, np.random.default_rng(number).integers(0, 500, scan.shape).astype(np.int16)
-        )
-    return folder
+def data(noise_scans: Callable[..., Path]) -> Path:
+    return noise_scans("abc", (2, 1, 128, 128))
 
 
 @pytest.fixture

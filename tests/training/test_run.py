@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,8 @@ OPTIONS = TrainOptions(
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for name in "abc":
-        scan = Scan.blank((2, 1, 136, 128), (10.0, 1.4, 1.4), 0.05)
-        save(folder / f"{name}.nii.gz", scan, rng.integers(0, 500, scan.shape).astype(np.int16))
-    return folder
+def data(noise_scans: Callable[..., Path]) -> Path:
+    return noise_scans("abc", (2, 1, 136, 128))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +12,6 @@ import pytest
 import torch
 
 from cmrgz.cli import main
-from cmrgz.data.scan import Scan, save
 from cmrgz.durable import read_journal
 from cmrgz.errors import CmrgzWarning, ResourceError
 from cmrgz.training.frames import Batch
@@ -20,24 +20,14 @@ from cmrgz.training.plan import Plan
 from cmrgz.training.run import train
 from cmrgz.training.watch import Watch
 
-BUILD = {"vocab": 4, "levels": 2, "width": 8, "fine_width": 4, "blocks": 1, "lloyd": 1}
 OPTIONS = TrainOptions(
     steps=6, batch_size=2, warmup=2, save_every=3, validate_every=4, validation_items=1, fit_items=1, item=(32, 32)
 )
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    for n, name in enumerate("ab"):
-        scan = Scan.blank((2, 1, 40, 40), (10.0, 1.4, 1.4), 0.05)
-        save(folder / f"{name}.nii.gz", scan, np.random.default_rng(n).integers(0, 500, scan.shape).astype(np.int16))
-    return folder
-
-
 @pytest.fixture
-def plan(data: Path, tmp_path: Path) -> Plan:
-    return Plan(name="vq", output=tmp_path / "run", data=[str(data)], build=BUILD, train=OPTIONS)
+def plan(small_plan: Callable[..., Plan], tmp_path: Path) -> Plan:
+    return small_plan(tmp_path / "run", OPTIONS, (2, 1, 40, 40))
 
 
 class Writer:
@@ -137,12 +127,12 @@ def test_a_full_disk_ends_the_curves_and_not_the_run(
 
 
 def test_without_tensorboard_there_is_a_line_before_any_work(
-    plan: Plan, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ResourceError, match=r"missing.*cmrgz\[tensorboard\]"):
         train(dataclasses.replace(plan, log="tensorboard"))
     assert not plan.output.exists()
-    assert main(["train", "vq", str(data), "-o", str(tmp_path / "cli"), "--log", "tensorboard", "-d", "cpu"]) == 6
+    assert main(["train", "vq", plan.data[0], "-o", str(tmp_path / "cli"), "--log", "tensorboard", "-d", "cpu"]) == 6
     assert "error[missing]" in capsys.readouterr().err.splitlines()[-1]
-    assert main(["train", "vq", str(data), "-o", str(tmp_path / "cli"), "--log", "wandb"]) == 2
+    assert main(["train", "vq", plan.data[0], "-o", str(tmp_path / "cli"), "--log", "wandb"]) == 2
