@@ -131,6 +131,15 @@ def command_line(
     return call
 
 
+@pytest.fixture
+def run(
+    tiny_checkpoint: Path, command_line: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    """Return a function that runs a command line, with the tiny checkpoint as the model."""
+    monkeypatch.setenv("CMRGZ_MODEL", str(tiny_checkpoint))
+    return command_line
+
+
 class Deaths:
     """Runs work in a child that dies: before durable operation `n`, half way in its write, or after some seconds."""
 

@@ -17,10 +17,9 @@ SHAPE = (2, 1, 32, 32)
 
 
 @pytest.fixture
-def run(tiny_checkpoint: Path, command_line: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(run: Run) -> Run:
     """Return a function that runs `cmrgz inpaint`."""
-    monkeypatch.setenv("CMRGZ_MODEL", str(tiny_checkpoint))
-    return partial(command_line, "inpaint")
+    return partial(run, "inpaint")
 
 
 def write(*names: str, label: bool = False) -> None:

@@ -33,13 +33,6 @@ AFFINE = np.vstack([np.column_stack([OBLIQUE * [1.4, 1.5, 8], [40, 30, 20]]), [0
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def run(tiny_checkpoint: Path, command_line: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Return a function that runs a command line."""
-    monkeypatch.setenv("CMRGZ_MODEL", str(tiny_checkpoint))
-    return command_line
-
-
 def write_scan(path: Path, shape: tuple[int, ...] = (48, 40, 2, 2), dtype: str = "i2", **header: Any) -> Path:
     """Write a scan (x, y, z, t) of waves, oblique and stored turned."""
     axes = np.meshgrid(*(np.arange(n) / 7 for n in shape), indexing="ij")
