@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
 
 from cmrgz.errors import DataError
@@ -181,8 +182,4 @@ def distance(first: Affine, second: Affine, shape: tuple[int, ...]) -> tuple[flo
 
 def orientation(affine: Affine) -> str:
     """Return the nearest anatomical direction of each voxel axis, for example `LPS`."""
-    names = []
-    for axis in affine[:3, :3].T:
-        i = int(np.abs(axis).argmax())
-        names.append(("RAS" if axis[i] > 0 else "LPI")[i])
-    return "".join(names)
+    return "".join(aff2axcodes(affine))  # type: ignore[no-untyped-call]

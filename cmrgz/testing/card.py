@@ -65,8 +65,8 @@ class CardTensor(Tensor):
         return _Card.current().compute(func, args, kwargs or {})
 
 
-def held(value: Tensor) -> Tensor:
-    """Return a tensor as it is on the CPU, uncounted."""
+def held(value: Any) -> Any:
+    """Return a tensor as it is on the CPU, uncounted; what is none as it is."""
     return value.held if isinstance(value, CardTensor) else value
 
 
@@ -138,7 +138,7 @@ class _Card(TorchDispatchMode):
             _refuse_two_devices(func, leaves)
         if device is not None:
             kwargs = {**kwargs, "device": torch.device("cpu")}
-        low = tree_map(_lowered, (args, kwargs))
+        low = tree_map(held, (args, kwargs))
         made = func(*low[0], **low[1])
         self._count(func, args)
         self._note(func, low, made)
@@ -176,7 +176,7 @@ class _Card(TorchDispatchMode):
             self.costs.waits[place()] += 1
         if new and kwargs.get("device") is not None:
             kwargs = {**kwargs, "device": torch.device("cpu")}
-        low = tree_map(_lowered, (args, kwargs))
+        low = tree_map(held, (args, kwargs))
         made = func(*low[0], **low[1])
         self._note(func, low, made)
         if not new:
@@ -186,10 +186,6 @@ class _Card(TorchDispatchMode):
 
 
 RECORDERS[NAME] = lambda work: _Card.current().record(work)
-
-
-def _lowered(value: Any) -> Any:
-    return value.held if isinstance(value, CardTensor) else value
 
 
 def _raised(func: Op, made: Any, args: Any) -> Any:
@@ -246,7 +242,7 @@ def _attention(
     q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, *args: Any, **how: Any
 ) -> Tensor:
     """Attend as the CPU does, by one kernel where it has one: torch does not ask it for tensors of the card."""
-    low: Any = tree_map(_lowered, (q, k, v, attn_mask))
+    low: Any = tree_map(held, (q, k, v, attn_mask))
     if not isinstance(q, CardTensor) or torch._fused_sdp_choice(*low, dropout_p, *args, **how) != 1:  # type: ignore[call-arg]
         return _ATTENTION(q, k, v, attn_mask, dropout_p, *args, **how)
     causal = args[0] if args else how.get("is_causal", False)
