@@ -43,11 +43,14 @@ def parse(text: str) -> str:
 
 def guess(shape: tuple[int, ...], spacing: tuple[float, float, float]) -> str:
     """Return the axes of a file from its shape (4,) and the spacing of its first three axes in mm."""
+    # Slices of a short-axis stack lie 8 to 10 mm apart, pixels 1 to 2 mm.
     slices = int(np.argmax(spacing))
     first, second = (i for i in range(3) if i != slices)
     apart = spacing[slices] >= STACKED * max(spacing[first], spacing[second])
     square = max(spacing[first], spacing[second]) < STACKED * min(spacing[first], spacing[second])
+    # A plane has many more pixels along a side than a heart has slices.
     plane = min(shape[first], shape[second])
+    # All of it must hold: a wrong guess turns every slice, and one that is not made can be told by --axes.
     if slices != 2 and apart and square and plane >= max(2 * shape[slices], PLANE) and spacing[slices] >= THICK:
         return "zxyt" if slices == 0 else "xzyt"
     if shape[3] == 1 and shape[2] > 1 and min(shape[:2]) >= PLANE and _is_time(shape[2], spacing):
@@ -58,12 +61,14 @@ def guess(shape: tuple[int, ...], spacing: tuple[float, float, float]) -> str:
 def _is_time(number: int, spacing: tuple[float, float, float]) -> bool:
     """Return whether the third of the axes of a volume counts frames, by a distance that slices cannot have."""
     step = spacing[2]
+    # Converters that know no distance write 1; where pixels are 1 mm too it may well be one.
     unset = abs(step - 1) < 1e-6 and min(abs(edge - 1) for edge in spacing[:2]) > 1e-3
     return not SLICES[0] <= step <= SLICES[1] or (unset and number >= FRAMES and number * step < THICKNESS)
 
 
 def arranged(stored: NDArray[Any], axes: str) -> NDArray[Any]:
     """Return voxels (4 axes as on disk) as (t, z, y, x)."""
+    # A copy, since all that follows reads plane by plane: of a transposed view each would be gathered from afar.
     return np.ascontiguousarray(stored.transpose([axes.index(letter) for letter in "tzyx"]))
 
 
@@ -86,6 +91,7 @@ def placed(geometry: Geometry, axes: str) -> Geometry:
     for column, letter in enumerate("xyz"):
         if axes.index(letter) < 3:
             affine[:3, column] = geometry.affine[:3, axes.index(letter)]
+    # Nothing on disk says where slices on the fourth axis lie: along the normal of the plane, then.
     if axes.index("z") == 3:
         normal = np.cross(affine[:3, 0], affine[:3, 1])
         affine[:3, 2] = normal / np.linalg.norm(normal) * SLICE_STEP

@@ -25,6 +25,8 @@ from cmrgz.errors import DataError
 FORMAT = 1
 """Raise it where a bank is written otherwise, and where `read_cine` makes other frames of a scan."""
 INDEX, PARTS = "bank.json", "part-*.bin"
+# float16 resolves values in [-1, 1] to 2^-11 or better, finer than the noise of a scan, at half the reading. The byte
+# order is fixed, so that a bank may be carried to any machine.
 FRAME, SUM = np.dtype("<f2"), np.dtype("<u4")
 
 
@@ -41,6 +43,7 @@ def _is_volumes(value: Any) -> bool:
 
 
 def _is_part(value: Any) -> bool:
+    # A plain name: an index of a stranger must not lead out of its folder.
     return isinstance(value, str) and Path(value).match(PARTS) and Path(value).name == value
 
 
@@ -106,8 +109,10 @@ class StoredPlanes:
         """
         number, size = int(t) * self._shape[1] + int(z), math.prod(self._shape[2:]) * FRAME.itemsize
         data = self._file.read(self._offset + number * size, size)
+        # Made at the first use: an index lists many scans of which one process reads few.
         if self._checked is None:
             self._checked = np.zeros(math.prod(self._shape[:2]), dtype=bool)
+        # Once, since nobody writes to a part that is finished: what damages it did so before.
         if not self._checked[number]:
             self._check(data, number)
             self._checked[number] = True

@@ -22,6 +22,7 @@ def ones_of(stored: NDArray[Any], slope: float, inter: float, where: str) -> NDA
     planes = Planes(stored.shape, stored.dtype, lambda t, z: stored[t, z] if plain else stored[t, z] * slope + inter)
     places = list(np.ndindex(stored.shape[:2]))
     top = max(1.0, *(float(planes[place].max()) for place in places))
+    # Plain integers are compared exactly; a scale such as 1/255 leaves 0.9999 in place of 1.
     near = 0.0 if plain and stored.dtype.kind in "iu" else ROUNDING * top
     ones = np.empty(stored.shape, dtype=bool)
     for place in places:

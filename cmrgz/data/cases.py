@@ -55,6 +55,7 @@ def split(cases: Sequence[Case], fractions: Sequence[float] = (0.7, 0.1, 0.2), s
     if not cases:
         raise DataError("empty-dataset", "split", "there is no scan to split")
     fixed = prescribed("split", cases)
+    # By a hash of each, not by a shuffle: one patient more would give a shuffle another order of all.
     rest = sorted({c.subject for c in cases} - set(fixed), key=lambda s: _order(seed, s))
     bounds = _bounds(len(rest), fractions)
     drawn = {s: name for name, (a, b) in zip(SPLITS, bounds, strict=True) for s in rest[a:b]}
@@ -68,15 +69,18 @@ def _check_fractions(fractions: Sequence[float]) -> None:
 
 
 def _order(seed: int, subject: str) -> bytes:
+    # The name of a folder may hold bytes that are no UTF-8.
     return hashlib.sha256(f"{seed}\0{subject}".encode("utf-8", "surrogateescape")).digest()
 
 
 def _bounds(n: int, fractions: Sequence[float]) -> list[tuple[int, int]]:
     """Return the range of each split; each bound grows by 0 or 1 with n."""
     wanted = [f > 0 for f in fractions]
+    # With fewer patients than splits some stay empty; which, the fractions say.
     spare = n >= sum(wanted)
     bounds, start = [], 0
     for i in range(len(fractions)):
+        # Not `round`, which goes to even: a bound could fall back while n grows, and move patients across it.
         end = math.floor(n * sum(fractions[: i + 1]) + 0.5)
         if spare:
             end = min(max(end, start + wanted[i]), n - sum(wanted[i + 1 :]))
@@ -87,6 +91,7 @@ def _bounds(n: int, fractions: Sequence[float]) -> list[tuple[int, int]]:
 
 def split_hash(parts: Mapping[str, Sequence[Case]]) -> str:
     """Return the sha256 of a split: of the ids and the contents of its scans, whatever their order."""
+    # Sorted: the order of files is that of somebody's folder, and says nothing of the split.
     entries = {name: sorted((case.id, sha256_of(case)) for case in cases) for name, cases in parts.items()}
     return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
 

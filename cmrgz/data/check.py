@@ -25,6 +25,7 @@ def check(cases: Sequence[Case], progress: Callable[[int], None] | None = None) 
     for done, case in enumerate(cases, 1):
         try:
             frames.add(_check(case))
+        # Faults of the machine too: whoever checks a data set wants to see all of them, and not the first.
         except (DataError, ResourceError) as error:
             bad.append(error)
         if progress is not None:

@@ -75,6 +75,7 @@ class Cine:
 
     def corner(self, item: Pair) -> Corner:
         """Return the (row, column) of the first pixel of a heart-centred crop (h, w)."""
+        # Whole pixels: a crop of fractions would have to be resampled.
         room = [max(n - m, 0) for n, m in zip(self.frames.shape[2:], item, strict=True)]
         row, column = (float(np.clip(round(c - m / 2), 0, r)) for c, m, r in zip(self.centre, item, room, strict=True))
         return row, column
@@ -102,6 +103,7 @@ class Cine:
             "slice": self.slices[np.asarray(z)][None],
             "row": first["row"],
             "column": first["column"],
+            # From the block's own first phase, so that a block that wraps around the cycle goes on counting.
             "time": ((np.asarray(t) - t[0]) % cycle / cycle)[:, None],
             "height": (self.heights[np.asarray(z)] - self.heights[z[0]])[None],
             **self.patient,
@@ -143,6 +145,7 @@ def read_cine(
     # One tile that starts at the first pixel: there is nothing to be covered, and no patch to be padded to.
     plane = (voxels.shape[2], voxels.shape[3])
     rule: Resample = "native" if spacing is None else "auto"
+    # Native pixels stay as they are whatever it is, but a window has one.
     size = SPACING if spacing is None else spacing
     window = Window.plan(plane, edges, plane, size, heart_centre(voxels, known), 1, 0, rule)
     frames = _resampled(window, Scale.fit(voxels, known).to_unit(voxels))
@@ -175,6 +178,7 @@ def _resampled(window: Window, unit: Floats) -> NDArray[np.float16]:
     """Return frames (t, z, h, w) of a scan (t, z, y, x) in [-1, 1]."""
     if window.step is None:
         return unit.astype(np.float16)
+    # Frame by frame: of the whole cine at once float32 and float16 would be held together.
     return np.stack([_planes(window, frame).astype(np.float16) for frame in unit])
 
 
@@ -196,6 +200,7 @@ def _voted(window: Window, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return label maps (z, h, w) of those of a scan (z, y, x): the class with the largest share of a pixel."""
     winner = np.zeros((len(labels), *window.inner), np.uint8)
     most = np.zeros(winner.shape, np.float32)
+    # Labels cannot be averaged. The share of each class is resampled, and the largest wins.
     for value in np.unique(labels):
         share = _planes(window, labels == value)
         winner[share > most] = value

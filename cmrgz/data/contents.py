@@ -12,6 +12,7 @@ from cmrgz.durable import status
 
 BUILT_IN = "the seed"
 """What names a built-in phantom: other seeds have other contents, so that they need not be read."""
+# They are told when the scan is loaded to be used.
 _EVERY_WARNING = frozenset(
     "bitpix constant empty-frame no-orientation nonfinite phi pixdim-sign precision tiny trailing-data units".split()
 )
@@ -34,13 +35,18 @@ def contents(case: Case) -> frozenset[str]:
     return _hashes(str(case.image), (found.st_size, found.st_mtime_ns) if found else None)
 
 
+# Sides are compared more than once in a command, and each time all scans would be read.
 @lru_cache(maxsize=4096)
 def _hashes(path: str | os.PathLike[str], version: tuple[int, int] | None) -> frozenset[str]:
     del version  # another size or time, another file
     image = read(path, nonfinite="zero", orientation="sform", quiet=_EVERY_WARNING)
     found = set()
+    # Stored values are Fortran-ordered, so the frames of the transpose are no copies. Constant ones are left out:
+    # padding is equal in everybody's scans.
     for frame in image.stored.T:
         if frame.size and (frame != frame.flat[0]).any():
+            # As scaled float32, so that the same scan in another type or scaling is known for what it is.
             values = (frame * np.float64(image.slope) + image.inter).astype("<f4")
+            # With the shape: the same bytes in other rows are another picture.
             found.add(blake2b(repr(frame.shape).encode() + values.tobytes(), digest_size=8).hexdigest())
     return frozenset(found)

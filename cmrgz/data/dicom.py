@@ -24,6 +24,7 @@ from cmrgz.errors import DataError, ResourceError
 SUFFIXES = (".dcm", ".ima", ".dicom")
 STACK = re.compile(r"sax[_-]?\d+", re.IGNORECASE)
 """Name of the folder of one slice, where each has one, as in the data of the Second Annual Data Science Bowl."""
+# DICOM part 10: a file begins with 128 bytes that mean nothing, then DICM.
 MAGIC = 128
 TAGS = [
     "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID", "Modality", "InstanceNumber", "TriggerTime",
@@ -36,11 +37,13 @@ TAGS = [
 
 def dicom_files(files: Iterable[Path]) -> list[Path]:
     """Return those of the files of one folder that are DICOM, sorted; none where the first of them is not."""
+    # One is opened, not all: a series has hundreds of files, and each is read with care when it is loaded.
     named = sorted(path for path in files if _may_be_dicom(path))
     return named if named and _is_dicom(named[0]) else []
 
 
 def _may_be_dicom(path: Path) -> bool:
+    # Scanners give names without an ending, or with a number for one: IM-0001, 1.2.840.10008.
     plain = not re.search("[A-Za-z]", path.suffix) and path.name.upper() != "DICOMDIR"
     return path.suffix.lower() in SUFFIXES or plain
 
@@ -62,6 +65,7 @@ def files_of(folder: Path) -> list[list[Path]]:
     inside = inside_of(folder, DataError)
     slices = [path for path in inside if STACK.fullmatch(path.name) and is_folder(path)]
     own = dicom_files(filter(is_file, inside))
+    # By number: sax_10 comes after sax_9.
     parts = [own] if own else [_files_of_slice(path) for path in sorted(slices, key=_number)]
     if not any(parts):
         raise DataError("not-a-file", str(folder), "is a folder without DICOM files", "", "name a file, or a series")
@@ -89,13 +93,16 @@ def read_series(folder: Path) -> Image:
     """
     stack = _stack(folder)
     planes = stack.planes
+    # For its type alone, and read again in its turn: planes are not kept beside the stack.
     first = _pixels(planes[0][0])
+    # Some scanners scale each image by itself: its stored numbers mean nothing beside those of the next.
     same = len({(p.slope, p.inter) for row in planes for p in row}) == 1
     kind = first.dtype if same else np.dtype(np.float32)
     stored = np.empty((stack.columns, stack.rows, len(planes[0]), len(planes)), kind, order="F")
     for t, row in enumerate(planes):
         for z, plane in enumerate(row):
             pixels = _pixels(plane)
+            # pixel_array is (rows, columns), and NIfTI's first axis runs along a row: hence the transpose.
             stored[:, :, z, t] = (pixels if same else pixels * plane.slope + plane.inter).T
     slope, inter = (planes[0][0].slope, planes[0][0].inter) if same else (1.0, 0.0)
     return Image(stored, slope, inter, stack.geometry)
@@ -161,11 +168,13 @@ def _plane(file: Path) -> Plane:
 def _read_plane(file: Path, header: Any) -> Plane:
     _check_kind(file, header)
     rows, columns = int(header.Rows), int(header.Columns)
+    # The distance between rows comes first, while ImageOrientationPatient begins with the direction along a row.
     dy, dx = (float(edge) for edge in header.PixelSpacing)
     time = header.get("TriggerTime")
     slope, inter = float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
     if not (slope and np.isfinite([slope, inter]).all()):
         raise DataError("scaling", str(file), "its values have no scale", f"slope {slope:g}", "mend the header")
+    # They tell examinations apart, and are forgotten with the planes.
     texts = [str(header.get(name, "")) for name in ("PatientID", "StudyInstanceUID")]
     return Plane(
         file=file,
@@ -189,6 +198,7 @@ def _check_kind(file: Path, header: Any) -> None:
         raise DataError("dtype", str(file), "is no image of a place in the patient", "", "take it out of the folder")
     if int(header.get("NumberOfFrames") or 1) > 1:
         raise DataError("dtype", str(file), "holds several frames", "enhanced DICOM", "convert it with dcm2niix")
+    # MONOCHROME1 shows small values bright: taken as it is, a heart would be a negative.
     if int(header.get("SamplesPerPixel", 1)) != 1 or header.get("PhotometricInterpretation") != "MONOCHROME2":
         raise DataError("dtype", str(file), "holds no plain grey values", "", "take it out of the folder")
 
@@ -198,12 +208,14 @@ def _pixels(plane: Plane) -> NDArray[Any]:
     try:
         with _quiet() as pydicom, refused(plane.file, DataError):
             whole = pydicom.dcmread(plane.file, specific_tags=TAGS)
+            # Asked first: what pydicom raises for want of a decoder is also what it raises of a damaged file.
             if whole.file_meta.TransferSyntaxUID.is_encapsulated and not _decodes(pydicom, whole):
                 hint = "decompress it, for example with gdcmconv --raw"
                 raise DataError(
                     "compression", str(plane.file), "is compressed in a way that is not read here", "", hint
                 )
             pixels = np.asarray(whole.pixel_array)
+            # 12 bits in 16: as int16 nothing is lost, and every program reads that type of NIfTI.
             spare = pixels.dtype == np.uint16 and int(whole.BitsStored) < 16
     except (DataError, ResourceError):
         raise

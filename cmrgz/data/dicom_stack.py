@@ -105,6 +105,7 @@ def _mixed(where: str, what: str, facts: str = "") -> DataError:
 
 def _check_one_series(where: str, parts: Sequence[Sequence[Plane]]) -> None:
     """Refuse planes that were not taken as one cine."""
+    # In each folder by itself: scanners make a series of each slice, which then has a folder `sax_N` of its own.
     most = max(len({plane.series for plane in part}) for part in parts)
     if most > 1:
         raise _mixed(where, "holds several series", f"{most} of them")
@@ -120,6 +121,7 @@ def _check_one_series(where: str, parts: Sequence[Sequence[Plane]]) -> None:
 
 def _normal(plane: Plane) -> Floats:
     """Return the direction of the stack, right-anterior-superior, towards the apex."""
+    # Which end of the stack is scanned first is up to the operator; here it is always the base.
     normal = np.cross(plane.axes[0], plane.axes[1]) * TO_RAS
     return normal if normal @ TOWARDS_APEX > 0 else -normal
 
@@ -163,9 +165,11 @@ def _ordered(where: str, slices: list[list[Plane]]) -> list[list[Plane]]:
     if len(places) < 3:
         return ordered
     steps = np.diff(places, axis=0)
+    # The median: where one slice is missing, one step is twice as long, and must stand out against the others.
     usual = np.median(steps, axis=0)
     length = float(np.linalg.norm(usual))
     worst = float(np.linalg.norm(steps - usual, axis=1).max())
+    # Said so that NaN is refused as well.
     if not worst <= UNEVEN * length:
         facts = f"{length:.3g} mm apart, and up to {worst:.3g} mm off"
         raise DataError("spacing", where, "the slices do not lie evenly", facts, "is a slice missing, or one too many?")
@@ -175,6 +179,7 @@ def _ordered(where: str, slices: list[list[Plane]]) -> list[list[Plane]]:
 def _by_time(where: str, planes: list[Plane]) -> list[Plane]:
     """Return the phases of a slice in order: by trigger time, or by number where no time is told."""
     times = {plane.time for plane in planes}
+    # One time in all files tells nothing of their order.
     told = None not in times and len(times) > 1
     keys = [plane.time if told and plane.time is not None else plane.number for plane in planes]
     if len(set(keys)) < len(keys):
@@ -185,6 +190,7 @@ def _by_time(where: str, planes: list[Plane]) -> list[Plane]:
 def _frame_time(slices: list[list[Plane]]) -> float:
     """Return the usual time between phases in seconds, 0 where it is unknown."""
     times = [[plane.time for plane in planes if plane.time is not None] for planes in slices]
+    # Their median: a heart that beats unevenly has a few odd ones.
     gaps = [gap for row in times for gap in np.diff(row)]
     usual = float(np.median(gaps)) / 1000 if gaps else 0.0
     return usual if 0 < usual < 10 else 0.0
@@ -192,6 +198,7 @@ def _frame_time(slices: list[list[Plane]]) -> float:
 
 def _geometry(where: str, phases: list[list[Plane]], frame_time: float) -> Geometry:
     first, last, count = phases[0][0], phases[0][-1], len(phases[0])
+    # Over the whole stack, so that the rounding of single positions does not add up.
     step = (last.position - first.position) * TO_RAS / (count - 1) if count > 1 else _normal(first) * (first.gap or 1.0)
     dx, dy = first.edges
     affine = np.eye(4)
@@ -212,6 +219,7 @@ def _geometry(where: str, phases: list[list[Plane]], frame_time: float) -> Geome
         pixdim=(edges[0], edges[1], edges[2], frame_time),
         units=2 | 8,  # mm and seconds
         intent=0,
+        # dim is int16 in NIfTI-1.
         version=1 if max(*first.shape, count, len(phases)) < 2**15 else 2,
     )
 
@@ -223,5 +231,6 @@ def _rotation(affine: Affine) -> tuple[tuple[float, float, float], int]:
     axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     handedness = 1 if np.linalg.det(axes) > 0 else -1
     b, c, d, a = Rotation.from_matrix(axes * [1, 1, handedness]).as_quat().tolist()
+    # NIfTI stores b, c, d alone and takes a for positive; q and -q are the same rotation.
     sign = 1.0 if a >= 0 else -1.0
     return (sign * b, sign * c, sign * d), handedness

@@ -82,6 +82,7 @@ def look_all(
         check_unique(where, [os.path.realpath(path) for path in scans], "scan")
         listed = _checked(where, read_list(scans))
         listed = replace(listed, cases=told(listed.cases, axes, labels))
+        # The list stands where its first scan stood, so that shares go on matching their sources.
         paths = [path for path in paths if path is scans[0] or path not in scans]
 
     def one(path: Path) -> Found:
@@ -118,7 +119,9 @@ def _checked(where: str, found: Found) -> Found:
         if found.left_out:
             facts += f"; {len(found.left_out)} left out: {next(iter(found.left_out.values()))}"
         raise DataError("empty-dataset", where, "holds no scan (.nii, .nii.gz, DICOM)", facts)
+    # Whatever links are called: one scan under two names would weigh double, or stand on two sides.
     check_unique(where, [os.path.realpath(case.image) for case in found.cases], "scan")
+    # For its refusal; what it returns is asked for where splits are made.
     prescribed(where, found.cases)
     missed = [path for path, why in found.left_out.items() if why.endswith(SURPRISING)]
     if missed:

@@ -83,6 +83,7 @@ class Finer:
         shape = (t * self.t if cycle else (t - 1) * self.t + 1, (z - 1) * self.z + 1, y, x)
         stored, given = np.zeros(shape, scan.stored.dtype), np.zeros(shape, dtype=bool)
         stored[:: self.t, :: self.z], given[:: self.t, :: self.z] = scan.stored, known
+        # dim is int16 in NIfTI-1, and a finer grid may outgrow it.
         geometry = replace(self._placed(scan.geometry), version=scan.geometry.version if max(shape) < 2**15 else 2)
         return Scan(stored, scan.slope, scan.inter, geometry, scan.finer * self.t), given
 
@@ -97,6 +98,7 @@ class Finer:
         check_affine(affine, WHERE)
         if self.z > 1:
             sform[:, slices] /= self.z
+            # A quaternion has no lengths: the qform follows by pixdim alone.
             edges[slices] /= self.z
         if not math.isnan(geometry.frame_time):
             edges[time] /= self.t

@@ -78,6 +78,7 @@ class Geometry:
     @property
     def frame_time(self) -> float:
         """Seconds between frames, NaN where unknown; an unknown unit counts as seconds."""
+        # xyzt_units has the unit of length in its lowest three bits, that of time in the next three.
         step, code = self.pixdim[self.axes.index("t")], self.units & 0x38
         if self.axes.index("t") < 3 and step > 1:  # an axis for lengths: milliseconds, or 1 where it was not set
             step /= 1000
@@ -108,6 +109,8 @@ def qform(
     norm = math.sqrt(b * b + c * c + d * d)
     if norm > 1:  # float noise: a half turn has a = 0
         b, c, d = b / norm, c / norm, d / norm
+    # Method 2 of nifti1.h: a is not stored, it makes the norm 1. Written out, since other libraries round otherwise,
+    # and what is read must not depend on their version.
     a = math.sqrt(max(0.0, 1 - b * b - c * c - d * d))
     rotation = np.array(
         [
@@ -151,6 +154,7 @@ def check_affine(affine: Affine, where: str) -> None:
     if abs(np.linalg.det(axes)) < 1e-3:
         raise DataError("affine", where, "the affine is singular", "voxel axes are not independent", MEND)
     cosine = float(np.abs(axes.T @ axes - np.eye(3)).max())
+    # Wide on purpose: the tight limit of other readers refuses valid oblique scans (ITK #3994).
     if cosine > SHEAR:
         angle = math.degrees(math.acos(min(cosine, 1.0)))
         raise DataError(
@@ -173,6 +177,7 @@ def check_spacing(edges: tuple[float, ...], where: str) -> None:
 
 def distance(first: Affine, second: Affine, shape: tuple[int, ...]) -> tuple[float, float]:
     """Return how far two grids of `shape` (x, y, z) lie apart at the worst corner, in voxels of the first and in mm."""
+    # At the corners of the volume, where two grids that differ by a rotation are farthest apart.
     x, y, z = ((-0.5, n - 0.5) for n in shape[:3])
     corners = np.array([(i, j, k, 1.0) for i in x for j in y for k in z]).T
     apart = ((second - first) @ corners)[:3]

@@ -33,6 +33,7 @@ class GzipStream(io.RawIOBase):
 
     def __init__(self, file: BinaryIO, where: str) -> None:
         super().__init__()
+        # wbits 31, below, is 16 + 15: zlib itself reads the header and the trailer of a member, and proves them.
         self._file, self._where = file, where
         self._member = zlib.decompressobj(wbits=31)
         self._pending = b""
@@ -54,6 +55,7 @@ class GzipStream(io.RawIOBase):
         return 0
 
     def _inflate(self, most: int) -> bytes:
+        # Both are bounded, what is read and what may come of it: deflate makes up to 1,032 bytes of one.
         source = self._pending or self._file.read(CHUNK)
         try:
             data = self._member.decompress(source, most)
@@ -66,6 +68,7 @@ class GzipStream(io.RawIOBase):
 
     def _next_member(self) -> None:
         rest = self._member.unused_data
+        # The next member may begin at the very end of what was read.
         if len(rest) < len(MAGIC):
             rest += self._file.read(CHUNK)
         if not rest:
@@ -80,6 +83,7 @@ def name_and_comment(start: bytes) -> bytes:
     """Return the texts in the header of a gzip file, from its first bytes: they may name a person."""
     if len(start) < 10 or not start.startswith(MAGIC):
         return b""
+    # RFC 1952: after an extra field (4) come the name (8) and the comment (16), each ended by a NUL.
     flags, at = start[3], 10
     if flags & 4:
         at += 2 + int.from_bytes(start[at : at + 2], "little")

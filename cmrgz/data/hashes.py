@@ -23,6 +23,7 @@ def sha256_of_file(path: Path) -> str:
         return sha256_of_series(path)
     digest = hashlib.sha256()
     pair = path.suffix.lower() in (".hdr", ".img")
+    # The header first, whichever half was named: one scan has one hash.
     for part in halves(path, str(path)) if pair else (path,):
         with opened(part, DataError) as file:
             while block := file.read(1 << 20):

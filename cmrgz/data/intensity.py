@@ -69,8 +69,11 @@ class Scale:
             return cls(least, most)
         seen = _not_padding(values, least, most)
         low, usual, high = seen.percentiles(PERCENTILES)
+        # Looked at where there is cause alone: every other scan keeps its scale to the bit.
         if high > HOT * usual > HOT * max(low, 0.0):
             low, usual, high = seen.left(partial(_not_isolated, above=HOT / 2 * usual)).percentiles(PERCENTILES)
+        # The 0.5th percentile and not the minimum: one negative voxel does not make a scan signed. And 0 rather than a
+        # percentile above it, or dark tissue would be cut off.
         low = min(low, 0.0)
         # nearly constant: hardly any voxel differs, so the percentiles fall together
         return cls(low, high) if high > low else cls(least, most)
@@ -98,6 +101,7 @@ def _not_padding(values: Values, least: float, most: float) -> Values:
     """Return the values that are no padding: whole rows or slices of the lowest value, or a value far off."""
     inside = values.bounds(partial(_other, value=least))
     found = inside if inside.number < (1 - EMPTY_SHARE) * values.number else values
+    # Programs fill with either end of the range: 0 or -32768, 4095 or 32767.
     for value in (least, most):
         rule = partial(_other, value=value)
         left = found.count(rule)
@@ -124,6 +128,7 @@ def _is_far(values: Values, value: float) -> bool:
 def _not_isolated(plane: NDArray[Any], seen: NDArray[np.bool_], above: float) -> NDArray[np.bool_]:
     """Return what is seen of a plane less what is hot and has hardly a hot pixel beside it."""
     hot = seen & (np.where(seen, plane, 0) > above)
+    # Sums of shifted copies: scipy's correlate took 19 times as long for a plane, and this is done for all of them.
     padded = np.pad(hot, 1)
     count = np.zeros(hot.shape, np.int8)
     h, w = hot.shape

@@ -51,6 +51,7 @@ def load_labels(case: Case, scan: Scan) -> Labels | None:
             hint = "a manifest's column frame says it, from 1"
             raise DataError("shape-mismatch", str(case.label), what, "t z y x", hint)
         labels[...] = whole
+    # After the map of all frames, which they overrule: each was drawn for this very frame.
     for frame, path in case.phase_labels:
         one = _read(path, scan, case.order)
         if len(one) != 1 or not 0 <= frame < len(labels):
@@ -66,6 +67,7 @@ def _read(path: Path, scan: Scan, order: LabelOrder) -> Labels:
     image = read(path, quiet=MASK_QUIET)
     stored = arranged(image.stored, axes)
     check_grid(where, "labels", stored.shape, placed(image.geometry, axes), scan)
+    # Each value is judged once, not each voxel.
     values, index = np.unique(stored, return_inverse=True)
     whole = _whole(values * image.slope + image.inter, where)
     unnamed = order.unnamed(whole)
@@ -92,6 +94,8 @@ def _whole(values: NDArray[Any], where: str) -> Labels:
 
 def _check_order(labels: Labels, case: Case) -> None:
     """Refuse labels whose right ventricle is what the myocardium encloses, and whose left one is not."""
+    # Myocardium goes all around the left cavity and along one side of the right one: all that a label map itself shows
+    # of its order.
     left, right = enclosed(labels, LV), enclosed(labels, RV)
     if right > max(left, ENCLOSED) and (labels == LV).any():
         facts = f"{100 * right:.0f} % of its border, {100 * left:.0f} % of lv"
@@ -118,6 +122,7 @@ def is_label_map(scan: Scan) -> bool:
     seen: set[float] = set()
     for plane in _planes(scan):
         seen.update(np.unique(plane).tolist())
+        # One plane of an image has more values than any label map, so that it costs nothing to ask.
         if len(seen) > FEW:
             return False
     values = [value * scan.slope + scan.inter for value in seen]

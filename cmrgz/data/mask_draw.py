@@ -37,6 +37,7 @@ class Draw:
 
     def stream(self, slice_: int, frame: int) -> np.random.Generator:
         """Return the random stream of one plane; it depends on (seed, pattern, case, slice, frame) alone."""
+        # crc32, since Python's own hash() of text is salted anew in each process.
         key = [self.seed, crc32(self.pattern.encode()), crc32(self.case.encode()), slice_, frame]
         return np.random.default_rng(np.random.SeedSequence(key))
 
@@ -78,4 +79,5 @@ class Plane:
 
 def _centres(units: int, size: int) -> Floats:
     """Return where the centres of units of `size` pixels are."""
+    # Centres of pixels are whole numbers, so that the plane begins at -0.5.
     return (np.arange(units, dtype=np.float64) + 0.5) * size - 0.5

@@ -30,6 +30,7 @@ Hold = Literal["t", "z", "tz"]
 
 def patch(plane: Plane) -> Floats:
     """Random patches, in the order of one permutation."""
+    # One order, cut where the ratio says: of two ratios the smaller hides a part of what the larger one does.
     return plane.rng.permutation(plane.grid[0] * plane.grid[1]).reshape(plane.grid).astype(np.float64)
 
 
@@ -43,6 +44,7 @@ def box(plane: Plane, *, at: Place = "random") -> Floats:
     row, col = plane.draw.heart if at == "heart" else ((height - 1) / 2, (width - 1) / 2)
     reach = [height / 2, height / 2, width / 2, width / 2]
     if at == "random":
+        # Not 0 and not 1, where a side of no length would be divided by.
         down, right = plane.rng.uniform(1e-6, 1 - 1e-6, 2)
         row, col = down * height - 0.5, right * width - 0.5
         reach = [down * height, (1 - down) * height, right * width, (1 - right) * width]
@@ -72,6 +74,7 @@ def irregular(plane: Plane, *, strokes: Annotated[int, range(1, 101)] = 4) -> Fl
         steps = plane.rng.normal(0, 0.2, (6, 2))
         steps[0] = plane.rng.random(2)
         knots = np.abs((np.cumsum(steps, axis=0) + 1) % 2 - 1)  # reflected at the borders
+        # So dense that a stroke has no gaps.
         along = np.linspace(0, 5, 10 * max(plane.grid))
         points = [np.interp(along, range(6), knots[:, i]) * (plane.grid[i] - 1) for i in (0, 1)]
         ink[np.rint(points[0]).astype(int), np.rint(points[1]).astype(int)] = False
@@ -82,6 +85,7 @@ def irregular(plane: Plane, *, strokes: Annotated[int, range(1, 101)] = 4) -> Fl
 def heart(plane: Plane) -> Floats:
     """Patches by their distance to the heart's centre, nearest first: the hard case."""
     (row, col), (dy, dx) = plane.draw.heart, plane.draw.spacing
+    # In mm, since pixels need not be square.
     return np.hypot((plane.rows - row) * dy, (plane.cols - col) * dx)
 
 
@@ -109,6 +113,7 @@ def _by_bits(plane: Plane) -> Floats:
     """
     place = plane.frame + np.arange(plane.grid[0])[:, None] + np.arange(plane.grid[1])
     backwards = sum(((place >> bit) & 1) * 0.5 ** (bit + 1) for bit in range(24))
+    # Less than the last bit that counts: it orders what is alike, and nothing else.
     return 2.0**-25 * patch(plane) / place.size - backwards
 
 
@@ -123,6 +128,7 @@ def lesion(draw: Draw, *, ratio: float | None = None, sector: Annotated[int, ran
             rows, cols = np.nonzero(draw.label[t, z] == MYOCARDIUM)
             if not rows.size:
                 continue
+            # About the centre of this frame's own myocardium: the heart moves, and the sector goes with it.
             angle = np.degrees(np.arctan2(rows - rows.mean(), cols - cols.mean())) - start
             inside = angle % 360 < sector
             hidden[t, z, rows[inside], cols[inside]] = True
@@ -146,6 +152,7 @@ class PlanePattern:
 
     def hidden(self, draw: Draw, ratio: float | None, options: Mapping[str, int | str]) -> Bools:
         """Return what is hidden, (t, z, y, x)."""
+        # A length of 1 is broadcast: what is held is drawn once, and the streams of other planes do not notice.
         hold = str(options.get("hold", ""))
         own = [1 if axis in hold else n for axis, n in zip("tz", draw.shape, strict=False)]
         hidden = np.empty((*own, *draw.shape[2:]), dtype=bool)

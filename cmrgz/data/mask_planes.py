@@ -56,6 +56,7 @@ def _along(
         hidden = np.arange(count) % every != 0
     else:
         keys = [(0, i) if axis == 0 else (i, 0) for i in range(count)]
+        # A number from the stream of each plane, of which the lowest are hidden: nested in the ratio, as patches are.
         hidden = lowest(np.array([draw.stream(*key).random() for key in keys]), floor((ratio or 0.0) * count + 0.5))
     return hidden.reshape([count if i == axis else 1 for i in range(4)])
 
@@ -96,6 +97,7 @@ def canonical(words: Iterable[str]) -> str:
             raise UsageError("range", WHERE, what, f"got '{word}'", "the first plane is 1, for example 3-5,9")
         planes.update(range(first, last + 1))
     text = ",".join(f"{a}-{b}" if a < b else str(a) for a, b in _runs(sorted(planes)))
+    # `1` alone would be read again as a share, so that the first plane is written as a run.
     return text if numbered(text.split(",")) else f"{text}-{text}"
 
 

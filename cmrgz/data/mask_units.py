@@ -14,6 +14,7 @@ def lowest(score: Floats, count: int) -> Bools:
     flat = score.ravel()
     hidden = np.zeros(flat.size, dtype=bool)
     if count > 0:
+        # Not a stable sort, which says the same: for the pixels of a plane it takes several times as long.
         last = np.partition(flat, count - 1)[count - 1]
         hidden = flat < last
         hidden[np.flatnonzero(flat == last)[: count - int(hidden.sum())]] = True

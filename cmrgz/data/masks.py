@@ -86,6 +86,7 @@ class Mask:
         heart = centre if centre is not None else _label_centre((y, x), label)
         target = Draw(self.pattern, (t, z, y, x), seed, case, (dy, dx), heart, label)
         hidden = PATTERNS[self.pattern].hidden(target, self.ratio, dict(self.options))
+        # In place, unless a pattern gave a broadcast view: a mask is half as large as the int16 scan.
         return np.logical_not(hidden, out=hidden if hidden.flags.writeable else None)
 
 
@@ -104,6 +105,7 @@ def parse(spec: str) -> Mask:
             unknown option.
     """
     text = spec.strip()
+    # A number to begin with, not alone: `0.7,size=8` is `patch:0.7,size=8`.
     name, _, rest = (f"patch:{text}" if NUMBER.match(text) else text).partition(":")
     if name not in PATTERNS:
         raise UsageError("usage", WHERE, f"unknown pattern '{name}'", hint=did_you_mean(name, PATTERNS))
@@ -123,6 +125,7 @@ def parse(spec: str) -> Mask:
             options[key] = value
     ratio = pattern.ratio if ratio is None else ratio
     _check_ratio(name, pattern, ratio, options, "planes" in kinds)
+    # Without what is as by default: equal masks have equal texts, and the journals of sweeps know cells by them.
     return Mask(name, ratio, tuple(sorted((k, v) for k, v in options.items() if v != kinds[k][1])))
 
 
@@ -203,5 +206,6 @@ def _label_centre(plane: tuple[int, int], label: NDArray[Any] | None) -> tuple[f
     """Return the (row, col) of the label's centroid, or of the plane's centre without a label."""
     if label is None or not label.any():
         return (plane[0] - 1) / 2, (plane[1] - 1) / 2
+    # Of all frames and slices: one centre for the scan, or the masks of a moving heart would move with what they hide.
     rows, cols = np.nonzero((label != 0).any(axis=(0, 1)))
     return float(rows.mean()), float(cols.mean())

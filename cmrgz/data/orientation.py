@@ -44,6 +44,7 @@ class Orientation:
             signs = (-1 if orientation.mirror else 1, -1 if orientation.up else 1)
             return float(signs[0] * columns @ LEFT + signs[1] * rows @ DOWN)
 
+        # Of equals the first, which turns least: planes at just 45 degrees are shown one way, whoever asks.
         return max((cls(*flags) for flags in product((False, True), repeat=3)), key=fit)
 
     @classmethod

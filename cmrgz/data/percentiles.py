@@ -37,6 +37,8 @@ def percentiles(parts: Parts, percents: Sequence[float]) -> list[float]:
 
 def _keys(values: Floats) -> Keys:
     """Return numbers (n,) that are ordered as the values are; -0 is 0."""
+    # IEEE 754: without the sign, floats are in the order of their bits. So negative ones are inverted whole, and others
+    # get the top bit, to lie above them.
     bits = (values + np.float32(0)).view(np.uint32)
     return np.where(bits & SIGN, ~bits, bits | SIGN)
 
@@ -58,6 +60,7 @@ def _ranked(parts: Parts, upper: NDArray[np.int64], ranks: NDArray[np.int64]) ->
     """Return the values of ranks, from 0 for the least on, given the counts of the upper halves."""
     ends = np.cumsum(upper)
     halves = np.searchsorted(ends, ranks, side="right")
+    # Only the halves in which a rank lies are counted further: few tables, however long the scan.
     lower = {half: np.zeros(1 << HALF, np.int64) for half in set(halves.tolist())}
     for keys in map(_keys, parts()):
         for half, counts in lower.items():

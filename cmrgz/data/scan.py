@@ -84,6 +84,7 @@ class Scan:
         """(t, z, y, x) float32 scaled values; made anew at each access, so that a scan costs its stored bytes."""
         out = np.empty(self.shape, np.float32)
         for t, z in np.ndindex(self.shape[:2]):
+            # Plane by plane, so that the float64 in between is never a whole scan.
             out[t, z] = self.plane(t, z)
         return out
 
@@ -92,6 +93,7 @@ class Scan:
         stored = self.stored[t, z]
         if self.slope == 1 and self.inter == 0:
             return stored.astype(np.float32)
+        # By float64: a product and a sum in float32 would round twice.
         return (stored * np.float64(self.slope) + self.inter).astype(np.float32)
 
     @property
@@ -143,6 +145,7 @@ class Scan:
             )
         stored = values if self.slope == 1 and self.inter == 0 else (values - self.inter) / self.slope
         dtype = self.stored.dtype
+        # A cast alone wraps: a value just above 32767 would come out black.
         low, high = _limits(dtype)
         return np.clip(np.rint(stored) if dtype.kind in "iu" else stored, low, high).astype(dtype)
 
@@ -250,6 +253,7 @@ def load_known(
     """
     where = os.fspath(path)
     image = read(path, quiet=MASK_QUIET)
+    # By the axes of the scan: a mask lies as the scan does that it was drawn on, whatever its own header lets guess.
     stored = arranged(image.stored, scan.geometry.axes)
     check_grid(where, "mask", stored.shape, placed(image.geometry, scan.geometry.axes), scan)
     ones = binary.ones_of(stored, image.slope, image.inter, where)

@@ -40,6 +40,7 @@ def told_apart(groups: Sequence[Cases]) -> list[list[Case]]:
 
     def told(case: Case) -> Case:
         key = _key(case)
+        # One spelling for all, whichever was read first.
         name = min(names[key])
         return _renamed(case, f"{name}@{called[case.dataset]}" if key in several else name, case.told_by)
 
@@ -113,6 +114,7 @@ def check_disjoint(sides: Mapping[str, Cases]) -> list[list[Case]]:
     Raises:
         DataError: `leak`, or a scan cannot be read.
     """
+    # By contents as well as by names: the same scans are found in several public sets, under other names.
     found = joined(told_apart(list(sides.values())))
     patients = {name: {case.subject for case in cases} for name, cases in zip(sides, found, strict=True)}
     count = Counter(subject for side in patients.values() for subject in side)

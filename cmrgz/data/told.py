@@ -63,6 +63,7 @@ def measured(case: Case) -> dict[str, float | None]:
 
 def _ends(case: Case, size: NDArray[np.int64]) -> tuple[int | None, int | None]:
     """Return the frames of ED and ES as far as they are known and labelled, of left ventricles of so many voxels."""
+    # Where all frames are drawn the volumes themselves tell; what a table calls ED may be another reader's frame.
     if len(size) > 1 and size.all():
         return int(size.argmax()), int(size.argmin())
     labelled = [n if n is not None and n < len(size) and size[n] else None for n in (case.ed, case.es)]

@@ -18,6 +18,8 @@ from scipy.ndimage import gaussian_filter
 from cmrgz.data.planes import Cine
 from cmrgz.errors import DataError, UsageError
 
+# Resampling blurs, and there and back again known pixels are no longer what they were: a model that is trained on
+# pixels of several sizes bears these better.
 NATIVE_RATIO = (0.75, 1.34)
 """Ratios of native to model pixel size within which `auto` keeps the native pixels."""
 ISOTROPIC = 1.05
@@ -99,6 +101,7 @@ class Window:
         padded = _pair(h + max(0, -(-(n - h) // multiple)) * multiple for n, h in zip(inner, item, strict=True))
         middle = centre if centre is not None else ((plane[0] - 1) / 2, (plane[1] - 1) / 2)
         if step is not None:
+            # The edges of pixels lie on one another, not their centres: hence the halves.
             middle = (middle[0] + 0.5) / step[0] - 0.5, (middle[1] + 0.5) / step[1] - 0.5
         if centred:
             starts = [_starts(padded[i], item[i], middle[i], multiple, overlap) for i in (0, 1)]
@@ -124,6 +127,8 @@ class Window:
         x = np.where(known, frames, 0).astype(np.float32)
         if self.step is not None:
             rows, cols = (_weights(m, n, s) for m, n, s in zip(self.inner, self.plane, self.step, strict=True))
+            # The same matrices with 1 for each weight count the hidden pixels in a new one: where there is none, it is
+            # known.
             seen = _apply((rows > 0).astype(np.float32), (cols > 0).astype(np.float32), ~known)
             known = seen == 0
             x = np.where(known, _apply(rows, cols, x), np.float32(0))
@@ -174,6 +179,7 @@ def _keeps_native(spacing: tuple[float, float], item_spacing: float, resample: R
 def _starts(length: int, item: int, centre: float, multiple: int, overlap: int) -> list[int]:
     """Return the starts of tiles along one axis, the one centred on `centre` first."""
     last = length - item
+    # On whole patches of the tokenizer: what a tile cut off a patch would be lost as known.
     first = min(max(multiple * floor((centre - (item - 1) / 2) / multiple + 0.5), 0), last)
     stride = (item - overlap) // multiple * multiple
     others = [*range(first - stride, -stride, -stride), *range(first + stride, last + stride, stride)]
@@ -198,6 +204,7 @@ def _weights(out: int, size: int, step: float) -> Floats:
     weights = np.maximum(0, 1 - np.abs(np.arange(size)[None, :] - centres[:, None]) / max(1.0, step))
     weights[weights < 1e-6] = 0  # float noise must not make a pixel count as seen
     weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    # Shared by all who ask: nobody may write to it.
     weights.flags.writeable = False
     return np.asarray(weights)
 
@@ -230,8 +237,10 @@ def heart_centre(voxels: Cine, known: Bools) -> tuple[float, float]:
         motion, seen = motion + values, seen + weights
     if np.mean(seen > 0) < 0.05:
         return centre
+    # Normalised convolution (Knutsson and Westin, CVPR 1993): what is hidden has no weight in the mean around it.
     weight = gaussian_filter(seen, 2.0)
     motion = np.where(weight > 0.01, gaussian_filter(motion, 2.0) / np.maximum(weight, 0.01), 0)
+    # The 15 % that move most, as far as they move at all: 2 % of the strongest motion is noise.
     most, noise = np.percentile(motion[weight > 0.01], [85, 99]) * (1, 0.02)
     moving = (motion >= most) & (motion > noise)
     rows, cols = np.nonzero(moving)
@@ -252,6 +261,7 @@ def _variance(voxels: Cine, known: Bools, z: int) -> tuple[NDArray[np.float64], 
     for t in range(len(known)):
         values = frame(t)
         count, total, squares = count + known[t, z], total + values, squares + values**2
+    # A second pass: as a difference of two large sums the variance of a still pixel would be all rounding.
     mean = total / np.maximum(count, 1)
     for t in range(len(known)):
         spread += (frame(t) - mean) ** 2 * known[t, z]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 def pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Return arrays as the bytes of an .npz file; equal arrays give equal bytes."""
     buffer = io.BytesIO()
+    # numpy's entries carry no time of day (zipfile's default is 1980), so the bytes are those of the arrays alone.
     np.savez(buffer, allow_pickle=False, **dict(arrays))
     return buffer.getvalue()
 

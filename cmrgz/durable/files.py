@@ -17,7 +17,9 @@ Content = bytes | Callable[[BinaryIO], None]
 """What a file is to hold: its bytes, or a function that writes them to an open file."""
 
 TEMPORARY = ".tmp-"
+# O_EXCL and O_NOFOLLOW: what somebody else put there under that name, a link say, is never written through.
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+# What file systems without hard links, or without fsync of a folder, answer: EPERM is what Linux says of FAT.
 UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM}
 
 
@@ -34,6 +36,7 @@ def atomic_write(path: str | os.PathLike[str], write: Content, *, overwrite: boo
         ResourceError: `disk-full`, `permission` or `io`; nothing is left behind.
     """
     path = Path(path)
+    # Only so that nothing is made in vain: what decides is the link in `_publish`, which cannot come too late.
     if not overwrite and os.path.lexists(path):
         raise _exists(path)
     with reported(path):
@@ -44,6 +47,7 @@ def atomic_write(path: str | os.PathLike[str], write: Content, *, overwrite: boo
         finally:
             remove(temporary)  # gone already if all went well
             os.close(fd)
+        # A rename is lost with the power until the folder itself is on the disk.
         sync_directory(path.parent)
 
 
@@ -77,6 +81,7 @@ def fill(fd: int, content: Content) -> None:
     if isinstance(content, bytes):
         write_all(fd, content)
     else:
+        # Buffered in large pieces: each write is a call, and an operation at which tests kill the process.
         raw = _File(fd, "w", closefd=False)
         with io.BufferedWriter(raw, 1 << 20) as file:
             try:
@@ -90,6 +95,7 @@ def fill(fd: int, content: Content) -> None:
 
 def temporary_name(directory: Path) -> Path:
     """Return a name for a temporary in `directory` that nobody can guess."""
+    # A sibling, never in TMPDIR: a rename does not reach another file system (EXDEV).
     return directory / f"{TEMPORARY}{secrets.token_hex(8)}"
 
 
@@ -131,6 +137,7 @@ def _publish(temporary: Path, path: Path, overwrite: bool) -> None:
             raise _exists(path) from None
         system.replace(temporary, path)
     else:
+        # A death before this leaves two names of one whole file; `remove_stale` takes the temporary one.
         system.unlink(temporary)
 
 

@@ -15,6 +15,7 @@ from cmrgz.errors import UsageError
 
 ASIDE = ".old-"
 """Prefix of a folder that is set aside while its successor takes its name."""
+# O_NONBLOCK: a pipe that lies there would keep whoever opens it waiting for its other end.
 OPEN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
@@ -34,6 +35,7 @@ def write_directory(path: str | os.PathLike[str], files: Mapping[str, Content]) 
     path = Path(path)
     restore(path)
     with reported(path):
+        # `.old-NAME` is free now: should this process die too, there is one old folder to put back, not two.
         fd, temporary = _open_temporary(path.parent)
         try:
             _fill_directory(temporary, files)
@@ -52,6 +54,7 @@ def restore(path: str | os.PathLike[str]) -> None:
     path = Path(path)
     aside = path.with_name(ASIDE + path.name)
     with reported(path), _claimed(aside) as dead:
+        # A new folder has the name: the death came after the second rename, and the old one is only to be removed.
         if dead and os.path.lexists(path):
             _discard(aside)
         elif dead:
@@ -81,6 +84,7 @@ def require_writable(path: str | os.PathLike[str]) -> None:
     with reported(path, "written to"):
         if not os.path.isdir(above):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        # Asked, not tried, since trying changes the disk; what root or a full disk make of it the write itself tells.
         if not os.access(above, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
@@ -94,6 +98,7 @@ def require_name(path: str | os.PathLike[str]) -> None:
     above = _there(Path(path))
     for part in (*Path(path).relative_to(above).parts, path):
         try:
+            # The file system is asked, and no limit of 255 is assumed: some count bytes, some characters.
             os.lstat(above / part)
         except OSError as error:
             if error.errno == errno.ENAMETOOLONG:
@@ -195,6 +200,7 @@ def _fill_directory(directory: Path, files: Mapping[str, Content]) -> None:
             fill(fd, content)
         finally:
             os.close(fd)
+    # Inner folders first: a name must not be durable before what it leads to.
     for folder in sorted(folders, reverse=True):
         sync_directory(folder)
 
@@ -204,6 +210,7 @@ def _publish(temporary: Path, path: Path) -> None:
     try:
         system.replace(temporary, path)
     except OSError as error:
+        # rename(2) replaces an empty folder alone; no portable call exchanges a full one, so that takes two renames.
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
         _exchange(temporary, path)
@@ -220,6 +227,7 @@ def _exchange(temporary: Path, path: Path) -> None:
         try:
             system.replace(temporary, path)
         except BaseException:
+            # By `os` and not `system`: taking back is no operation that the hook of the tests may fail in its turn.
             os.replace(aside, path)
             raise
         sync_directory(path.parent)
@@ -237,6 +245,7 @@ def _discard(aside: Path) -> None:
 
 def _remove(path: Path) -> None:
     """Remove a file or a whole folder."""
+    # A link is removed itself, never what it leads to.
     if not path.is_dir() or path.is_symlink():
         system.unlink(path)
         return

@@ -15,6 +15,7 @@ from cmrgz.durable.files import sync_directory, write_all
 from cmrgz.durable.system import reported, system
 from cmrgz.errors import CheckpointError, ResourceError
 
+# O_APPEND: a line goes to the end whatever was cut off meanwhile. It is not atomic on NFS: one writer a file.
 FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 ANY: records.Checks = {}
 CORRUPT = "log-corrupt"
@@ -74,6 +75,7 @@ class Journal:
                 raise
         if sync:
             self._sync()
+        # Counted only now: a line whose sync failed is cut off again, for nobody was told that it is there.
         self._end += len(line)
 
     def sync(self) -> None:
@@ -112,6 +114,7 @@ class Journal:
         data = self.path.read_bytes()
         _, end = _parse(data, str(self.path), self._checks)
         if end < len(data):
+            # Durable before anything is appended: a power loss could else leave the old tail before the new line.
             system.ftruncate(self._fd, end)
             system.fsync(self._fd)
         return end
@@ -159,6 +162,7 @@ def salvage(path: str | os.PathLike[str], checks: records.Checks = ANY) -> tuple
     """
     with reported(path, "read"):
         lines = Path(path).read_bytes().split(b"\n")
+    # A power loss leaves NULs where the file had grown already and its data had not arrived.
     lines = [line for line in lines if line.strip(b"\0")]
     good = [line + b"\n" for line in lines if _good(line, checks)]
     return good, len(lines) - len(good)
@@ -166,6 +170,7 @@ def salvage(path: str | os.PathLike[str], checks: records.Checks = ANY) -> tuple
 
 def encode(record: Mapping[str, Any]) -> bytes:
     """Return a record as a line with its checksum."""
+    # The checksum comes first and has a fixed length, so that it is proved before anything is parsed.
     body = json.dumps(record, separators=(",", ":"), sort_keys=True).encode()
     return b'%s%08x"%s%s\n' % (START, zlib.crc32(body), b"," if record else b"", body[1:])
 
@@ -203,6 +208,8 @@ def _parse(data: bytes, where: str, checks: records.Checks) -> tuple[list[dict[s
     """Return the records and the length of the good part."""
     found: list[dict[str, Any]] = []
     end, bad = 0, 0
+    # What follows the last line end is torn, whatever it holds. Bad lines at the end are a torn tail, too; one before a
+    # good line is damage, of which cutting would make more.
     for number, line in enumerate(data.split(b"\n")[:-1], 1):
         body = _body(line)
         if body is None:

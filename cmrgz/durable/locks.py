@@ -14,6 +14,7 @@ try:
 except ImportError:  # not POSIX: no locks, so that no temporary is ever taken for that of a dead run
     fcntl = None  # type: ignore[assignment]
 
+# It stays when the lock goes: were it removed, one process could lock the old file and another the new one.
 LOCK = ".lock"
 FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 HELD = (errno.EWOULDBLOCK, errno.EACCES)
@@ -60,6 +61,7 @@ def locked(folder: str | os.PathLike[str], doing: str) -> Iterator[None]:
 def _refused(fd: int) -> int | None:
     """Lock a file; return the number of the error, None if all is well."""
     try:
+        # flock, not lockf: a POSIX lock is lost as soon as the process closes any descriptor of the file.
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         return error.errno or errno.EIO

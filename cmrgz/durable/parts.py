@@ -55,6 +55,7 @@ class Part:
                 write_all(self._fd, chunk)
                 self._end += len(chunk)
             system.fsync(self._fd)
+        # The journal's line comes last: it is what acknowledges, and must not speak of bytes that may be lost yet.
         told = {**record, "part": self.path.name, "offset": start, "size": self._end - start}
         self._journal.append(told)
         return told
@@ -100,6 +101,7 @@ class PlaceReader:
         with refused(self.path, DataError):
             if self._fd is None:
                 self._fd = os.open(self.path, FLAGS)
+            # pread may give less than was asked for, over 2 GiB or after a signal; the usual case makes no copy.
             while len(data) < size and (more := os.pread(self._fd, size - len(data), offset + len(data))):
                 data = data + more if data else more
         if len(data) < size:

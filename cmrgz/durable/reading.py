@@ -25,6 +25,7 @@ DENIED, ABSENT = ("permission", "may not be read", "ask its owner for access"), 
 REFUSED = {
     errno.EACCES: DENIED,
     errno.EPERM: DENIED,
+    # Of a socket, and of a device that is not there.
     errno.ENXIO: ("not-a-file", "is not a regular file", "name a file"),
     errno.ENOENT: (*ABSENT, "check the path"),
     errno.ENOTDIR: (*ABSENT, "check the path"),
@@ -33,6 +34,7 @@ REFUSED = {
 }
 """What is the fault of a file: code, what, hint. All else is that of the machine."""
 TYPES = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+# O_NONBLOCK: opening a pipe would wait for whoever writes to it, for ever.
 FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -97,6 +99,7 @@ def refused(path: StrPath, refusal: type[CmrgzError], where: str = "") -> Iterat
         ResourceError: `io`: the disk, the network or the number of open files.
     """
     where = where or os.fspath(path)
+    # Python raises a ValueError of its own before it asks the system.
     if "\0" in os.fspath(path):
         raise refusal("not-found", where, "is not there", "its name holds a NUL", "check the path")
     try:
@@ -113,6 +116,7 @@ def opened(path: StrPath, refusal: type[CmrgzError], where: str = "") -> Iterato
     """Open a regular file for reading, without waiting for the other end of a pipe; raises as `refused`."""
     with refused(path, refusal, where):
         fd = os.open(path, FLAGS)
+        # Of what was opened, not of its name, which may lead to something else by now.
         mode = os.fstat(fd).st_mode
         if not stat.S_ISREG(mode):
             os.close(fd)
@@ -137,6 +141,7 @@ def read_whole(path: StrPath, refusal: type[CmrgzError], limit: int | None = Non
         view = memoryview(data)
         while view and (done := file.readinto(view)):
             view = view[done:]
+        # One byte more is asked for: a file that has grown is not the one that was measured.
         if view or file.read(1):
             raise refusal("truncated", os.fspath(path), "changed while it was read", hint="try again")
     return data

@@ -60,6 +60,7 @@ def _in_order(pool: Executor, make: Callable[[int], T], steps: Iterator[int], wo
 
 
 def _begin(make: Callable[[int], Any]) -> None:
+    # Many processes with a thread for each processor would only take turns.
     torch.set_num_threads(1)
     _kept["make"] = make
     end_with_parent(signal.SIGKILL)

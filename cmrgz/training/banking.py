@@ -128,6 +128,7 @@ def _done(bank: Path, listed: Sequence[dict[str, Any]]) -> Blocks:
     done = {block["key"]: block for block in found if is_whole(bank, block)}
     used = {block["part"] for block in done.values()}
     for part in matching(bank, PARTS):
+        # Of a run that died before its first line, or whose scans were all stored anew.
         if part.name not in used:
             discard_part(part)
     return done
@@ -156,8 +157,10 @@ def _key(case: Case, spacing: float) -> str | CmrgzError:
     try:
         labels = [sha256_of_file(path) for path in case.label_files]
         frames = [frame for frame, _ in case.phase_labels]
+        # Label maps are part of the key, since volumes are measured on them; without any, `ed` and `es` change nothing.
         told = [str(case.order), case.ed, case.es, frames, labels] if labels else []
         read = [FORMAT, spacing, case.axes, sha256_of(case), told]
+        # Tried before any work: a name from the file system may hold bytes that no index can.
         json.dumps(entry_of(case, ""), ensure_ascii=False).encode()
     except CmrgzError as error:
         return error
@@ -215,6 +218,7 @@ def _store_chunk(chunk: Chunk, spacing: float) -> Told:
     """Store the scans of a part, and return why some could not be, and what is unusual about others."""
     path, scans = chunk
     bad: dict[str, CmrgzError] = {}
+    # A warning does not leave its process by itself: it is sent back, and told there.
     with warnings.catch_warnings(record=True) as told, Part(path) as part:
         warnings.simplefilter("always", CmrgzWarning)
         for key, case in scans.items():
@@ -267,6 +271,7 @@ def _index(
     entries = [*own, *(entry for entry in before if (entry["dataset"], entry["id"]) not in names)]
     used = dict.fromkeys(entry["key"] for entry in entries)
     lost = [key for key in used if key not in done]
+    # The index before this one may list them yet: it stays as it is until all are there again.
     if lost:
         hint = "name the data sets of all its scans again"
         what = "lost scans that are not among those that are named now"

@@ -65,6 +65,7 @@ def note(state: Any, options: TrainOptions, keep_best: Callable[[Any], None]) ->
         more["stopped"] = state.step
     state.figures = dict(sorted({**state.figures, **more}.items()))  # in the order in which a state gives them back
     if state.best["step"] == state.step:
+        # A copy: the average goes on moving with the next step.
         state.best_average = {name: value.clone() for name, value in state.average.items()}
         keep_best(state)
     return "stopped" in more

@@ -50,6 +50,7 @@ def draw_phases(n: int, length: int, ring: bool, rng: Generator, strides: bool =
         return np.array([rng.integers(n)])
     if strides and ring and rng.random() < SPREAD:
         return np.asarray((rng.integers(n) + max(1, n // length) * np.arange(length)) % n)
+    # As many strides as fit: at the largest, the frames of a block span no more than there are.
     possible = np.array(STRIDES[: max(1, (n - 1) // (length - 1)) if strides else 1])
     stride = 1 + int(rng.choice(len(possible), p=possible / possible.sum()))
     first = rng.integers(n if ring else n - stride * (length - 1))
@@ -66,6 +67,7 @@ def draw_slices(n: int, length: int, rng: Generator, strides: bool = True) -> Nu
 
 def spread_starts(shape: Shape, length: Shape, ring: bool, most: int) -> list[tuple[Numbers, Numbers]]:
     """Return phases and slices of up to `most` blocks, evenly spread over a cine of (t, z) frames."""
+    # Around a full cycle a block may begin at every phase: it wraps.
     rows = shape[0] if ring and length[0] > 1 else shape[0] - length[0] + 1
     columns = shape[1] - length[1] + 1
     picks = np.unique(np.linspace(0, rows * columns - 1, min(most, rows * columns)).round().astype(int))
@@ -77,5 +79,6 @@ def is_ring(cine: Cine) -> bool:
     """Whether the phases of a cine are a full cycle."""
     if cine.ring is not None:
         return cine.ring
+    # A pass over all frames, which is why a bank has the answer with it.
     frames = cine.whole.astype(np.float32)
     return is_cycle(frames, np.ones(frames.shape, dtype=bool))

@@ -72,6 +72,7 @@ def _part_of(base: Extent, axes: str) -> tuple[int, ...]:
 def _axes(length: int, base: Extent) -> str:
     """Return the axes of items that have so many numbers."""
     possible = [axes for axes in AXES if len(axes) == length]
+    # The model's own axes where they have as many numbers: three alone may be phases or slices.
     if "".join(base.axes) in possible:
         return "".join(base.axes)
     if len(possible) == 1:
@@ -103,6 +104,7 @@ def settled(plan: Plan, spec: Spec, extent: Extent, patch: int | None) -> Plan:
         item, allowed = ",".join(map(str, extent.item)), " or ".join(choices)
         raise UsageError("usage", "option item", f"'{spec.name}' takes items of axes {allowed} only", f"{axes} {item}")
     if free:
+        # Written out though it may be the default: the checkpoint is read by it, whatever a later default says.
         build["axes"] = axes
     patch = patch or _own_patch(build, schema)
     if any(length % patch for length in extent.plane):

@@ -54,6 +54,7 @@ def claim(folder: Path, config: Mapping[str, Any]) -> None:
         atomic_write(path, json.dumps({"key": key, **config}, indent=1).encode())
         return
     stored = read_record(path, {"key": records.sha256})
+    # A config that was edited by hand would pass for that of the run, and its result for what it is not.
     if (before := stored.pop("key")) != key_of(stored):
         hint = "restore it, or remove it: it is written anew"
         raise CheckpointError("hash", str(path), "is not what the run wrote", hint=hint)
@@ -78,6 +79,7 @@ def finished(folder: Path, expected: Meta, key: str, steps: int) -> bool:
     target = folder / CHECKPOINT
     if not exists(target):
         return False
+    # Told by the state, not by the checkpoint: that is what is being judged.
     figures = last_figures(folder, key, expected.training["train"]["keep"])
     try:
         _check(target, expected, figures or {})

@@ -89,6 +89,7 @@ class Frames:
         total = sum(map(len, sources))
         with tqdm(total=total, desc="reading scans", disable=quiet, leave=False) as bar:
             self.sources = [[self._read(case, bar) for case in cases] for cases in sources]
+        # Asked once: of scans of files it takes a pass over all their frames.
         self._rings = [["t" in extent.axes and is_ring(cine) for cine in cines] for cines in self.sources]
         self._enough: dict[Shape, tuple[list[list[int]], NDArray[np.float64]]] = {}
 
@@ -111,6 +112,8 @@ class Frames:
             strides: Take every second or third phase or slice too, and not neighbours alone.
         """
         numbers = range(items) if isinstance(items, int) else items
+        # A generator for each item, none for the batch: an item must not depend on which others are made beside it, or
+        # a resumed run, another number of workers or of processes would train on other items.
         rngs = (default_rng(derive(seed, "item", step, i)) for i in numbers)
         return collate([self._item(shape, rng, strides) for rng in rngs])
 
@@ -144,6 +147,8 @@ class Frames:
         """Return phases and slices of the items of a step: of a shape of the model's, as far as some cine has them."""
         rng = default_rng(derive(seed, "shape", step))
         shape = draw_shape(self.extent, rng)
+        # One shape for the step, since its items are stacked. A random cine says how far it is shortened, so that short
+        # ones are trained on as often as there are such.
         return _shortened(shape, self._cine((1, 1), rng)[0])
 
     def _cine(self, shape: Shape, rng: Generator) -> tuple[Cine, bool]:
@@ -160,6 +165,7 @@ class Frames:
         numbers = [[i for i, cine in enumerate(part) if _shortened(shape, cine) == shape] for part in self.sources]
         if all(numbers):
             return numbers, self.shares
+        # A data set without such cines leaves its share to the others, for this shape.
         weights = np.where([bool(part) for part in numbers], self.shares, 0)
         return numbers, weights / weights.sum()
 
@@ -173,6 +179,7 @@ class Frames:
         jitter = rng.normal(0, 0.03, 2)  # at inference the heart is found in what is known, a few pixels off
         condition["row"] += jitter[0]
         condition["column"] += jitter[1]
+        # Each by itself, so that a model meets every subset of what it may be told in use.
         dropped = {name for name in condition if name not in KEPT and rng.random() < DROP}
         if cine.patient and rng.random() < UNTOLD:
             dropped |= set(cine.patient)
@@ -200,6 +207,7 @@ class Frames:
         """Return crops (1, ..., h, w) at `corner`; half of them exact pixels, half resampled, all frames alike."""
         if rng.random() < 0.5:
             return exact_crop(frames, corner, self.item)
+        # Resampling blurs: the other half keeps its pixels, lest a model learns that all images are smooth.
         angle, zoom, gain, gamma = rng.uniform(-1, 1, 4) * self.augment
         x = turned_crop(frames, corner, self.item, math.radians(9 * angle), math.exp(0.15 * zoom))
         shade = ((x + 1) / 2).clamp(min=0) ** math.exp(0.15 * gamma)
@@ -226,8 +234,10 @@ def turned_crop(
     cos, sin = math.cos(angle) / zoom, math.sin(angle) / zoom
     middle = [c + (n - 1) / 2 for c, n in zip(corner, item, strict=True)]
     points = torch.stack([cos * columns - sin * rows + middle[1], sin * columns + cos * rows + middle[0]], -1)
+    # grid_sample with align_corners=False has -1 and 1 at the outer edges of the pixels: hence the half.
     grid = (points + 0.5) / size * 2 - 1
     planes = frames.reshape(1, -1, *frames.shape[-2:])
+    # It pads with zeros, and air is -1: shifted by one, what lies outside is air.
     zero_is_air = F.grid_sample(planes + 1, grid[None], padding_mode="zeros", align_corners=False)
     return zero_is_air.view(1, *frames.shape[:-2], *item) - 1
 

@@ -51,6 +51,7 @@ def optimise(
     for group in state.optimizer.param_groups:
         group["lr"] = options.learning_rate(state.step)
     loss = give_gradients(module, batch, seed, state.step, options.precision, options.shards, ranks)
+    # Of the whole gradient, after the shards were added up: their number per process changes nothing.
     norm = nn.utils.clip_grad_norm_(trainable(module).values(), options.clip)
     figures = Figures(loss.reshape(()), norm)
     state.update(figures.lost, options.ema)
@@ -80,8 +81,10 @@ def run(
             figures of the validation are not finite; nothing of it is stored, the last stored state is good.
         Stopped: `stopped`, after a signal; the state is stored and the same call goes on.
     """
+    # Its patience had ended, and then it died: the result alone is left to be written.
     if ranks.any("stopped" in state.figures):
         return
+    # Each figure that is asked of a GPU makes the host wait until all that is in flight is done.
     ended, pending, late = False, list[Figures](), 1 if next(module.parameters()).device.type == "cpu" else LATE
     items = own_items(options.batch_size, options.shards, ranks)
     steps = range(state.step, options.steps)
@@ -93,12 +96,14 @@ def run(
             pending.append(optimise(state, module, batch, seed, options, ranks))
             step = state.step + 1
             bar.update()
+            # Asked of all processes: a signal may reach one, and the others would wait for it in the next exchange.
             last, early, asked = step == options.steps, step == options.early, ranks.any(stop.asked)
             validated = last or step % options.validate_every == 0
             stored = last or asked or step % options.save_every == 0
             if not (validated or early or stored or len(pending) >= late):
                 state.step = step
                 continue
+            # Judged before anything is kept: neither log nor state nor checkpoint takes over what a diverged step left.
             records, pending = _records(pending, step), []
             _count_bad(records, state, options, folder)
             state.step = step
@@ -116,10 +121,12 @@ def run(
             if log is not None:
                 log.note(records, last, validated or stored)
             if stored and log is not None:
+                # The log is on the disk before the state is: a state that is ahead of it could not be held to it.
                 log.journal.sync()
                 save(state, folder, key)
             if last:
                 break
+            # Not with the last step: that run is done, and tells so.
             if asked:
                 raise Stopped("stopped", folder.name, f"stopped at step {step}", "", "run the same command again")
 
@@ -148,6 +155,7 @@ def _figures(state: State, validate: Validate, options: TrainOptions, folder: Pa
     figures = validate(state)
     if not _finite(figures):
         raise _diverged("the validation is not finite", state, options, folder)
+    # By way of JSON, as a resumed run gets them: the lines of both must be equal as text.
     told: dict[str, Any] = json.loads(json.dumps(figures, sort_keys=True))
     return told
 

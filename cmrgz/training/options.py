@@ -66,6 +66,7 @@ class TrainOptions:
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of a step."""
+        # From step + 1, or the first step would move nothing. Then a cosine (Loshchilov and Hutter, SGDR, ICLR 2017).
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
         return self.lr * 0.5 * (1 + cos(pi * (step - self.warmup) / max(self.steps - self.warmup, 1)))

@@ -71,6 +71,7 @@ def read_patients(
     wanted = list(dict.fromkeys([*(earlier or {}), *names]))
     said = {case.image: told(case, wanted) for case in [*train, *held]} if wanted else {}
     learned = [said[case.image] for case in train] if wanted else []
+    # Those of the training data alone: of a word that only held-out patients have nothing is learned.
     values = {name: () if name in NUMBERS else values_of(learned, name) for name in wanted}
     for name in names:
         _check(name, values[name], learned)

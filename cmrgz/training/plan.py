@@ -116,6 +116,7 @@ class Start:
     def _give_shared(self, module: Trainable) -> None:
         own, stored = trainable(module), trainable(self.module)
         shared = [name for name, p in own.items() if name in stored and stored[name].shape == p.shape]
+        # With no weight in common it would be a start anew that looks like none.
         if not shared:
             axes = f"{''.join(self.meta.axes)} in the checkpoint"
             raise CheckpointError("config-mismatch", self.where, "has no weights for items of these axes", axes)
@@ -146,6 +147,7 @@ def starting_from(plan: Plan, spec: Spec) -> tuple[Plan, Start | None]:
         if whole and not schema[name].of_loss and value != (tuple(stored) if isinstance(stored, list) else stored):
             facts = f"{stored} in {plan.start}, {value} asked for"
             raise UsageError("usage", "option --set", f"'{name}' differs from what training starts from", facts)
+    # A checkpoint has its tokenizer with it; what has its name here may be another one.
     inner = Path(plan.start) / TOKENIZER
     tokenizer = plan.tokenizer or (str(inner) if is_folder(inner) else None)
     build |= plan.build

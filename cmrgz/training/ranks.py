@@ -76,6 +76,7 @@ class Ranks:
         data = bytearray(make() if self.leads else b"")
         if self.number == 1:
             return data
+        # The others have to make room, and do not know how much.
         size = torch.tensor([len(data)])
         _told(lambda: dist.broadcast(size, 0))
         data = data or bytearray(int(size))
@@ -106,6 +107,7 @@ def joined(device: str, shards: int) -> Iterator[Ranks]:
     on_gpu = device.startswith("cuda")
     if on_gpu:
         torch.cuda.set_device(device)
+    # Two at once: gradients go from GPU to GPU (nccl), flags and the state from host to host (gloo).
     backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
     _told(lambda: dist.init_process_group(backend, timeout=PATIENCE))
     try:
@@ -136,6 +138,7 @@ def _told(talk: Callable[[], Any]) -> None:
     """
     try:
         talk()
+    # torch.distributed has no class of errors that all its backends raise.
     except (RuntimeError, ValueError) as error:
         cause = (str(error).splitlines() or ["it does not answer"])[0][:100]
         hint = "the same command goes on"

@@ -70,6 +70,7 @@ def _train(plan: Plan, ranks: Ranks, quiet: bool) -> Path:
     spec, target = find_spec(plan.name), plan.output / CHECKPOINT
     if ranks.leads:
         require_writable(plan.output)
+        # All that can be refused is refused before the data is read, which may take minutes.
         require_log(plan.log)
     plan, extent, tokenizer, start = _opened(plan, spec)
     sources, held = _data(plan, extent, quiet)
@@ -80,6 +81,7 @@ def _train(plan: Plan, ranks: Ranks, quiet: bool) -> Path:
     config = _config(plan, extent, sources, held, tokenizer, start, patients)
     key = key_of(config)
 
+    # Under the lock of the folder: what a living process is writing must not pass for what a dead one left.
     def is_done() -> bool:
         remove_stale(plan.output)
         claim(plan.output, config)
@@ -88,11 +90,13 @@ def _train(plan: Plan, ranks: Ranks, quiet: bool) -> Path:
     with ranks.alone(_held(plan.output)):
         if ranks.shared(lambda: b"done" if is_done() else b"to do") == b"done":
             return target
+        # The global generator, since a plugin's modules draw their first weights from it; it is given back as it was.
         with torch.random.fork_rng(devices=[]), stop_on_signals() as stop:
             torch.manual_seed(derive(plan.seed, "init"))
             module = _build(spec, extent, tokenizer, plan, patients.vocabulary).to(plan.device)
             frames = Frames(sources, extent, plan.shares, quiet, plan.train.augment, patients)
             state = State.start(module, plan.train)
+            # The first alone reads, since the others may not see its disk; they get its state by `spread`.
             if ranks.leads and not resume(state, plan.output, key):
                 _begin(module, extent, frames, start, plan)
                 state = State.start(module, plan.train)
@@ -140,6 +144,7 @@ def _opened(plan: Plan, spec: Spec) -> tuple[Plan, Extent, Opened[Tokenizer] | N
     full = settled(full, spec, extent, tokenizer.module.patch if tokenizer else None)
     check_names(spec, plan.train.conditions)
     asked = {name: () for name in plan.train.conditions}
+    # Which values a condition has the data will tell; whether the options fit shows without any.
     check_options(lambda: _build(spec, extent, tokenizer, full, asked))
     return full, extent, tokenizer, start
 
@@ -177,6 +182,7 @@ def _phantoms(plan: Plan, extent: Extent, quiet: bool) -> list[Case]:
         def advance(done: int) -> None:
             bar.update(done - bar.n)
 
+        # 176 pixels of 1.4 mm: larger than an item, so that crops differ.
         return cases.builtin(PHANTOMS, plan.seed, 176, phases=phases, progress=advance, workers=plan.processes)
 
 
@@ -227,6 +233,7 @@ def _config(
         "conditions_sha256": patients.sha256(chain(*sources, held)),
         "tokenizer_sha256": tokenizer.meta.sha256 if tokenizer else None,
         "start_sha256": start.meta.sha256 if start else None,
+        # Another version may add in another order: a run goes on to the bit, or is refused.
         "version": __version__,
         "torch": torch.__version__,
     }

@@ -43,6 +43,8 @@ def step_loss(
     device = next(module.parameters()).device
     rng = Streams(seed, [("loss", step, i) for i in items or range(len(batch.x))])
     condition = {name: sent(value, device) for name, value in batch.condition.items()}
+    # Dropout draws from the global generator. Seeded by step and shard, it has no state that a resume could restore
+    # wrongly, and no process draws what another one does.
     torch.manual_seed(derive(seed, "dropout", step, *([] if shard < 0 else [shard])))
     with of_a_plugin("loss", "failed"), autocast(device, precision):
         loss = module.loss(sent(batch.x, device), condition=condition, rng=rng)
@@ -73,6 +75,7 @@ def give_gradients(
         PluginError: `plugin-output`, `plugin-broken`.
         ResourceError: `lost-process`.
     """
+    # None is more than zero: AdamW leaves alone what has no gradient, while one of zeros decays.
     module.zero_grad(set_to_none=True)
     if shards == 1:
         loss = step_loss(module, batch, seed, step, precision)
@@ -86,6 +89,8 @@ def give_gradients(
         items = range(shard * length, (shard + 1) * length)
         loss = step_loss(module, part, seed, step, precision, items, shard)
         loss.backward()
+        # One after another, in the order of the shards. An all_reduce adds in a tree or a ring whose shape follows from
+        # the number of processes, and with it the last bits.
         for vector in ranks.gathered(made.taken(loss.detach())):
             total = total.add_(vector) if len(total) else vector.clone()
     return made.give(total.div_(shards))
@@ -115,6 +120,7 @@ class _Made:
         used = loss.new_tensor([p.grad is not None for p in self.parameters])
         changed = [(now != then).any().to(loss)[None] for now, then in zip(self.buffers, self.before, strict=True)]
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+        # One vector, so that there is one exchange a shard and not one for each parameter.
         vector = torch.cat([loss.reshape(1), used, *changed, *(x.flatten().to(loss) for x in gradients + self.buffers)])
         for p in self.parameters:
             p.grad = None

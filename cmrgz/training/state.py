@@ -63,6 +63,8 @@ class State:
     def start(cls, module: nn.Module, options: TrainOptions) -> "State":
         """Return the state before the first step."""
         parameters = trainable(module)
+        # Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019. Vectors are scales and offsets of
+        # norms: to pull them to zero would be to switch them off.
         matrices = [p for p in parameters.values() if p.ndim >= 2]
         vectors = [p for p in parameters.values() if p.ndim < 2]
         groups = [{"params": matrices, "weight_decay": options.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -77,6 +79,7 @@ class State:
                 self.optimizer.step()
                 self.update_average(decay)
             return
+        # What GradScaler of torch.amp sets: the fused kernel then skips the step by itself.
         self.optimizer.found_inf = lost.float()  # type: ignore[attr-defined]  # the host need not know
         self.optimizer.step()
         self.update_average(decay, 1 - lost.float())
@@ -126,6 +129,7 @@ class State:
     def is_finite(self) -> bool:
         """Whether everything that would be stored is finite."""
         device = next(iter(self.average.values())).device
+        # One answer for all of them: each that is asked for makes the host wait for the GPU.
         found = [sent(t.isfinite().all(), device) for t in self.tensors().values() if t.is_floating_point()]
         return bool(torch.stack(found).all())
 
@@ -155,6 +159,7 @@ class State:
             for name, value in _under("optimizer.", tensors).items():
                 index, slot = name.split(".", 1)
                 state.setdefault(int(index), {})[slot] = value
+            # Groups are options, those of this run; its slots alone are state.
             full = self.optimizer.state_dict()
             self.optimizer.load_state_dict({"state": state, "param_groups": full["param_groups"]})
         except (KeyError, RuntimeError, ValueError) as error:
@@ -169,6 +174,7 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _folders(run: Path) -> list[Path]:
     """Return the stored states, oldest first; by step, never by time."""
+    # Eight digits: the order of the names is that of the steps, whatever the clock said.
     return [path for path in matching(run, "state-*") if re.fullmatch("state-[0-9]{8}", path.name)]
 
 
@@ -186,6 +192,7 @@ def save(state: State, run: Path, key: str) -> None:
     data = weights.dump(state.tensors())
     record = {"step": state.step, "key": key, "sha256": sha256(data).hexdigest(), "figures": state.figures}
     record |= {"best": state.best, "bad": state.bad}
+    # Before an old one goes: a death in between leaves a state too many, never one too few.
     write_directory(run / f"state-{state.step:08d}", {TENSORS: data, RECORD: encode(record)})
     _prune(run)
 
@@ -248,6 +255,7 @@ def _set_aside(folder: Path) -> None:
 def _read(state: State, folder: Path, key: str) -> None:
     record, where = _read_record(folder, key), folder.name
     data = weights.read_bytes(folder / TENSORS)
+    # What was hashed is what is parsed: the file is read once.
     if sha256(data).hexdigest() != record["sha256"]:
         raise CheckpointError("hash", where, "the stored hash does not match")
     state.put_tensors(weights.tensors(data, weights.inspect(data, where), where), record["step"])

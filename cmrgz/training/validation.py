@@ -35,11 +35,13 @@ class Validation:
             rows = [self._row(batch) for batch in self.batches]
         names = rows[0] if rows else {}
         _warn_below_closed_form(rows)
+        # A mean over patients, not over frames: who was scanned for longer does not count for more.
         return {"validation": {name: sum(row[name] for row in rows) / len(rows) for name in names}, "patients": rows}
 
     def _row(self, batch: Batch) -> dict[str, float]:
         x = batch.x.to(self.plan.device)
         condition = {name: value.to(self.plan.device) for name, value in batch.condition.items()}
+        # The same noise each time: two validations differ by the weights alone.
         rng = Streams(self.plan.seed, [("validation", i) for i in range(len(x))])
         with of_a_plugin("validation", "failed"):
             return {"loss": float(self.module.loss(x, condition=condition, rng=rng)), **self.module.metrics(x)}

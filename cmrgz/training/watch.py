@@ -42,6 +42,7 @@ class Watch:
 
     def __init__(self, folder: Path, device: torch.device, step: int = 0, log: Log | None = None) -> None:
         self._device, self._folder = device, folder
+        # Steps that a death cost are taken again: what was drawn of them is purged, or they would stand there twice.
         self._board: Any = _writer(log)(str(folder / BOARD), purge_step=step + 1) if log else None
         self._journal = _opened(folder)
         self._reset()
@@ -103,6 +104,7 @@ class Watch:
         """Return the most bytes so far that the process has held, and its tensors on a GPU."""
         peaks = {}
         if resource is not None:
+            # Linux counts in KiB.
             peaks["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         if self._device.type == "cuda":
             peaks["peak_gpu_mib"] = torch.cuda.max_memory_allocated(self._device)

@@ -43,6 +43,7 @@ def read(path: Path, subject_column: str = "subject") -> Found | None:
     Raises:
         DataError: What a manifest is refused for.
     """
+    # First of all: who wrote one has said more than names do.
     for manifest in (path, path / MANIFEST):
         if is_manifest(manifest):
             return Found(read_manifest(manifest, subject_column), layout="manifest")
@@ -106,6 +107,7 @@ def _chosen(root: Path, chosen: Sequence[Path]) -> Found:
     scans = [path for path in chosen if is_scan(path)]
     layout = layouts.layout_of(scans)
     more = {folder for path in scans for folder in layout.beside(path.parent)}
+    # Read among its neighbours, since what is a label map shows by the scan beside it.
     looked_at = [*files.beside(scans), *(path for folder in more for path in files.below(folder)[0])]
     found = layouts.read(root, sorted({path for path in looked_at if is_scan(path)}))
     wanted = set(scans)

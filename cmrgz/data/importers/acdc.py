@@ -44,6 +44,7 @@ def _read_patient(folder: Path, files: list[Path], cases: list[Case], left: dict
     cines = [path for path in files if path not in frames]
     if cines:
         case = _case(folder, cines[0])
+        # Frames count from 1, in names as in Info.cfg.
         cases.append(replace(case, phase_labels=tuple((n - 1, path) for n, path in sorted(labels.items()) if n > 0)))
         labels = {}
         left |= dict.fromkeys(images.values(), FRAME)

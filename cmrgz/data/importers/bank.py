@@ -55,6 +55,7 @@ def read(path: Path) -> Found:
     if missing:
         where, hint = str(path / missing[0]["part"]), "run the same cmrgz data bank again"
         raise DataError("truncated", where, "is gone or too short", f"{len(missing)} of {len(blocks)} scans", hint)
+    # One for each part, not for each scan: a process may have a thousand files open, and a bank has more scans.
     files = {name: PlaceReader(path / name) for name in {block["part"] for block in blocks.values()}}
     banked = {key: _banked(path, index["spacing"], block, files) for key, block in blocks.items()}
     return Found([_case(path, entry, banked[entry["key"]]) for entry in index["cases"]], layout=LAYOUT)
@@ -65,6 +66,7 @@ def read_index(path: Path) -> dict[str, Any]:
     where, hint = path / INDEX, "finish it by the same cmrgz data bank as before"
     if not is_file(where):
         raise DataError("unfinished", str(path), "is a bank that was not finished", "", hint)
+    # The format by itself, and first: all else another one may have elsewhere, and that is no damage.
     checks: records.Checks = {"format": records.natural}
     index = read_record(where, checks, refuse=DataError, code="syntax", limit=MOST)
     if index["format"] != FORMAT:
@@ -93,6 +95,7 @@ def _check_together(index: Mapping[str, Any], where: str) -> None:
 def is_whole(path: Path, block: Mapping[str, Any]) -> bool:
     """Whether the file of a scan is as long as it must be."""
     found = status(path / block["part"])
+    # The length alone: what is in it is proved by its checksums, plane by plane, when it is used.
     return found is not None and found.st_size >= block["offset"] + block["size"]
 
 

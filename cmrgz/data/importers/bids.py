@@ -73,6 +73,7 @@ def _derived(images: list[Path], files: list[Path]) -> dict[Path, Path]:
         if not LABEL.search(name):
             continue
         whole = LABEL.sub("", name)
+        # BIDS: a derivative repeats the entities of its source, and has a suffix of its own (`_dseg` of `_cine`).
         entities = [image for start, image in by_name.items() if start.rpartition("_")[0] == whole]
         image = by_name.get(whole) or (entities[0] if len(entities) == 1 else None)
         if image is not None:

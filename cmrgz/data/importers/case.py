@@ -96,6 +96,7 @@ def keyed_hash(*text: str) -> str:
 
     The key is public unless `CMRGZ_ID_KEY` sets one: then nobody without it can try out patient numbers.
     """
+    # blake2b takes a key of 64 bytes at most.
     key = os.environ.get("CMRGZ_ID_KEY", "cmrgz").encode("utf-8", "surrogateescape")[:64]
     return blake2b("\0".join(text).encode("utf-8", "surrogateescape"), key=key, digest_size=8).hexdigest()
 
@@ -110,6 +111,7 @@ def make_case(
     told_by: str = "",
 ) -> Case:
     """Return the case of `image` in the data set at `root`."""
+    # One id on every system.
     name = os.path.relpath(image, root).replace(os.sep, "/")
     key = keyed_hash("case", subject, name)
     return Case(key, subject, image, label, group, split, told_by, data_set(root.absolute()))

@@ -12,6 +12,7 @@ from cmrgz.data.importers.names import LONG_AXIS
 from cmrgz.data.importers.patients import patients_of
 from cmrgz.data.importers.tables import Tables, sex, word
 
+# The data set has two names for each patient: of the folders, and of the contours, where the group stands in it.
 SUNNYBROOK = re.compile(r"(?:^|/)(?P<subject>SCD\d{7}|SC-(?P<group>HF-I|HF-NI|HYP|N)-\d+)(?=/|$)", re.IGNORECASE)
 KAGGLE = re.compile(r"(?:^|/)(?P<subject>\d+)/study$")
 KAGGLE_SPLITS = {"train": "train", "validate": "val", "test": "test"}
@@ -84,6 +85,7 @@ def _kaggle(image: Path) -> Case | None:
 
 def _other(root: Path, image: Path) -> Case:
     """Return a case whose patient the names of folders tell."""
+    # Where the scan is the folder that was named, its own name tells the patient, and `.` would tell none.
     root = image.absolute().parent if os.path.samefile(root, image) else root
     whose = patients_of([PurePath(os.path.relpath(image, root))], root.absolute().name)[0]
     return make_case(root, image, whose.name, told_by=whose.how)

@@ -30,6 +30,7 @@ def read(root: Path, files: Iterable[Path]) -> Found:
         folder, subject, kind = image.parent.parent, name["subject"], name["kind"].upper()
         contours = folder / "Contours" / image.name
         label = contours if found.left_out.pop(contours, None) else None
+        # Names of the test set have neither N nor P, for its groups are what is to be found.
         case = make_case(folder.parent, image, subject, label, GROUPS.get(kind), None if kind else "test")
         cases.append(replace(case, sex=_sex(folder, subject), order=ORDER))
     return Found(cases, found.left_out)

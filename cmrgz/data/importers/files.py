@@ -40,6 +40,7 @@ def _walk(root: Path, files: list[Path], left: dict[Path, str], seen: set[Identi
     """Add what lies below `root` itself, and return the links to folders."""
     links: list[Path] = []
 
+    # os.walk passes over what it may not enter without a word.
     def refused(error: OSError) -> None:
         left[Path(error.filename)] = UNREADABLE
 
@@ -53,6 +54,7 @@ def _walk(root: Path, files: list[Path], left: dict[Path, str], seen: set[Identi
 
 
 def _identity(folder: Path) -> Identity | None:
+    # By what it is and not by its name: a link in a circle has no end of names.
     found = status(folder)
     return (found.st_dev, found.st_ino) if found else None
 

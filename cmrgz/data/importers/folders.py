@@ -28,6 +28,7 @@ def read(root: Path, files: Iterable[Path]) -> Found:
 def patients(root: Path, images: list[Path]) -> list[Patient]:
     """Return the patients of scans below a folder, by their names."""
     names = [PurePath(os.path.relpath(path, root)) for path in images]
+    # The true name: of `.` or of a link a patient would be called so.
     return patients_of(names, os.path.basename(os.path.realpath(root))) if images else []
 
 

@@ -65,4 +65,5 @@ def _wrong(text: str) -> UsageError:
 
 
 ACDC = LabelOrder()
+# M&Ms counts the left ventricle 1 and the right one 3, ACDC the other way round.
 MNMS = LabelOrder(rv=(3,), myo=(2,), lv=(1,))

@@ -33,6 +33,7 @@ class Layout:
     beside: Callable[[Path], list[Path]] = _nowhere
 
 
+# Narrow ones before wide ones: a raw scan of nnU-Net is also one of the Decathlon by its name, and a folder all.
 LAYOUTS = (
     Layout("ACDC", "patient001/patient001_4d.nii.gz", acdc.claims, acdc.read),
     Layout("M&Ms", "A0S9V9_sa.nii.gz", mnms.claims_first, mnms.read_first),
@@ -60,6 +61,7 @@ def read(root: Path, files: Iterable[Path]) -> Found:
     found = layout.read(root, files)
     cases = [replace(case, told_by=case.told_by or f"the names of {layout.name}") for case in found.cases]
     found = replace(found, cases=cases, layout=layout.name)
+    # What one layout does not know another may: data sets lie side by side in a folder.
     rest = [path for path, why in found.left_out.items() if why == UNKNOWN]
     return _joined(found, read(root, rest)) if layout_of(rest) is not LAYOUTS[-1] else found
 

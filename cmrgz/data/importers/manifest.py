@@ -72,6 +72,7 @@ def read_rows(path: Path) -> Iterator[Row]:
     """
     data = read_whole(path, DataError, MAX_BYTES)
     try:
+        # Excel begins a file with a byte order mark.
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError("encoding", str(path), "is not UTF-8", f"byte {error.start}") from None
@@ -82,7 +83,9 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 def _csv_rows(path: Path, text: str) -> Iterator[Row]:
     header = text.partition("\n")[0]
+    # Where the comma is the decimal point, Excel separates by semicolons.
     delimiter = max(",;\t", key=header.count)
+    # strict: a quote without an end would else take in all rows that follow.
     reader = csv.DictReader(text.splitlines(), delimiter=delimiter, strict=True, restval="")
     try:
         for row in reader:
@@ -106,6 +109,7 @@ def _json_rows(path: Path, text: str) -> Iterator[Row]:
 def _found_patients(folder: Path, images: list[str]) -> list[Patient]:
     """Return the patients in the names of images: below the manifest's folder, or else below what all lie in."""
     places = [os.path.normpath(folder / image) for image in images]
+    # A manifest may stand above its scans or somewhere else.
     inside = all(PurePath(place).is_relative_to(folder) for place in places)
     root = folder if inside else PurePath(os.path.commonpath([os.path.dirname(place) for place in places]))
     return patients_of([PurePath(place).relative_to(root) for place in places], root.name) if places else []
@@ -160,6 +164,7 @@ def _number(where: str, name: str, text: str) -> float | None:
     """Return a number, None where nothing is said."""
     if text.lower() in ("", "n/a", "na", "nan", "none", "unknown"):
         return None
+    # float() would take `inf`, `1_0` and digits of other scripts.
     if not re.fullmatch(r"[-+]?[0-9]{0,9}\.?[0-9]{1,18}", text):
         raise DataError("range", where, f"{name} is a number", f"got '{text[:20]}'")
     return float(text)

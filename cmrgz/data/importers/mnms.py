@@ -40,6 +40,7 @@ def read_first(root: Path, files: Iterable[Path]) -> Found:
         anchor, group = _anchor(image, name["subject"]), word(row.get("pathology"))
         case = make_case(anchor, image, name["subject"], label, group, split)
         vendor = word(row.get("vendorname")) or word(row.get("vendor"))
+        # Counted from 0, where ACDC counts from 1.
         case = replace(case, ed=frame(row.get("ed")), es=frame(row.get("es")), order=MNMS)
         cases.append(replace(case, sex=sex(row.get("sex")), vendor=vendor))
     return Found(cases, found.left_out)
@@ -57,6 +58,7 @@ def read_second(root: Path, files: Iterable[Path]) -> Found:
     cases = []
     for image, name in found.images.items():
         subject = name["subject"]
+        # The table has lost the zeros in front, as spreadsheets do.
         row = table.of(image, str(int(subject))) or table.of(image, subject)
         ed, es = (_taken(image, image.name.replace("CINE", f"{p}_gt"), found.left_out) for p in ("ED", "ES"))
         split = next((split for last, split in LAST.items() if 0 < int(subject) <= last), None)

@@ -18,6 +18,7 @@ def tail(pattern: str) -> re.Pattern[str]:
 
 def match(pattern: re.Pattern[str], path: Path) -> re.Match[str] | None:
     """Return how the absolute path of a file matches."""
+    # Of the absolute path: a folder within the data set, named alone, gives the same cases.
     return pattern.search(path.absolute().as_posix())
 
 

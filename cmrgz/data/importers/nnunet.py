@@ -91,6 +91,7 @@ def _names(path: Path) -> dict[str, int]:
     data = read_bytes(path, DataError, LARGEST + 1) if is_file(path) else b""
     try:
         labels = json.loads(data).get("labels", {}) if len(data) <= LARGEST else {}
+    # Of a damaged file the usual order is taken, which the label maps themselves then have to bear out.
     except (ValueError, RecursionError, AttributeError):
         return {}
     pairs = labels.items() if isinstance(labels, Mapping) else []

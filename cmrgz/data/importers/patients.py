@@ -15,6 +15,8 @@ from typing import NamedTuple
 from cmrgz.data.importers.files import stem
 
 BIDS = re.compile(r"sub-[A-Za-z0-9]+(?=_|$)")
+# Also at a dot before a letter (`patient001.4d`) and after a number before a word that counts (`01frame02`): two frames
+# of one patient must not be two patients.
 _TOKEN_END = re.compile(r"[_\-\s]+|\.(?=\d?[A-Za-z])|(?<=\d)(?=(?:frame|phase|slice|cine)(?![a-z]))", re.IGNORECASE)
 _DASHED_DATE = re.compile(r"(?<!\d)(19|20)\d\d([-_.])(0[1-9]|1[0-2])\2([0-2]\d|3[01])(?!\d)")
 _DATE = re.compile(r"(19|20)\d\d((0[1-9]|1[0-2])([0-2]\d|3[01])?)?")
@@ -64,6 +66,7 @@ def patients_of(paths: Sequence[PurePath], root: str) -> list[Patient]:
         paths: Relative to the data set.
         root: Name of the data set's folder: the patient where no name tells one.
     """
+    # Folders that all scans share tell no patients apart; where a file tells nothing they may be all that there is.
     shared = _shared_folders(paths) if all(map(_tells, paths)) else 0
     found = [_candidates(path.parts[shared:-1], stem(path), root) for path in paths]
     joined = join([names for names, _ in found])
@@ -96,6 +99,7 @@ def join(keys: Sequence[Sequence[str]]) -> list[str]:
         return key
 
     for names in keys:
+        # Sorted, so that patients are called the same in whatever order their scans are found.
         first, *others = sorted(map(top, names))
         parent.update(dict.fromkeys(others, first))
     return [top(names[0]) for names in keys]

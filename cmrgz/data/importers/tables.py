@@ -44,6 +44,7 @@ def _above(folder: Path, pattern: str) -> Path | None:
 
 def read_keys(path: Path) -> Row:
     """Return the lines `Key: value` of a text file, keys in lower case; nothing where there is no file."""
+    # latin-1 reads any bytes; the keys that are looked for are ASCII.
     text = read_bytes(path, DataError, LARGEST).decode("latin-1") if is_file(path) else ""
     return {key.strip().lower(): value.strip() for key, value in re.findall(r"^([^:\n]+):(.*)$", text, re.MULTILINE)}
 

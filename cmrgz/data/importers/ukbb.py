@@ -36,6 +36,7 @@ def read(root: Path, files: Iterable[Path]) -> Found:
         label, ed, es = (_label(image, end, found.left_out) for end in ("", "_ED", "_ES"))
         drawn = ((0, ed),) if ed else ()
         case = replace(case, label=label, phase_labels=drawn, loose_labels=(es,) if es else ())
+        # Its cines start at the R wave: frame 0 is at end-diastole.
         cases.append(replace(case, ed=0, order=MNMS))
     return Found(cases, found.left_out)
 

@@ -23,10 +23,12 @@ def check_extensions(stream: BinaryIO, length: int, order: str, notes: Notes) ->
     Raises:
         DataError: `extension`: a size that is no positive multiple of 16, or too large; `truncated`.
     """
+    # Four bytes after the header: the first tells whether extensions follow (nifti1.h).
     flag = exactly(stream, min(4, length), notes.where)
     rest, count, total = length - len(flag), 0, 0
     while flag[:1] > b"\0" and rest >= 8:
         head = exactly(stream, 8, notes.where)
+        # esize, which counts these eight bytes too, then ecode, which is of no matter: none is used.
         size = int.from_bytes(head[:4], "little" if order == "<" else "big", signed=True)
         count, total = count + 1, total + size
         if count > 1 and not any(head):
@@ -36,6 +38,7 @@ def check_extensions(stream: BinaryIO, length: int, order: str, notes: Notes) ->
             _refuse(f"extension {count} has size {size}", f"{rest} bytes before the data", notes.where)
         if size > LONGEST or total > ALL or count > MOST:
             _refuse("extensions are too many or too large", f"{count}, {total} bytes", notes.where)
+        # Read and not skipped: DICM extensions and comments may name a person, which is warned of.
         notes.text(exactly(stream, size - 8, notes.where))
         rest -= size
     _skip(stream, rest, notes.where)

@@ -99,6 +99,7 @@ def header_size(start: bytes) -> tuple[int, Order] | None:
     """Return the length of the header and its byte order from its first four bytes, None if it is not NIfTI."""
     if len(start) < 4:
         return None
+    # sizeof_hdr is 348 or 540, and neither when it is read the wrong way round: so it tells the byte order.
     little, big = int.from_bytes(start[:4], "little"), int.from_bytes(start[:4], "big")
     return (little, "<") if little in FORMATS else (big, ">") if big in FORMATS else None
 
@@ -147,6 +148,7 @@ def _shape(dim: list[int], where: str) -> tuple[int, int, int, int]:
     rank = dim[0]
     if not 1 <= rank <= 7:
         raise DataError("dims", where, f"says it has {rank} dimensions, 1 .. 7 are possible", f"dim = {dim}", MEND)
+    # What stands beyond dim[0] is often 0, or what the memory held: it is not looked at.
     used = dim[1 : rank + 1]
     if min(used) < 1:
         raise DataError("dims", where, "an axis is shorter than 1 voxel", f"dim = {dim}", MEND)
@@ -185,6 +187,7 @@ def _scaling(slope: float, inter: float, where: str) -> tuple[float, float]:
 def _offset(offset: float, least: int, where: str) -> int:
     if not math.isfinite(offset) or offset != int(offset) or offset < least:
         raise DataError("offset", where, f"vox_offset is {offset}, must be an integer from {least}", "", MEND)
+    # A gap is legal and is read through, so that it must have an end.
     if offset > least + GAP:
         raise DataError("offset", where, f"vox_offset is {offset:.0f}, far beyond the header", "", MEND)
     return int(offset)
@@ -198,13 +201,16 @@ def _geometry(fields: Any, shape: tuple[int, int, int, int], version: int, notes
     sform_code, qform_code = max(int(fields["sform_code"]), 0), max(int(fields["qform_code"]), 0)
     quaternion = _three(fields, "quatern_b", "quatern_c", "quatern_d") if qform_code else (0.0, 0.0, 0.0)
     offset = _three(fields, "qoffset_x", "qoffset_y", "qoffset_z") if qform_code else (0.0, 0.0, 0.0)
+    # qfac: 0 counts as 1 (nifti1.h).
     handedness = -1 if pixdim[0] < 0 else 1
     sform = np.array([fields["srow_x"], fields["srow_y"], fields["srow_z"]], dtype=np.float64)
     sform = sform if sform_code else np.zeros((3, 4))
+    # Where it counts alone: beside an sform, quaternion and pixdim may hold anything.
     if qform_code or not sform_code:
         geometry.check_quaternion(quaternion, offset, notes.where)
         geometry.check_spacing(tuple(edge * millimetre for edge in edges), notes.where)
     qform = geometry.qform(quaternion, offset, edges, handedness if qform_code else 1)
+    # nifti1.h leaves it to programs which form counts; nibabel too takes the sform where there is one.
     affine = geometry.in_mm(sform if sform_code else qform, units)
     geometry.check_affine(affine, notes.where)
     if sform_code and qform_code and not sform_wins:

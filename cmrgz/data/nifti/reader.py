@@ -53,6 +53,7 @@ def read(
     notes = Notes(where)
 
     def attempt() -> Image:
+        # A second try would tell everything twice.
         notes.clear()
         with opened(_header_file(path, where), where) as source:
             header = _header(source, notes, orientation == "sform")
@@ -131,6 +132,7 @@ def _header(source: Source, notes: Notes, sform_wins: bool) -> Header:
     if header.single == (source.kind == "pair"):
         ending = ".nii" if header.single else ".hdr"
         raise DataError("wrong-extension", source.where, f"is a {ending} by its header", "", f"rename to {ending}")
+    # gzip keeps the name that the file had before, which may be a patient's.
     notes.text(name_and_comment(source.start))
     if header.single:
         _check_size(source, header)
@@ -148,8 +150,10 @@ def _not_a_header(start: bytes, source: Source) -> DataError:
 
 def _check_size(source: Source, header: Header) -> None:
     """Compare what the header claims with the file, before any memory is taken."""
+    # Python integers: in those of the header a product of absurd sizes would overflow, and look small.
     need = header.offset + header.nbytes
     if source.kind == "gzip":
+        # A size that no stream can reach is refused before anything is inflated or any memory is taken.
         if need > DEFLATE * source.size:
             raise _truncated(source.where, f"long before the last voxel: {source.size} bytes inflate to", need, "fewer")
     elif source.size < need:
@@ -171,7 +175,9 @@ def _stored(source: Source, header: Header, notes: Notes) -> NDArray[Any]:
 
 def _voxels(source: Source, header: Header, notes: Notes) -> NDArray[Any]:
     try:
+        # In the order of the file: it is read to where it stays.
         stored = np.empty(header.shape, header.dtype, order="F")
+    # numpy says ValueError of sizes that no index reaches.
     except (MemoryError, ValueError):
         facts = f"{header.nbytes >> 20} MiB"
         raise ResourceError(
@@ -184,6 +190,7 @@ def _voxels(source: Source, header: Header, notes: Notes) -> NDArray[Any]:
         raise _truncated(source.where, missing, header.offset + len(view), header.offset + have)
     _check_end(source, notes)
     if not header.dtype.isnative:
+        # In place: a copy would be a second scan.
         stored = stored.byteswap(inplace=True).view(header.dtype.newbyteorder("="))
     return stored
 
@@ -201,6 +208,8 @@ def _fill(stream: BinaryIO, view: memoryview) -> int:
 
 def _check_end(source: Source, notes: Notes) -> None:
     """Read to the end of the stream, so that its checksum is proved; only a little zero padding may be there."""
+    # Whoever stops at the last voxel, as nibabel does, takes a file with a wrong checksum for a good one: it stands
+    # behind. What stands there may also be frames that dim hides.
     rest = source.stream.read(PADDING + 1)
     if len(rest) > PADDING or rest.count(0) < len(rest):
         raise _trailing(source.where, len(rest))

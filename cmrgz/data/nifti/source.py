@@ -18,9 +18,11 @@ from cmrgz.errors import DataError, ResourceError
 
 START = 4096
 """How many bytes are looked at to tell what a file is."""
+# What a network file system answers while its server is away for a moment.
 TRANSIENT = {errno.EIO, errno.ESTALE}
 PAUSES = (0.1, 0.5)
 SUFFIXES = {".nii.gz": "gzip", ".nii": "single", ".hdr": "pair", ".img": "pair"}
+# Where the file system tells cases apart, the other half is written in the same one.
 OTHER_HALF = {".hdr": ".img", ".HDR": ".IMG", ".img": ".hdr", ".IMG": ".HDR"}
 T = TypeVar("T")
 
@@ -64,6 +66,7 @@ def opened(path: Path, where: str) -> Iterator[Source]:
         raw.seek(0)
         _check_content(start, kind, where)
         stream = GzipStream(raw, where) if kind == "gzip" else raw
+        # Buffered, since headers and extensions are read a few bytes at a time.
         yield Source(where, path, kind, cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, stream))), size, start)
 
 
@@ -128,6 +131,7 @@ def _regular(path: Path, where: str) -> Iterator[tuple[io.FileIO, int]]:
     with opened_file(path, DataError, where) as raw:
         before = os.fstat(raw.fileno())
         yield raw, before.st_size
+        # After the reading: a file that somebody was still writing has the end of another one.
         if _changed(path, before):
             raise DataError(
                 "changed", where, "changed while it was read", "", "wait until it is written, then try again"

@@ -11,6 +11,7 @@ from cmrgz.errors import DataError
 
 BLOCK = 1 << 20
 LARGEST = float(np.finfo(np.float32).max)
+# Scaling is done in float64, whose whole numbers are dense up to there.
 EXACT = 2**53
 
 
@@ -46,6 +47,7 @@ def _blocks(flat: NDArray[Any]) -> Iterator[NDArray[Any]]:
 def _range(flat: NDArray[Any]) -> tuple[Any, Any]:
     """Return minimum and maximum; NaN if there is one."""
     with np.errstate(invalid="ignore"):
+        # NaN goes through both, so that one look finds it.
         lows, highs = zip(*((b.min(), b.max()) for b in _blocks(flat)), strict=True)
         return np.min(lows), np.max(highs)
 
@@ -55,6 +57,7 @@ def _handle_nonfinite(flat: NDArray[Any], header: Header, nonfinite: str, notes:
     count = int(np.sum([np.count_nonzero(b) for b in bad]))
     if nonfinite == "zero":
         for block, where in zip(_blocks(flat), bad, strict=True):
+            # The stored value that stands for 0.
             block[where] = -header.inter / header.slope
         notes.add("nonfinite", "NaN or infinite voxels were set to zero", f"{count} of {flat.size}")
         return

@@ -51,11 +51,14 @@ def write_nifti(
     header = _header(voxels, geometry, slope, inter, description)
 
     def plain(file: BinaryIO) -> None:
+        # Four zero bytes: no extension follows.
         file.write(header + bytes(4))
         for place in np.ndindex(voxels.shape[:2]):
+            # Little-endian wherever it is written: equal scans are equal files.
             file.write(np.ascontiguousarray(voxels[place], voxels.dtype.newbyteorder("<")).data)
 
     def compressed(file: BinaryIO) -> None:
+        # Neither a name nor a time: both would differ between equal scans, and a name may be a patient's.
         with gzip.GzipFile("", "wb", LEVEL, file, mtime=0) as stream:
             plain(cast(BinaryIO, stream))
 
@@ -68,6 +71,7 @@ def _header(voxels: Cine, geometry: Geometry, slope: float, inter: float, descri
     header = np.zeros((), layout)
     size = layout.itemsize
     axes = [*voxels.shape[::-1], 1, 1, 1]
+    # As it was read: time on the fifth axis, behind a fourth that is empty.
     if geometry.fifth:
         axes[3:5] = 1, axes[3]
     header["sizeof_hdr"] = size
@@ -77,6 +81,7 @@ def _header(voxels: Cine, geometry: Geometry, slope: float, inter: float, descri
     header["bitpix"] = 8 * voxels.dtype.itemsize
     header["vox_offset"] = size + 4
     header["scl_slope"], header["scl_inter"] = slope, inter
+    # 80 bytes, of which programs in C need the last for a NUL.
     header["descrip"] = description.encode("ascii", "replace")[:79]
     header["intent_code"] = geometry.intent
     if geometry.version == 2:

@@ -9,6 +9,7 @@ Array = NDArray[np.float64]
 
 def smooth_field(size: int, sigma: float, rng: np.random.Generator) -> Array:
     """Return a (size, size) periodic Gaussian field of unit variance, smoothed over `sigma` pixels."""
+    # Periodic, so that texture does not change towards the border.
     field: Array = ndimage.gaussian_filter(rng.standard_normal((size, size)), sigma, mode="wrap")
     field /= field.std() + 1e-9
     return field
@@ -19,6 +20,7 @@ def fractal_texture(rng: np.random.Generator, angles: int = 256, heights: int = 
 
     The lowest three angular orders are left out: they would move the wall, not roughen it.
     """
+    # In whole waves around the cavity, and along the axis: the spectrum falls as a power, as that of rough surfaces.
     ka = np.abs(np.fft.fftfreq(angles) * angles)[:, None]
     kz = np.abs(np.fft.fftfreq(heights) * heights)[None]
     amplitude = np.where((ka < 3) | (ka > 44), 0.0, 1 / (ka**2 + (1.6 * kz) ** 2 + 1) ** (beta / 2))

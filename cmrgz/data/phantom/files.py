@@ -68,6 +68,7 @@ def write_subject(
     """
     labels, heights = _render(folder, phantom, phases, slices, overwrite)
     s = phantom.subject
+    # Of the frames that are rendered: with few phases it misses the smallest volume, as in a scan.
     es = int(np.argmax(contraction(np.arange(phases) / phases, s.hr)))
     record = {
         "id": folder.name,
@@ -98,6 +99,7 @@ def _render(folder: Path, phantom: Phantom, phases: int, slices: int | None, ove
     sp = phantom.spacing
     shape = len(images), len(heights), phantom.size, phantom.size
     scan = Scan.blank(shape, (phantom.dz, sp, sp), frame_time=60.0 / phantom.subject.hr / phases)
+    # int16, which every program reads; older ones know no uint16.
     save(folder / IMAGE, scan, np.minimum(images, np.iinfo(np.int16).max).astype(np.int16), overwrite=overwrite)
     save(folder / LABELS, scan, labels, overwrite=overwrite)
     return labels, heights
@@ -209,6 +211,7 @@ def cached_subjects(
     """
     if n < 1:
         raise UsageError("range", "subjects", f"must be 1 or more, got {n}")
+    # All that the bits depend on is in the name, so that no call ever gets what another one rendered.
     root = cache_directory() / "phantom" / f"v{RENDERING}-{size}px-{spacing:g}mm-{phases}ph"
     seeds = range(seed, seed + n)
     missing = [k for k in seeds if not exists(root / name_of(k) / LABELS)]

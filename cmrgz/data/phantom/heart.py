@@ -107,6 +107,7 @@ class HeartPainter:
         self.lv = self._above(t) if section is None else section
         self.rv = heart.rv(z, t, grid.x, grid.y, self.lv.epi2.mean())
         self.endo, self.epi = np.sqrt(self.lv.endo2), np.sqrt(self.lv.epi2)
+        # Base and apex turn against one another; at three tenths of the height nothing turns.
         self.twist = np.deg2rad(heart.subject.torsion) * self.g * (self.lv.height - 0.3)
 
     def _above(self, t: float) -> LVSection:
@@ -161,6 +162,7 @@ class HeartPainter:
         canvas.tissue[(rv.distance < 3.0) & outside] = INDEX["myo"]
         cavity = np.nonzero((rv.distance < 0) & outside)
         distance = rv.distance[cavity]
+        # Beyond 7.5 mm from the wall all is blood, whatever the texture says.
         blood = (distance < -self._rv_trabeculae(cavity, rv.height)) | (distance < -7.5)
         canvas.tissue[_where(cavity, blood)] = INDEX["blood_r"]
         height, offset, width = self.heart.anatomy.band
@@ -196,10 +198,12 @@ class HeartPainter:
         wall = np.nonzero(grid.radius < self.epi)
         canvas.tissue[wall], canvas.label[wall] = INDEX["myo"], MYO
         if s.infarct is not None:
+            # The angle of a point on the circle: a difference of angles without a jump at pi.
             away = np.abs(np.angle(np.exp(1j * (grid.angle[wall] - s.infarct[0]))))
             canvas.tissue[_where(wall, away < s.infarct[1] / 2)] = INDEX["infarct"]
         near = np.nonzero(grid.radius < self.endo + 1.0)  # the plain texture may push blood out, by less than 1 mm
         radius, endo = grid.radius[near], self.endo[near]
+        # At most so far: trabeculae fill no cavity, also near the apex where it is small.
         blood = radius + np.minimum(self._lv_trabeculae(near), 0.45 * endo) < endo
         canvas.tissue[_where(near, blood)] = INDEX["blood_l"]
         canvas.label[_where(near, radius < endo)] = LV

@@ -67,6 +67,7 @@ def contraction(t: Array | float, hr: float = 66.0) -> Array:
         hr: Heart rate, 1/min; a faster heart spends more of the cycle in systole.
     """
     t = np.mod(t, 1.0)
+    # Systole lasts as the root of the cycle does (Bazett's rule for QT), so its share grows with the root of the rate.
     systole = np.clip(0.36 * np.sqrt(hr / 66), 0.28, 0.5)
     e_wave, a_wave = systole + 0.05, 0.86
     filling = 1 - 0.74 * _ramp((t - e_wave) / 0.19) - 0.26 * _ramp((t - a_wave) / (1 - a_wave))
@@ -116,13 +117,16 @@ class Heart:
         if h < 0:
             return None
         full = length + self.apical_wall
+        # V = pi R^2 L P / (P + 1), solved for R^2: the requested volume holds at every time, and not by a fit.
         r2 = volume / (np.pi * length * k)
+        # The same profile around cavity and wall together: mass is conserved, and the wall thickens by itself.
         e2 = (volume + self.myocardium * 1e3) / (np.pi * full * k)
         twisted = angle + np.deg2rad(s.torsion) * g * (h / length - 0.3)
         endo, epi = self._outlines(twisted) if h < full else (0 * angle, 0 * angle)
         endo2 = r2 * (1 - (h / length) ** PROFILE) * endo if h < length else 0 * angle
         epi2 = e2 * (1 - (h / full) ** PROFILE) * epi if h < full else 0 * angle
         endo2, epi2 = self._diseased(endo2, epi2, angle, h < length * 0.95)
+        # Outlines that are drawn apart could cross: the wall is at least 3.6 % of the radius.
         return LVSection(np.minimum(endo2, 0.93 * epi2), epi2, h / length)
 
     def _outlines(self, angle: Array) -> tuple[Array, Array]:
@@ -180,6 +184,7 @@ class Heart:
         s, g = self.subject, self.contraction(t)
         scale = scale or self.rv_scale
         drop = s.length * s.shortening * g
+        # The tricuspid ring descends farther than the mitral one.
         u = (z - 1.25 * drop) / (s.length * 0.93 - 0.6 * drop)
         if u < -0.02 or u >= 1:
             return None
@@ -210,6 +215,8 @@ class Heart:
             for z, epi2_mean, outside in planes:
                 section = self.rv(z, t, x, y, epi2_mean, scale)
                 if section is not None:
+                    # Soft edges of a pixel's width: with hard ones the volume would be a staircase, on which no root is
+                    # found.
                     total += np.clip(0.5 - np.maximum(section.distance, outside) / px, 0, 1).sum()
             return total * px**2 * self.subject.length / levels * 1e-3
 
@@ -230,6 +237,7 @@ class Heart:
     def truth(self) -> dict[str, float]:
         """Return the continuum values: volumes in ml, masses in g, fractions, time of end-systole."""
         (edv, mass), (esv, mass_es) = self.lv_volume(0.0), self.lv_volume(self.t_es)
+        # Finer than in the fit: that has only to come near, and by this others are judged.
         rv_edv, rv_esv = (self.rv_volume(t, levels=144, m=128) for t in (0.0, self.t_es))
         out = {"LVEDV": edv, "LVESV": esv, "LVEF": 1 - esv / edv, "LVM_ED": mass, "LVM_ES": mass_es,
                "RVEDV": rv_edv, "RVESV": rv_esv, "RVEF": 1 - rv_esv / rv_edv, "t_es": self.t_es}  # fmt: skip
@@ -238,6 +246,7 @@ class Heart:
 
 def _illinois(volume: Callable[[tuple[float, float]], float], goal: float) -> float:
     """Return the scale with `volume` = `goal` within 0.2 ml (regula falsi, Illinois variant)."""
+    # Own code: the bits of a root by scipy may change with its version, and rendered caches are known by ours.
     lo, hi = 0.2, 2.6
     f_lo, f_hi = volume((lo, lo)) - goal, volume((hi, hi)) - goal
     mid = hi
@@ -249,6 +258,7 @@ def _illinois(volume: Callable[[tuple[float, float]], float], goal: float) -> fl
         if f_mid * f_hi < 0:
             lo, f_lo = hi, f_hi
         else:
+            # Dowell and Jarratt, BIT 1971: an end that stays is halved, else regula falsi creeps along one side.
             f_lo /= 2
         hi, f_hi = mid, f_mid
     return mid

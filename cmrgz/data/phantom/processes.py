@@ -66,11 +66,13 @@ def in_processes(
         workers = min(workers, len(arguments))
     if workers <= 1:
         return [_and_tell(function(argument), tell, done) for done, argument in enumerate(arguments, 1)]
+    # Children that the program had before are none of ours to end.
     context, others = get_context("spawn"), active_children()
     asked = context.RawValue("b", 0)
     with ProcessPoolExecutor(workers, context, _begin, (asked,)) as pool:
         try:
             with held_back(signal.SIGINT):
+                # Ctrl-C between the start of a process and `_begin` would end it with a traceback.
                 futures = [pool.submit(_call, function, argument) for argument in arguments]
             for done, future in enumerate(as_completed(futures), 1):
                 _and_tell(future.result(), tell, done)
@@ -110,6 +112,7 @@ def _broken_off(processes: Sequence[BaseProcess]) -> Iterator[None]:
         for process in processes:
             with suppress(ProcessLookupError):
                 os.kill(process.pid or 0, signal.SIGINT)
+    # Foreign code may hold off an interrupt for good, and the caller waits for all of them.
     late = threading.Timer(GRACE, _end, [processes])
     late.start()
     try:
@@ -149,6 +152,7 @@ def end_with_parent(number: int) -> None:
             parent.join()
             signal.raise_signal(number)
 
+    # By a thread, since not every system can send a signal when a parent ends.
     threading.Thread(target=wait, daemon=True).start()
 
 

@@ -95,6 +95,7 @@ class Phantom:
         self.heart = Heart(self.subject, self.anatomy, fit_rv)
         self._scanner = Scanner(self.subject, size, self.spacing)
         self._last: tuple[float, _Slice] | None = None
+        # A table of shares, rounded as by the prototype that rendered the first training data: its bits are kept.
         self._share: NDArray[np.float32] = (np.arange(ss * ss + 1) / (ss * ss)).astype(np.float32) / np.float32(nsub)
 
     def heights(self) -> Array:
@@ -112,6 +113,7 @@ class Phantom:
         sl, n = self._slice(z), self.size
         grid = self._grid(sl, z, t)
         tissue, label = np.zeros((len(TISSUE), n, n), np.float32), np.zeros((4, n, n), np.float32)
+        # Through the thickness of the slice: partial volume, most of all at the apex.
         for step in ((np.arange(self.nsub) + 0.5) / self.nsub - 0.5) * self.thickness:
             canvas = Canvas(sl.torso.copy(), np.zeros(sl.torso.shape, np.uint8))
             HeartPainter(self.heart, self.realism, sl.height + step, t, grid).paint(canvas)
@@ -143,11 +145,13 @@ class Phantom:
         """Return the slice's (dx, dy, dz) in mm: breath-hold misregistration, about +-2 mm in plane."""
         if not self.realism:
             return np.zeros(3)
+        # Each use has a stream with a number of its own: a draw more in one changes no other.
         rng = np.random.default_rng([self.subject.seed, 29, _key(z)])
         offset: Array = np.clip(rng.normal(0, [0.8, 1.3, 0.5]), -3, 3)
         return offset
 
     def _slice(self, z: float) -> _Slice:
+        # The last one is enough: frames are rendered slice by slice.
         if self._last is None or self._last[0] != z:
             self._last = z, self._make_slice(z)
         return self._last[1]
@@ -212,6 +216,7 @@ def _fraction(ed: float, es: float) -> float:
 
 def _key(z: float) -> int:
     """Return the slice's number in the random streams."""
+    # Tenths of a millimetre, from 0 on: a seed takes no negative numbers, and heights above the base are.
     return round(z * 10) + 10000
 
 

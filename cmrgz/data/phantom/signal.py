@@ -32,6 +32,7 @@ def bssfp(pd: float, t1: float, t2: float, tr: float, te: float, flip: float, df
         df: Off-resonance, Hz; 0 is the pass band, 500 / tr the dark band.
     """
     e1, e2, a = np.exp(-tr / t1), np.exp(-tr / t2), np.deg2rad(flip)
+    # Phases alternate, which adds pi a repetition and puts the pass band at 0 Hz.
     th = 2 * np.pi * np.asarray(df) * tr * 1e-3 + np.pi
     cos = np.cos(th)
     d = (1 - e1 * np.cos(a)) * (1 - e2 * cos) - e2 * (e1 - np.cos(a)) * (e2 - cos)
@@ -83,6 +84,7 @@ class Scanner:
         rng = np.random.default_rng([subject.seed, 13])
         self._relaxation = [np.array(v) * np.exp(rng.normal(0, [0.03, 0.05, 0.06])) for v in TISSUE.values()]
         self.reference = bssfp(*TISSUE["blood_l"], subject.tr, subject.tr / 2, subject.flip)
+        # The units of a scanner are arbitrary, from one examination to the next.
         self._gain = 420 / self.reference * np.exp(rng.normal(0, 0.25))
         self._window, self._lines, self._acquired = _window(size)
 
@@ -136,6 +138,8 @@ class Scanner:
                 signal += fractions[i] * m * _OPPOSED.get(name, 1)
         image = np.fft.ifft2(np.fft.fft2(signal * receiver.shading * receiver.phase) * receiver.window)
         noise = self._noise(receiver, np.random.default_rng([seed, 23, key, ms, noise_seed]))
+        # The magnitude of complex noise: Rician, and not Gaussian, where there is little signal (Gudbjartsson and Patz,
+        # MRM 1995).
         noisy: Array = np.abs(image + noise) * receiver.gain
         return noisy
 
@@ -150,6 +154,7 @@ class Scanner:
 def _window(size: int) -> tuple[Array, NDArray[np.bool_], float]:
     """Return the k-space window, the acquired lines (both in FFT order) and the fraction acquired."""
     f = np.abs(np.fft.fftfreq(size)) * 2
+    # Outer lines are left out to shorten the breath-hold; the taper keeps their edge from ringing (Gibbs).
     lines = f[:, None] < 0.82
     taper = np.sqrt(np.where(f > 0.7, np.cos((f - 0.7) / 0.3 * np.pi / 2).clip(0), 1.0))
     return lines * taper[None], lines, float(lines.mean())

@@ -116,6 +116,7 @@ class _Draw:
         self.rng = np.random.default_rng([seed, stream])
 
     def clipped(self, mean: float, sd: float, low: float, high: float) -> float:
+        # Clipped, not drawn again: the number of draws stays, so that those after it are the same.
         return float(np.clip(self.rng.normal(mean, sd), low, high))
 
 
@@ -195,6 +196,7 @@ def sample_anatomy(subject: Subject) -> Anatomy:
     """Draw the shape of a subject's heart and body; a function of the subject alone."""
     r = np.random.default_rng([subject.seed, 104729])
     k = np.arange(2, 7)[:, None]
+    # Less of the higher orders: an outline is smooth. Order 1 would move the cavity, and 0 change its area.
     endo = np.c_[k, r.normal(0, 0.05, (5, 1)) / (k - 1) ** 0.7, r.uniform(0, 2 * np.pi, (5, 1))]
     epi = endo * [1, 0.45, 1] + np.c_[0 * k, r.normal(0, 0.012, (5, 1)), 0 * k]
     papillaries = ((np.deg2rad(r.normal(-38, 9)), r.uniform(3.2, 5.0)),

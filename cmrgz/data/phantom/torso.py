@@ -29,6 +29,7 @@ def torso(subject: Subject, anatomy: Anatomy, z: float, x: Array, y: Array) -> t
     bx, by = x - anatomy.body_centre[0], y - anatomy.body_centre[1]
     ax, ay = anatomy.body_axes
     angle = np.arctan2(by / ay, bx / ax)
+    # A superellipse: a chest is squarer than an ellipse.
     rho = (np.abs(bx / ax) ** 2.3 + np.abs(by / ay) ** 2.3) ** (1 / 2.3)
     depth: Array = (1 - rho / np.sqrt(outline(anatomy.body, angle))) * min(ax, ay)
     tissue = np.full(x.shape, INDEX["air"], np.uint8)
@@ -44,6 +45,7 @@ def _paint_wall(tissue: TissueMap, subject: Subject, z: float, angle: Array, dep
     chest: Array = fat + (15 + 3 * np.cos(3 * angle + 2))
     tissue[depth > 0] = INDEX["fat"]
     tissue[(depth > 0) & (depth < 1.5)] = INDEX["muscle"]
+    # Ribs run down and forwards: seen in planes, they wander around the chest with the height.
     muscle, ribs = depth > fat, np.cos(11 * angle + z / 14)
     tissue[muscle] = INDEX["muscle"]
     tissue[muscle & (np.abs(depth - fat - 5 - 1.5 * np.sin(9 * angle + z / 9)) < 0.9)] = INDEX["fat"]
