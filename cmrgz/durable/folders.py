@@ -62,14 +62,14 @@ def restore(path: str | os.PathLike[str]) -> None:
             sync_directory(path.parent)
 
 
-def make_directory(path: str | os.PathLike[str], mode: int = 0o777, *, parents: bool = True) -> None:
+def make_directory(path: str | os.PathLike[str], mode: int = 0o777) -> None:
     """Make a folder, and those above it, unless it is there.
 
     Raises:
         ResourceError: `disk-full`, `permission` or `io`; also where a file has its name.
     """
     with reported(path, "made"):
-        Path(path).mkdir(mode, parents=parents, exist_ok=True)
+        Path(path).mkdir(mode, parents=True, exist_ok=True)
 
 
 def require_writable(path: str | os.PathLike[str]) -> None:
