@@ -24,6 +24,7 @@ from cmrgz.training.shards import ALONE, give_gradients, own_items
 from cmrgz.training.state import BAD_STEPS, State, save, trainable
 from cmrgz.training.watch import Log, Watch
 
+# Each figure that is asked of a GPU makes the host wait until all that is in flight is done.
 LATE = 20
 """Steps after which a GPU is asked for the figures of all of them."""
 
@@ -81,10 +82,8 @@ def run(
             figures of the validation are not finite; nothing of it is stored, the last stored state is good.
         Stopped: `stopped`, after a signal; the state is stored and the same call goes on.
     """
-    # Its patience had ended, and then it died: the result alone is left to be written.
-    if ranks.any("stopped" in state.figures):
+    if ranks.any("stopped" in state.figures):  # patience had ended, and then it died: its result is to be written
         return
-    # Each figure that is asked of a GPU makes the host wait until all that is in flight is done.
     ended, pending, late = False, list[Figures](), 1 if next(module.parameters()).device.type == "cpu" else LATE
     items = own_items(options.batch_size, options.shards, ranks)
     steps = range(state.step, options.steps)
@@ -120,14 +119,11 @@ def run(
             bar.set_postfix(loss=str(records[-1]["loss"])[:6])
             if log is not None:
                 log.note(records, last, validated or stored)
-            if stored and log is not None:
-                # The log is on the disk before the state is: a state that is ahead of it could not be held to it.
-                log.journal.sync()
-                save(state, folder, key)
+                if stored:
+                    log.store(state, key)
             if last:
                 break
-            # Not with the last step: that run is done, and tells so.
-            if asked:
+            if asked:  # not with the last step: that run is done, and tells so
                 raise Stopped("stopped", folder.name, f"stopped at step {step}", "", "run the same command again")
 
 
@@ -175,7 +171,7 @@ class _Log:
     """The log of a run, in which a step that was logged before a death must come out the same again, and its watch."""
 
     def __init__(self, folder: Path, state: State, options: TrainOptions, watch: Log | None) -> None:
-        self.options, self.before = options, read_log(folder, state.step)
+        self.folder, self.options, self.before = folder, options, read_log(folder, state.step)
         self.journal = Journal(folder / LOG, STEP)
         self.watch = Watch(folder, next(state.module.parameters()).device, state.step, watch)
 
@@ -192,6 +188,11 @@ class _Log:
         with log.journal, log.watch:
             yield log
 
+    def store(self, state: State, key: str) -> None:
+        """Store a state; the log is on the disk before it, since a state that is ahead of it is not held to it."""
+        self.journal.sync()
+        save(state, self.folder, key)
+
     def note(self, records: Sequence[dict[str, Any]], last: bool, whole: bool) -> None:
         """Append the records of steps.
 
@@ -207,6 +208,7 @@ class _Log:
             step, ends = record["step"], record is records[-1]
             before = self.before.get(step)
             if before is None:
+                # Only the end waits for the disk: a line that is lost with the power is of a step that is taken again.
                 self.journal.append(record, sync=last and ends)
             elif encode(record) != encode(before):  # as text, where NaN is NaN
                 hint = "start in another folder"

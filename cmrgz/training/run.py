@@ -251,6 +251,7 @@ def _trained_on(sources: list[list[Case]], *before: Meta | None) -> list[str] | 
     found = {case.subject_id for part in sources for case in part}
     for meta in before:
         told: list[str] | None = [] if meta is None else meta.training.get("trained_on")
+        # Some are not known, which is not the same as none: an evaluation says so.
         if told is None:
             return None
         found.update(told)
