@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from cmrgz.durable.files import NEW, remove, sync_directory, write_all
@@ -63,9 +62,7 @@ class Part:
     def __enter__(self) -> "Part":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._journal.close()
         os.close(self._fd)
 
