@@ -223,6 +223,7 @@ def _pixels(plane: Plane) -> NDArray[Any]:
         raise _corrupt(plane.file, error) from None
     if pixels.shape != plane.shape:
         raise DataError("changed", str(plane.file), "changed while it was read", "", "wait until it is written")
+    # BitsStored is at times less than what is stored: the values decide.
     return pixels.astype(np.int16) if spare and pixels.max() < 2**15 else pixels
 
 

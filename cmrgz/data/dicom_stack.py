@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cmrgz.data.geometry import TOWARDS_APEX, Affine, Geometry, check_affine
+from cmrgz.data.geometry import MM_AND_SECONDS, TOWARDS_APEX, Affine, Geometry, check_affine, version_for
 from cmrgz.errors import DataError, warn
 
 TO_RAS = np.array([-1.0, -1.0, 1.0])
@@ -217,10 +217,9 @@ def _geometry(where: str, phases: list[list[Plane]], frame_time: float) -> Geome
         handedness=handedness,
         qform_code=1,
         pixdim=(edges[0], edges[1], edges[2], frame_time),
-        units=2 | 8,  # mm and seconds
+        units=MM_AND_SECONDS,
         intent=0,
-        # dim is int16 in NIfTI-1.
-        version=1 if max(*first.shape, count, len(phases)) < 2**15 else 2,
+        version=version_for((*first.shape, count, len(phases))),
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cmrgz.data.geometry import Geometry, check_affine
+from cmrgz.data.geometry import Geometry, check_affine, version_for
 from cmrgz.data.scan import Scan
 from cmrgz.errors import UsageError
 
@@ -83,8 +83,7 @@ class Finer:
         shape = (t * self.t if cycle else (t - 1) * self.t + 1, (z - 1) * self.z + 1, y, x)
         stored, given = np.zeros(shape, scan.stored.dtype), np.zeros(shape, dtype=bool)
         stored[:: self.t, :: self.z], given[:: self.t, :: self.z] = scan.stored, known
-        # dim is int16 in NIfTI-1, and a finer grid may outgrow it.
-        geometry = replace(self._placed(scan.geometry), version=scan.geometry.version if max(shape) < 2**15 else 2)
+        geometry = replace(self._placed(scan.geometry), version=max(scan.geometry.version, version_for(shape)))
         return Scan(stored, scan.slope, scan.inter, geometry, scan.finer * self.t), given
 
     def _placed(self, geometry: Geometry) -> Geometry:

@@ -1,6 +1,7 @@
 """Where voxels lie: both forms of a NIfTI header as they are on disk, and the one affine that follows from them."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,6 +26,8 @@ TOWARDS_APEX = np.array([-1.0, 1.0, -1.0])
 MEND = "write the header again, with a right affine"
 MILLIMETRES = {1: 1e3, 2: 1.0, 3: 1e-3}
 SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}
+MM_AND_SECONDS = 2 | 8
+"""The NIfTI code of the units that are written."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +94,11 @@ def spacing(affine: Affine) -> tuple[float, float, float]:
     """Return the lengths of the voxel axes (dx, dy, dz)."""
     dx, dy, dz = np.linalg.norm(affine[:3, :3], axis=0).tolist()
     return dx, dy, dz
+
+
+def version_for(shape: Iterable[int]) -> int:
+    """Return the first version of NIfTI that holds these sizes: `dim` is int16 in NIfTI-1."""
+    return 1 if max(shape) < 2**15 else 2
 
 
 def in_mm(matrix: Affine, units: int) -> Affine:

@@ -67,9 +67,9 @@ class Scan:
             handedness=-1,
             qform_code=1,
             pixdim=(dx, dy, dz, frame_time if frame_time > 0 else 0.0),
-            units=2 | 8,  # mm and seconds
+            units=grids.MM_AND_SECONDS,
             intent=0,
-            version=1 if max(shape) < 2**15 else 2,
+            version=grids.version_for(shape),
         )
         return cls(np.zeros(shape, np.int16), 1.0, 0.0, geometry)
 

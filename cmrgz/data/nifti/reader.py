@@ -129,6 +129,7 @@ def _header(source: Source, notes: Notes, sform_wins: bool) -> Header:
     if len(raw) < size:
         raise _truncated(source.where, "within the header", size, len(raw))
     header = parse(raw, order, notes, sform_wins=sform_wins)
+    # The magic says where the data lie: by the name, another file would be read, or this one from a wrong place.
     if header.single == (source.kind == "pair"):
         ending = ".nii" if header.single else ".hdr"
         raise DataError("wrong-extension", source.where, f"is a {ending} by its header", "", f"rename to {ending}")

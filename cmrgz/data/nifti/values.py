@@ -33,6 +33,7 @@ def check_values(stored: NDArray[Any], header: Header, nonfinite: Literal["refus
         _handle_nonfinite(flat, header, nonfinite, notes)
         low, high = _range(flat)
     scaled = [float(v) * header.slope + header.inter for v in (low, high)]
+    # Only of the lowest and the highest: scaling is linear, so that all others lie between.
     if not all(abs(v) <= LARGEST for v in scaled):
         facts = f"{scaled[0]:g} .. {scaled[1]:g} after slope {header.slope:g} and intercept {header.inter:g}"
         raise DataError("scaling", notes.where, "values do not fit float32", facts, "mend the header")
