@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,8 +23,9 @@ def run(run: Run) -> Run:
     return partial(run, "inpaint")
 
 
-def write(*names: str, label: bool = False) -> None:
-    scan = Scan.blank(SHAPE, (10.0, 1.4, 1.4))
+def write(*names: str, label: bool = False, version: int = 1) -> None:
+    blank = Scan.blank(SHAPE, (10.0, 1.4, 1.4))
+    scan = replace(blank, geometry=replace(blank.geometry, version=version))
     for number, name in enumerate(names):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         if label:
@@ -91,6 +93,16 @@ def test_a_half_done_batch_goes_on(run: Run) -> None:
     assert {path for path, data in whole.items() if path.read_bytes() != data and path.suffix != ".json"} == set()
     code, out, err = run(*args, "--skip-existing", "--json")
     assert code == 0 and len(json.loads(out)["skipped"]) == 3 and json.loads(out)["outputs"] == []
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_a_half_done_result_of_nifti_2_is_made_again(run: Run, ending: str) -> None:
+    write("a.nii", version=2)
+    args = ("a.nii", "--mask", "0.5", "-o", f"a_inpainted{ending}")
+    assert run(*args)[0] == 0
+    Path("a_inpainted.json").unlink()
+    code, out, err = run(*args, "--skip-existing")
+    assert (code, out.splitlines()) == (0, [f"a_inpainted{ending}"]), err
 
 
 def test_results_that_were_made_otherwise_are_not_mixed_in(run: Run) -> None:

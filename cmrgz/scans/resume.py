@@ -12,8 +12,8 @@ from cmrgz.durable import exists, read_bytes
 from cmrgz.errors import CmrgzError, DataError, UsageError
 from cmrgz.scans.files import Names
 
-DESCRIPTION = slice(148, 228)
-"""Where NIfTI-1 has its `descrip`."""
+DESCRIPTION = {348: slice(148, 228), 540: slice(240, 320)}
+"""Where NIfTI-1 and NIfTI-2, told by the size of their headers, have their `descrip`."""
 START = 1 << 12
 MARK = (b"cmrgz ", b" synthetic ")
 
@@ -95,5 +95,5 @@ def _is_ours(image: Path) -> bool:
         header = zlib.decompressobj(wbits=31).decompress(start, START) if packed else start
     except (CmrgzError, zlib.error):
         return False
-    text = header[DESCRIPTION]
+    text = header[DESCRIPTION.get(int.from_bytes(header[:4], "little"), slice(0))]
     return text.startswith(MARK[0]) and MARK[1] in text
