@@ -15,6 +15,7 @@ def moments(condition: Condition | None, b: int) -> Tensor:
     """Return where in the cycle the phases of b blocks lie (b, t): their `time` (b, t, z), from their `start` (b,)."""
     told = condition or {}
     time = told["time"][:, :, 0] if "time" in told else torch.zeros(b, 1)
+    # Times of an item begin at 0 with its first phase; fields around the cycle need where that lies in it.
     return time + told["start"].to(time)[:, None] if "start" in told else time
 
 

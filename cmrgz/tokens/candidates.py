@@ -55,7 +55,9 @@ class Candidates:
         n, c = prior.leaning.mean.shape[1:]
         like = prior.leaning.mean
         waves = sent(rng.around("candidates").normal(WAVES, *grid[1:], k, c), like.device).to(like.dtype)
+        # A field around the cycle, the same for all blocks: independent ones made cines flicker from block to block.
         noise = correlated(around_cycle(waves, prior.prior.alike[0], moments), prior.prior.alike).flatten(1, 4)
+        # Alike for an antithetic pair: candidates oppose each other only where both take the same one.
         pick = sent(rng.around("pick").uniform(1, alike=True), noise.device).to(noise.dtype)
         return cls(prior, noise, pick.expand(-1, n), some)
 
@@ -70,6 +72,8 @@ class Candidates:
 
     def only(self) -> Tensor | None:
         """Return the vectors (b, n, c) of all positions where there is no choice; None where the network has one."""
+        # Of items of which nothing is known hints say nothing: their codes come from the network, whatever the
+        # candidates.
         if self.noise.shape[2] > 1 or not self.all:
             return None
         return of_hint(self.prior.alike(), self.noise)[:, :, 0]
@@ -77,6 +81,7 @@ class Candidates:
     def __call__(self, logits: Logits, tokenizer: CodeTokenizer, states: Tensor, positions: Tensor) -> Tensor:
         """Return vectors (b, m, c) at positions (b, m) with features (b, m, d)."""
         hint = self.prior.at(positions).alike()
+        # Noise belongs to a position, not to a step: what is drawn there does not depend on when.
         index = positions[..., None, None].expand(-1, -1, *self.noise.shape[2:])
         drawn = of_hint(hint, self.noise.gather(1, index))
         b, m, k, c = drawn.shape
@@ -94,6 +99,7 @@ def of_hint(hint: PriorLogits, noise: Tensor) -> Tensor:
 
 def weights(hint: PriorLogits, logits: Logits, states: Tensor, codes: Tensor) -> Tensor:
     """Return the logarithms of the weights (...) of codes (..., levels); see `beyond`."""
+    # A say beyond 1 would trust the network more than its own probabilities; below 0 it would be held against it.
     return hint.prior.say.clamp(0, 1) * beyond(hint, logits, states, codes)
 
 
@@ -110,6 +116,8 @@ def beyond(hint: PriorLogits, logits: Logits, states: Tensor, codes: Tensor) -> 
     for level in range(codes.shape[-1]):
         own = hint(codes, level)
         seen = logits(states, codes[..., :level], level).float() + own
+        # Beside the hint stand the frequencies of the codes, which the bias of the head holds: what counts is what is
+        # beyond both.
         ratio = seen.log_softmax(-1) - (hint.prior.common[level] + own).log_softmax(-1)
         total = total + ratio.gather(-1, codes[..., level, None])[..., 0]
     return total
@@ -130,6 +138,7 @@ def mistaken(
         codes: (n, levels).
         noise: (n, c) standard normal.
     """
+    # Only the say is to learn from this: the network learns from its likelihood alone.
     with torch.no_grad():
         other = tokenizer.quantise(of_hint(hint, noise)[:, :, None, None]).flatten(0, 2)
         both = torch.stack([beyond(hint, logits, states, part) for part in (codes, other)], -1)

@@ -90,6 +90,7 @@ class TokenModel(CodeModel):
         order, known, slots = (sent(part, x.device) for part in (order, known, slots))
         codes, exact = take(codes, order), take(exact, order)
         given = torch.arange(order.shape[1], device=x.device) < known[:, None]
+        # As in decoding: what is known enters as it is, what would have been drawn as the vector of its codes.
         content = torch.where(given[..., None], exact, self.vectors(codes))
         evidence = self.evidence(x, self._first_pixels(order, known, self.grid(x)), condition)
         states = self.network.train_states(content[:, :end], order[:, :end], condition, evidence.features, slots)
@@ -106,6 +107,7 @@ class TokenModel(CodeModel):
             return slots, slots >= known[:, None]
         many = min(ASKED, -(-n // 2))
         end = known + (rng.uniform(1)[:, 0] * (n - known)).ceil().long().clamp(min=many)
+        # Scores lie below 2, so that what is past the cut comes after everything else.
         slots = (score + 2 * (place >= end[:, None])).argsort(dim=1)[:, :many]
         return slots, slots >= known[:, None]
 
@@ -140,6 +142,7 @@ class TokenModel(CodeModel):
         """Draw items from p(x | known); see `Model.sample`."""
         how = Truncation(temperature, top_k, top_p)
         if preset == "paper_like":
+            # A preset stands for all of them, so that it means the same whatever else is asked for.
             (order, how, parallel), output = PAPER_LIKE, "draw"
         x, known = lift(x, self.axes), lift(known, self.axes)
         condition = block_condition(condition, x, self.axes)
@@ -148,6 +151,7 @@ class TokenModel(CodeModel):
         positions = known_positions(known, self.tokenizer.patch).flatten(1)
         sequence = ORDERS[order](positions, grid, rng)
         evidence = self._evidence(x, known, condition, sequence, order)
+        # The fill is in the hints already; particles would repeat it, and it is twice as large as the items.
         told = {name: value for name, value in condition.items() if name != "fill"} if condition else condition
         given = Given(torch.where(positions[..., None], exact, 0.0), positions, sequence, told, evidence.features)
         many = self.candidates(candidates, plain=top_k == 0 and top_p == 1 and levels == 0 and preset == "fixed")
@@ -177,6 +181,7 @@ class TokenModel(CodeModel):
         """Return what may be told of hidden positions: nothing that lies ahead of them in the order (b, n)."""
         if name == "any":
             return self.evidence(x, known, condition)
+        # Hints of all that is known would show a forced order what comes later, which is what it is not to see.
         seen = torch.zeros_like(known)
         if name == "orient":
             positions = known_positions(known, self.tokenizer.patch).flatten(1)

@@ -133,11 +133,13 @@ def decode(
         active = index < end[:, None]
         positions = order.gather(1, index.clamp(max=n - 1))
         drawn = draw(network(cache, positions, cursor), positions)
+        # A known position that comes in the middle of an order, as in raster, is given and not drawn.
         drawn = torch.where(known.gather(1, positions)[..., None], take(vectors, positions), drawn)
         if not last:  # nothing is asked after the last
             network.extend(cache, drawn, positions, torch.where(active, index, n))
         result.scatter_(1, torch.where(active, positions, n)[..., None].expand(-1, -1, c), drawn)
 
+    # The last step is made as it is, for it does other work, and a record repeats one kind alone.
     usual = Replayed(one, network)
     for step, (cursor, end) in enumerate(pairwise(sent(cursors, order.device)), 1):
         if step < len(done) - 1:

@@ -61,6 +61,7 @@ def decoded(
     x = items(vectors)
     if evidence is None or evidence.fill is None or evidence.some is None:
         return x
+    # What is drawn beyond the round trip of the fill is put on the fill itself, which keeps its detail.
     off = x - items(evidence.features[..., : tokenizer.channels])
     room = (1 - evidence.fill.abs()).clamp(min=0)
     off = off.clamp(-room, room) if even else off
@@ -122,6 +123,7 @@ class CodeModel(Model):
         """Give the network the statistics of the vectors and codes of items (n, 1, *item)."""
         blocks = lift(x, self.axes)
         x = blocks if self.prior is None else frames_of(blocks)
+        # Evenly taken, since frames of one block follow one another and are alike.
         x = x if self.prior is None else x[:: -(-len(x) // BLOCK_FRAMES)]
         vectors = self.tokenizer.encode(x)
         codes = self.tokenizer.quantise(vectors).flatten(0, 2)
@@ -155,6 +157,7 @@ class CodeModel(Model):
         It is 0 where n is: of a block all may be known.
         """
         if not len(codes):
+            # The sum of no states is 0, and is bound to the network, so that a backward pass finds its way.
             return states.sum()
         prior = self._prior(leaning)
         loss = level_loss(self.network.logits, states, codes, self.level_decay, self.training, rng, prior)
@@ -231,6 +234,7 @@ class CodeModel(Model):
             candidates: Draws of the hints of a position that the network weighs, see `candidates.py`; 0 are codes.
             condition: Of blocks `time` and `start` count.
         """
+        # Numbers for all that may be drawn are taken at once: which code takes which does not depend on the decoding.
         asked = min(levels, self.tokenizer.levels) or self.tokenizer.levels
         u = sent(rng.uniform(copies * n, asked), next(self.network.parameters()).device)
         leaning = evidence.leaning if evidence else None

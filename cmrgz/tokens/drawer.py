@@ -83,6 +83,7 @@ class Drawer:
         parts, score, entropy = [], torch.zeros_like(states[..., 0]), torch.zeros_like(states[..., 0])
         for level, (code, logits) in enumerate(self._levels(states, positions)):
             share = logits.float().log_softmax(-1)
+            # A mean, so that scores are alike whether all levels are drawn or a few.
             score = score + share.gather(-1, code[..., None])[..., 0] / self.u.shape[-1]
             entropy = entropy - (share.exp() * share).sum(-1)
             parts.append(self.tokenizer.embed(code, level))
@@ -122,6 +123,7 @@ class Drawer:
         for level in range(self.u.shape[-1]):
             logits = given(codes, level)
             number = self.u[..., level].gather(1, positions)
+            # A shift around the circle keeps the law of a uniform number, and spreads several draws of one evenly.
             number = (number + turn) % 1 if turn else number
             order = None if self.orders is None else self.orders[level]
             code = draw(logits, number, self.how.temperature, self.how.top_k, self.how.top_p, order)

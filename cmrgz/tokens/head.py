@@ -24,12 +24,14 @@ class DepthHead(nn.Module):
         self.norm, self.block, self.out_norm = nn.RMSNorm(width), feed_forward(width, inner), nn.RMSNorm(width)
         self.leave = nn.ModuleList([nn.Linear(width, size) for _ in range(levels)])
         for layer in self.leave:
+            # Small, so that training starts at the frequencies of the codes, which the bias has.
             nn.init.normal_(layer.get_parameter("weight"), std=0.05 * width**-0.5)
 
     def fit(self, codes: Tensor, features: Tensor) -> None:
         """Describe the codes by `features` (levels, vocab, c), and start at the frequencies of `codes` (n, levels)."""
         self.describe_by(features)
         for level, bias in enumerate(self.bias.data):
+            # One more of each: a code that the sample lacks is rare, not impossible.
             count = torch.bincount(codes[:, level], minlength=len(bias)).float() + 1
             bias.copy_((count / count.sum()).log())
 
@@ -46,6 +48,7 @@ class DepthHead(nn.Module):
         """Return logits (..., vocab) of `level`, given states (..., d) and codes (..., >= level)."""
         x = states + self.level[level]
         for earlier in range(level):
+            # Told by their descriptions, not by embeddings of their own: similar codes then act alike from the start.
             x = x + self.enter[earlier](self.describe(earlier)[codes[..., earlier]])
         x = self.out_norm(x + self.block(self.norm(x)))
         description = self.describe(level)

@@ -27,6 +27,7 @@ class Whitening(nn.Module):
     def fit(self, vectors: Tensor) -> None:
         """Set mean and matrix from vectors (n, c); small components are raised, but not to full size."""
         mean = vectors.mean(0)
+        # In double precision: in float32 the smallest components drown in the rounding of the largest.
         variance, basis = torch.linalg.eigh(torch.cov((vectors - mean).T.double()))
         scale = (variance + 0.01 * variance.mean()).rsqrt()
         self.get_buffer("mean").copy_(mean)

@@ -111,6 +111,7 @@ class MaskedTokenModel(CodeModel):
         x, known = lift(x, self.axes), lift(known, self.axes)
         condition = block_condition(condition, x, self.axes)
         given = known_positions(known, self.tokenizer.patch).flatten(1)
+        # Hidden positions are 0 from the start: what the tokenizer made of the zeros in their pixels is no content.
         vectors = torch.where(given[..., None], flat(framewise(self.tokenizer.encode, x)), 0.0)
         evidence, n, grid = self.evidence(x, known, condition), given.shape[1], self.grid(x)
 
@@ -118,6 +119,7 @@ class MaskedTokenModel(CodeModel):
             return self.network(content, shown, condition, evidence.features)
 
         plain = top_k == 0 and top_p == 1 and levels == 0
+        # A pace that weighs positions needs the probabilities of codes, which draws of a hint have not.
         many = 0 if output == "mean" or pace.weighs else self.candidates(candidates, plain)
         draw = self.drawer(n, levels, how, rng, evidence=evidence, candidates=many, condition=condition)
         if output == "mean":
@@ -125,6 +127,8 @@ class MaskedTokenModel(CodeModel):
             counter(progress, 1)(1)
             mean = self.within_cells(mean, given, evidence, rng, 0.0)
             return lower(self.items(torch.where(given[..., None], vectors, mean), grid, evidence), self.axes)
+        # A corrector sweep looks at what was drawn, so that the network is needed even where one draw of the hint
+        # would do.
         only = None if remask else draw.only()
         if only is not None:
             return lower(self.items(torch.where(given[..., None], vectors, only), grid, evidence, even=True), self.axes)
@@ -134,6 +138,7 @@ class MaskedTokenModel(CodeModel):
         vectors = run.reveal(vectors, given, pace, draw, rng.child("order"))
         for sweep in range(remask):
             own = rng.child(f"sweep {sweep}")
+            # New numbers in each sweep: with the old ones the same codes would come out.
             again = self.drawer(n, levels, how, own, evidence=evidence, candidates=many, condition=condition)
             vectors = run.redraw(vectors, given, pace, again, own)
         if not many:

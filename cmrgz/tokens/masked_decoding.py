@@ -70,6 +70,7 @@ class Pace:
             return turn
         if self.entropy_bound:
             return -proposal.entropy
+        # Standard Gumbel noise; 1e-9 keeps the logarithm of 0 away.
         gumbel = -(-noise.uniform(turn.shape[1], alike=True).clamp(min=1e-9).log()).log()
         return proposal.score + self.gumbel * calm * sent(gumbel, turn.device).to(turn.dtype)
 
@@ -115,8 +116,10 @@ class Unmasking:
         seen = shown.cpu()
         told = pace.counts(seen, self.grid).diff(dim=0)  # known in advance: no step waits for the device
         counts, left = sent(told, shown.device), int((~seen).sum())
+        # By confidence none is followed, and any serves.
         walk = WALKS["random" if pace.order == "confidence" else pace.order](shown, self.grid, rng)
         turn, noise = -turns(walk, shown).float(), rng.child("gumbel")
+        # The network and the draw have one shape in all steps; what is between them depends on counts.
         look, drawing = Replayed(self.look, self.network), Replayed(draw)
         while left > 0:
             states = look(torch.where(shown[..., None], vectors, 0.0), shown)
@@ -131,6 +134,7 @@ class Unmasking:
                 chosen = best(turn, ~shown, counts[step])
                 drawn = _draw_chosen(drawing, states, chosen, vectors, chunk, int(told[step].max()))
             vectors, shown = torch.where(chosen[..., None], drawn, vectors), shown | chosen
+            # Only an entropy bound is not known in advance: then the host has to ask the device.
             many = int(chosen.sum() if pace.entropy_bound else told[step].sum())
             left, step = left - many, step + 1
             self.tick(many)
@@ -168,12 +172,14 @@ def counter(progress: Progress | None, total: int) -> Tick:
 
 def _calm(counts: Tensor, step: int) -> Tensor:
     """Return the share (b, 1) of an item's steps that is left after this one."""
+    # Of the steps in which this item reveals something: others of its batch may need more.
     own = (counts > 0).sum(0).clamp(min=1)
     return (1 - (step + 1) / own).clamp(min=0)[:, None]
 
 
 def _draw_chosen(draw: Replayed, states: Tensor, chosen: Tensor, vectors: Tensor, chunk: int, most: int) -> Tensor:
     """Return vectors (b, n, c) with those of the chosen positions (b, n), at most so many, drawn from features."""
+    # Stable, so that equal entries keep the order of their positions on every device.
     ranked = chosen.long().argsort(dim=1, descending=True, stable=True)
     n, drawn = chosen.shape[1], torch.cat([vectors, vectors[:, :1]], 1)  # row n takes what is not chosen
     places = torch.arange(-(-most // chunk) * chunk, device=chosen.device)

@@ -95,6 +95,7 @@ class Evidence:
     @classmethod
     def of_blocks(cls, hint: Hint, spread: Tensor, known: Tensor) -> "Evidence":
         """Return the evidence of blocks of which the positions `known` (b, t, z, h, w) are known."""
+        # What is known is certain, whatever the fit says of such a position.
         relative = torch.where(known[:, None], LEAST, hint.scale / spread.view(-1, 1, 1, 1, 1))
         return cls(torch.cat([hint.mean, relative.log(), hint.shares], 1), spread, hint)
 
@@ -195,7 +196,9 @@ class MaskedVectorModel(Model):
         grid = tuple(vectors.shape[2:])
         known = training_known(grid, rng)
         u = rng.uniform(1)
+        # Nothing is drawn yet in the first step of every draw, and what is drawn then decides most.
         share = ((u - FRESH_SHARE) / (1 - FRESH_SHARE)).clamp(min=0)
+        # Any share of the rest is drawn already, at places in no order: an order of decoding may be anything.
         drawn = rng.uniform(math.prod(grid)) < share
         return known, known | drawn.unflatten(1, grid)
 
@@ -233,9 +236,12 @@ class MaskedVectorModel(Model):
         given = known_positions(known, self.tokenizer.patch)
         if preset == "paper_like":
             (order, schedule, steps, head_steps, solver), temperature = PAPER_LIKE, 1.0
+            # The fault of published orders is kept here: known positions are given when their turn comes, and seen no
+            # earlier.
             known = torch.zeros_like(known)
         shown = known_positions(known, self.tokenizer.patch)
         grid, n, c = tuple(vectors.shape[2:]), shown[0].numel(), vectors.shape[1]
+        # Noise belongs to a position, not to a step: what is drawn there does not depend on when or beside what.
         noise = sent(rng.normal(n, self.head.noises(head_steps, solver) * c), x.device).to(vectors.dtype)
         evidence = self.evidence(x, known, condition)
         start = flat(torch.where(given[:, None], evidence.to_units(vectors), 0.0))
@@ -253,5 +259,6 @@ class MaskedVectorModel(Model):
         unmasking = Unmasking(look, grid, counter(progress, total), CHUNK, self.network)
         drawn = unmasking.reveal(start, shown.flatten(1), Pace(order, schedule, steps), draw, rng)
         drawn = evidence.from_units(drawn.transpose(1, 2).unflatten(2, grid))
+        # Known vectors as they were: to units and back they would come out with other last bits.
         drawn = torch.where(given[:, None], vectors, drawn)
         return lower(evidence.items(self.tokenizer, drawn, known), self.axes)

@@ -24,6 +24,7 @@ def neighbour_sums(units: Tensor, hidden: Tensor) -> Tensor:
     for axis in range(1, 5):
         n = units.shape[axis]
         one, other = (units.narrow(axis, start, n - 1) for start in (0, 1))
+        # Known positions have no error: a pair with one would make neighbours look less alike.
         both = hidden.narrow(axis, 0, n - 1) & hidden.narrow(axis, 1, n - 1)
         pairs = (one * other, (one.square() + other.square()) / 2)
         sums.append(torch.stack([part[both].sum(0) for part in pairs]))
@@ -48,8 +49,10 @@ def around_cycle(waves: Tensor, alike: Tensor, moments: Tensor) -> Tensor:
     """
     angle = 2 * torch.pi * torch.arange(HARMONICS + 1, device=waves.device).to(waves)
     power = 1 / (1 - 2 * alike * torch.cos(angle / (2 * HARMONICS))[:, None] + alike.square())
+    # Harmonics between the ends of the spectrum have their negative frequencies in them.
     ends = torch.tensor([1.0, *[2.0] * (HARMONICS - 1), 1.0])
     power = power * sent(ends, waves.device).to(waves.dtype)[:, None]
+    # Sine and cosine of a harmonic have one size, so that the variance is 1 at every moment.
     size = (power / power.sum(0)).sqrt()
     turns = moments.to(waves)[..., None] * angle
     basis = torch.cat([turns.cos(), turns[..., 1:].sin()], -1)
@@ -68,6 +71,7 @@ def correlated(noise: Tensor, alike: Tensor) -> Tensor:
     for axis, rho in enumerate(alike[1:], 2):
         steps = list(noise.unbind(axis))
         for i in range(1, len(steps)):
+            # The second factor keeps the variance at 1: rho^2 + (1 - rho^2).
             steps[i] = rho * steps[i - 1] + (1 - rho.square()).sqrt() * steps[i]
         noise = torch.stack(steps, axis)
     return noise

@@ -44,6 +44,7 @@ def halton(grid: tuple[int, ...]) -> Tensor:
         for side, base in zip(grid, BASES[-len(grid) :], strict=True):
             cell = cell * side + (_van_der_corput(index, base) * side).astype(np.int64)
         found = np.concatenate([seen, cell])
+        # The sequence comes back to cells; only first visits count.
         seen = found[np.sort(np.unique(found, return_index=True)[1])]
         start += len(index)
     return torch.from_numpy(seen)
@@ -51,6 +52,7 @@ def halton(grid: tuple[int, ...]) -> Tensor:
 
 def known_first(order: Tensor, known: Tensor) -> Tensor:
     """Return `order` (b, n) with the known positions moved to its start; `known` (b, n) is indexed by position."""
+    # A stable sort by known or not leaves each of both in the order that it had.
     rank = known.gather(1, order).logical_not()
     return order.gather(1, rank.long().argsort(dim=1, stable=True))
 
@@ -104,6 +106,7 @@ def best_orientation(known: Tensor, grid: tuple[int, ...], rng: Streams) -> Tens
     del rng
     ways = sent(orientations(grid), known.device)
     own = known[:, ways.flatten()].unflatten(1, ways.shape)
+    # Summed over the hidden positions, how many known ones come before each.
     seen = (own.long().cumsum(2) * ~own).sum(2)
     return ways[seen.argmax(1)]
 

@@ -128,6 +128,7 @@ class CodePrior(nn.Module):
     def fit(self, tokenizer: CodeTokenizer, x: Tensor, codes: Tensor, rng: Streams) -> None:
         """Fit all to blocks (n, 1, t, z, H, W), hidden as in training, and to the frequencies of codes (m, levels)."""
         for level, own in enumerate(codes.T):
+            # One more of each: the logarithm of a code that the sample lacks must be finite.
             count = torch.bincount(own, minlength=self.common.shape[1]) + 1.0
             self.common[level] = (count / count.sum()).log()
         self.hints.fit(tokenizer, x, rng)
@@ -153,6 +154,7 @@ class CodePrior(nn.Module):
         for _ in range(STEPS):
             rows = torch.randint(len(codes), (BATCH,), generator=generator).to(codes.device)
             loss = F.cross_entropy(logits.of(rows)(codes[rows], level) + wanted + shift, own[rows])
+            # Not `backward`, which would leave gradients at whatever else the logits are made of.
             shift.grad, self.log_factor.grad = torch.autograd.grad(loss, [shift, self.log_factor])
             optimiser.step()
         self.log_factor.grad = None
@@ -164,6 +166,7 @@ class CodePrior(nn.Module):
         grid = (*x.shape[2:4], x.shape[-2] // tokenizer.patch, x.shape[-1] // tokenizer.patch)
         positions = training_known(grid, Streams(rng.seed, [("prior", i) for i in range(len(x))])).to(x.device)
         parts, many, sums = [], -(-ROWS // len(x)), x.new_zeros(4, 2, tokenizer.channels)
+        # Parts of larger blocks with the fill of the whole, since that is how a model sees the blocks of a scan.
         for _, part in self.hints.inner_parts(x, position_pixels(positions, tokenizer.patch), rng):
             hint = self.hints(tokenizer, part.x, part.known, {"fill": torch.cat([part.fill, part.near], 1)})
             hidden, vectors = ~known_positions(part.known, tokenizer.patch), framewise(tokenizer.encode, part.x)
@@ -214,6 +217,7 @@ class CodePrior(nn.Module):
         with torch.autocast(drawn.device.type, enabled=False):
             cell, basis = self.rest[-1].square(), self.hints.basis
             told = (evidence.leaning.precision - self.hints.spread.square().reciprocal()).clamp(min=0)
+            # Two normal laws multiplied: precisions add, and the mean is drawn towards the hint by what it adds.
             free = (1 + cell * told).reciprocal()
             off = (1 - free) * (evidence.leaning.mean - drawn @ basis) + (cell * free).sqrt() * noise
             return drawn + evidence.some[:, None, None] * (off @ basis.T)
@@ -240,6 +244,7 @@ def _scaled(logits: Tensor, wanted: Tensor) -> Tensor:
     bias = wanted
     for _ in range(ROUNDS):
         share = (logits + bias).softmax(-1).mean(0).clamp(min=1e-8).log()
+        # Bounded, since a code that hardly ever comes out would leap, and overshoot in the next round.
         bias = bias + (wanted - share).clamp(-2, 2)
     return bias - wanted
 

@@ -43,10 +43,12 @@ def draw(
     """
     if temperature == 0:
         return logits.argmax(-1)
+    # A running sum of a thousand shares in bfloat16 would be coarser than most of them.
     logits = logits.float()
     if temperature != 1:  # the largest is 0 first, so that a tiny temperature cannot overflow
         logits = (logits - logits.amax(-1, keepdim=True)) / temperature
     share = truncate(logits, top_k, top_p).softmax(-1)
     share = (share if order is None else share[..., order]).cumsum(-1)
+    # The last sum may be a little off 1. `right`: u = 0 draws no code of share 0, such as one that was cut off.
     place = torch.searchsorted(share, u[..., None] * share[..., -1:], right=True)[..., 0].clamp(max=share.shape[-1] - 1)
     return place if order is None else order[place]

@@ -76,6 +76,8 @@ class ScaleTokenizer(Tokenizer):
         check_grid((vectors.shape[2], vectors.shape[3]), self.strides)
         total, coded = torch.zeros_like(vectors), Coded([], [])
         for scale in range(len(self.strides)):
+            # What the coarser scales have not said yet, after their quantisation: errors of a scale are left to the
+            # next.
             coded.codes.append(self.quantise(self.pool(vectors - total, scale), scale))
             total = total + self.spread(self.cells(coded.codes[-1], scale), scale)
             coded.sums.append(total)

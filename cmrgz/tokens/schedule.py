@@ -66,6 +66,7 @@ def reveal_counts(hidden: Tensor, schedule: Schedule = "arccos", steps: int | Te
     own = asked.expand_as(hidden).minimum(hidden).clamp(min=1)
     done = torch.arange(int(own.max()) + 1, device=hidden.device)[:, None]
     share = SCHEDULES[schedule]((done / own.double()).clamp(max=1))
+    # The little that is added keeps a whole number whole that came out a rounding error below.
     count = hidden - (hidden * (1 - share) + 1e-9).floor().long()
     floor = done.minimum(hidden)  # one a step; and never so many that a later step is left without
     return count.maximum(floor).minimum((hidden - (own - done)).maximum(floor)).clamp(min=0)
@@ -86,6 +87,7 @@ def turns(order: Tensor, known: Tensor) -> Tensor:
 
 def best(score: Tensor, hidden: Tensor, count: Tensor) -> Tensor:
     """Return the `count` (b,) hidden positions of the highest score (b, n), as (b, n) bool; all if there are fewer."""
+    # Stable: equal scores are taken in the order of their positions, on every device.
     ranked = score.masked_fill(~hidden, -torch.inf).argsort(dim=1, descending=True, stable=True)
     rank = torch.empty_like(ranked).scatter(
         1, ranked, torch.arange(score.shape[1], device=score.device).expand_as(ranked)

@@ -46,17 +46,22 @@ def smc(
         position, active = many.order[:, slot : slot + 1], slot >= prefix
         states = network(cache, position, torch.full_like(prefix, slot))
         own = many.known.gather(1, position)
+        # All levels of the known codes count, though fewer may be drawn.
         proof = draw.log_prob(states, take(evidence, position), position)
         weight = weight + torch.where(own & active[:, None], proof, 0.0).view(b, k)
+        # A known position is given as it is, unquantised, to all particles; its codes only weigh them.
         new = torch.where(own[..., None], take(many.vectors, position), draw(states, position))
+        # An item whose known start is longer has this slot from the prefill: what was made here is dropped.
         network.extend(cache, new, position, torch.where(active, slot, n)[:, None])
         result.scatter_(1, position[..., None].expand_as(new), new)
         share = weight.softmax(1)
         few = 1 / share.square().sum(1, keepdim=True) < k / 2
         if bool(few.any()):
+            # Items that need no resampling keep their particles, though the batch is rearranged together.
             parents = torch.where(few, systematic(share, u[:, slot : slot + 1]), torch.arange(k, device=u.device))
             rows = (parents + k * torch.arange(b, device=u.device)[:, None]).flatten()
             network.select(cache, rows)
+            # After resampling the particles themselves stand for their weights.
             result, weight = result[rows], torch.where(few, 0.0, weight)
         if progress is not None:
             progress(slot - first + 1, n - first)
