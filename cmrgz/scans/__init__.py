@@ -4,11 +4,12 @@
     hiding.py     what to hide of each
     refining.py   a scan on a finer grid, whose new planes are to be drawn
     asked.py      what is asked of the scans that are drawn
-    chosen.py     a model that was chosen and checked, but not loaded
+    choice.py     a model that was chosen and checked, but not loaded
     refused.py    one refused scan of several
     context.py    which axes of a scan a model leaves out
     files.py      the names of the outputs, checked before any work, and written all or none
     sidecar.py    what each output says of itself
+    resume.py     which results are there, whole, and made as they would be made now
     inpaint.py    scans -> inpainted scans
     like.py       a scan that others are generated like
     generate.py   scans from nothing, or from a part of one

@@ -35,6 +35,7 @@ class Spread:
 
     def of(self, n: int) -> Value:
         """Return the value of scan n, from 0."""
+        # From 1 on: place 0 of every base is 0, so that scan 0 would have the lowest of all conditions.
         share = _radical_inverse(n + 1, self.base)
         low, high = self.values[0], self.values[-1]
         if isinstance(low, str) or isinstance(high, str):
@@ -88,6 +89,7 @@ def parse(assignments: Iterable[str], frames: Sequence[str], meta: Meta, spread:
         if name not in names:
             raise _unknown(name, names, meta)
     texts = options.parse(assignments, {name: Option(name, str, None) for name in names}, WHERE)
+    # By name and kind, not as they were given: the same conditions have the same bases in any order.
     order = sorted(texts, key=lambda name: (name in NUMBERS or name in frames, name))  # words, evenest with few scans
     bases = iter(PRIMES)
     values = {name: _read(name, texts[name], meta, next(bases) if spread else None) for name in order}
@@ -97,6 +99,7 @@ def parse(assignments: Iterable[str], frames: Sequence[str], meta: Meta, spread:
 def _unknown(name: str, names: Sequence[str], meta: Meta) -> UsageError:
     facts = f"it knows {', '.join(names) or 'none'}"
     hint = _nearest(name, names)
+    # A condition of patients can be taught to any model; one of frames is a matter of its architecture.
     if name in NAMES:
         hint = f"train one that does: cmrgz train {meta.name} DATA --set conditions={name}"
     return UsageError("unknown-key", WHERE, f"'{meta.name}' does not know '{name}'", facts, hint)
@@ -106,6 +109,7 @@ def _read(name: str, text: str, meta: Meta, base: int | None) -> Value | Spread:
     """Return a value or, with a base, values that are spread over scans."""
     if name in meta.conditions and name not in NUMBERS:
         return _words(name, text, meta.conditions[name], base)
+    # A number must follow the two dots: `.5...7` is from .5 to .7.
     ends = re.split(r"\.\.(?=[-+.\d])", text) if base is not None else [text]
     if len(ends) != 2 or base is None:
         return _number(name, text)
@@ -116,6 +120,7 @@ def _read(name: str, text: str, meta: Meta, base: int | None) -> Value | Spread:
 
 
 def _words(name: str, text: str, values: Sequence[str], base: int | None) -> str | Spread:
+    # A value of a vocabulary may have a comma in it.
     parts = [text] if base is None or text in values else text.split(",")
     for part in parts:
         if part not in values:

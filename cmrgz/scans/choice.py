@@ -75,10 +75,13 @@ class Chosen:
         given = options.parse(assignments, {PRECISION.name: PRECISION, **schema}, "option --set")
         condition = asked.parse(conditions, spec.conditions, meta, spread)
         complete = options.complete(given, schema)
+        # A model that has an option of this name means its own by it, and the core leaves it alone.
         precision = PRECISION.default if PRECISION.name in schema else given.get(PRECISION.name, PRECISION.default)
         registry.model_class(spec).check_options(meta.options, complete)
         if guide is not None:
             _check_guide(guide, meta, registry.model_class(spec))
+        # The usual one is not told, so that results and addresses of cells from before there was the option stay
+        # valid.
         told = complete | ({PRECISION.name: precision} if precision != PRECISION.default else {})
         return cls(target, meta, told, condition, device, batch_size, guide, precision)
 
@@ -120,10 +123,12 @@ def _check_guide(guide: str, meta: Meta, kind: type[Model]) -> None:
     Raises:
         UsageError: `usage`.
     """
+    # Asked of the class: that a model takes no guide can be told before its weights are read.
     if kind.guided_by is Model.guided_by:
         raise UsageError("usage", "option --guide", f"'{meta.name}' takes no guide")
     other = checkpoint.peek_model(guide)
     ours, theirs = (m.tokenizer.sha256 if m.tokenizer else None for m in (meta, other))
+    # A guide predicts vectors of the same first stage, or their difference would mean nothing.
     if other.name != meta.name or ours != theirs:
         facts = f"'{other.name}' guides '{meta.name}'" if other.name != meta.name else "their tokenizers differ"
         raise UsageError("usage", "option --guide", "must be a checkpoint of the same model", facts)

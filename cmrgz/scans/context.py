@@ -23,6 +23,7 @@ def tell_of_context(meta: Meta, shape: tuple[int, int, int, int]) -> None:
 def with_axes(axes: list[str]) -> str:
     """Return the first model with bundled weights that see these axes, or ""."""
     for name in sorted(registry.models()):
+        # A broken plugin, or one without weights, is no answer to the question and no reason to fail.
         with suppress(CmrgzError):
             if set(axes) <= set(checkpoint.peek_model(name).axes):
                 return name

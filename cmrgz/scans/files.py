@@ -44,6 +44,7 @@ class Names:
         """What is written before the sidecar, by what it is."""
         ending = next(end for end in NIFTI if self.image.name.lower().endswith(end))
         found = {"image": self.image}
+        # One sample has no spread; a file of zeros would look like certainty.
         if self.samples > 1:
             found["std"] = self._beside(f"_std{ending}")
         if self.keep_samples:
@@ -96,6 +97,7 @@ def check(
     seen: set[str] = set()
     for path in outputs:
         require_name(path)
+        # Names that differ only in capitals are one file on the file systems of macOS and Windows.
         twin = os.path.abspath(path).casefold()
         if twin in seen:
             hint = "rename an input, or give each its own --output"
@@ -119,6 +121,7 @@ def _check_there(outputs: Sequence[Path], inputs: Iterable[Path], overwrite: boo
     for path in outputs:
         if os.path.isdir(path):
             raise UsageError("exists", str(path), "is a folder", hint="choose another --output")
+        # `lexists`, since a link that leads nowhere is a name that is taken, too.
         if os.path.lexists(path) and not overwrite and path not in replaced:
             raise UsageError("exists", str(path), "is already there", hint="choose another name, or pass --overwrite")
 
@@ -126,6 +129,7 @@ def _check_there(outputs: Sequence[Path], inputs: Iterable[Path], overwrite: boo
 def _identity(path: Path) -> tuple[int, int] | None:
     """Return what tells a file from another however it is named, None where there is none."""
     found = status(path)
+    # Not by name: a link to an input, symbolic or hard, would be written through.
     return None if found is None else (found.st_dev, found.st_ino)
 
 

@@ -135,6 +135,7 @@ def generate_scans(
     sheets = [output / SHEET] if order.preview else []
     about = [*sheets, *beside]
     written = [path for _, names in left.jobs for path in names.every] + about
+    # The contact sheet and what is said of all scans are of what there is now, so that they are made again.
     replaced = left.files | set(about if order.skip_existing else ())
     check(written, order.like.files if order.like else [], order.overwrite, None, replaced)
     made = {n: Made(names, _told(names)) for n, names in left.skipped}
@@ -159,6 +160,7 @@ def _draw(
             with Together(order.overwrite or n in half) as files:
                 made[n] = _write(order, files, names[n], (n, k), scan, drawn, seconds)
             done(names[n])
+        # Planes are made when they are looked at: what is kept for the sheet is what was drawn, and no whole scan.
         shown += [drawn.sample(k) for k in range(min(drawn.number, preview.SCANS - len(shown)) if sheets else 0)]
     for path in sheets:
         with Together(order.overwrite or order.skip_existing) as files:
@@ -176,9 +178,12 @@ def _write(
     facts = _facts(order, drawn, n, seconds) | {"hidden_fraction": hidden}
     if order.measure is not None:
         labels, facts["measured"] = order.measure(scan, values, drawn.scale)
+        # A label is a number as it is: the scale and offset of the scan are not for it.
         plain = Scan(np.zeros(scan.shape, np.uint8), 1.0, 0.0, scan.geometry)
         files.nifti(names.roles["labels"], plain, labels, 1.0)
+    # Hashed as they lie on the disk, so that what was damaged since can be told.
     facts["outputs"] = {role: {"sha256": sha256_of_file(path)} for role, path in names.roles.items()}
+    # That it is there says that all others are whole, see `resume.py`.
     files.raw(names.sidecar, sidecar.encode(facts))
     return Made(names, facts)
 
@@ -188,11 +193,13 @@ def _groups(
 ) -> Iterator[tuple[int, Scan, Drawn, float]]:
     """Yield scans that were drawn together: the number of the first, their grid, themselves and the seconds."""
     before = 0
+    # Scans that follow one another are samples of one draw; that they are few or many changes none of them.
     for first, count in _runs(numbers, max(1, GROUP // (order.shape[0] * order.shape[1]))):
         start = time.monotonic()
 
         def shifted(done: int, total: int, before: int = before, count: int = count) -> None:
             if report is not None:
+                # Every scan of a run has as many items as any other: their grid and what is known are the same.
                 items = total // count
                 report(before * items + done, len(numbers) * items)
 

@@ -45,6 +45,7 @@ class Hiding:
             DataError: The file is not there or is refused.
         """
         if text.lower().endswith(ENDINGS):
+            # A mask file that is not there or is none is refused before any scan is read.
             read_header(text)
             return cls(Path(text), seed, label or "hidden")
         mask = masks.parse(text)
@@ -65,6 +66,7 @@ class Hiding:
         if isinstance(self.what, Path):
             return load_known(self.what, scan, self.label)
         centre, label = None, None
+        # Labels are read, or the heart is guessed, only for what asks for it: a guess is told as a warning.
         if "heart" in self.what.spec:
             centre = _heart(scan, case)
         if self.what.pattern == "lesion":
@@ -108,6 +110,7 @@ def _heart(scan: Scan, case: Case) -> tuple[float, float]:
         return float(rows.mean()), float(columns.mean())
     what = "has no label map: where its heart is was guessed from what moves"
     warn("guessed-heart", str(case.image), what, "rough, 20 mm off is usual", "put a label map beside it")
+    # All voxels count here, hidden ones too: where a mask lies is chosen by the user, who has the whole scan.
     return heart_centre(scan.planes, np.broadcast_to(np.True_, scan.shape))
 
 

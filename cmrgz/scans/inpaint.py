@@ -144,6 +144,7 @@ def inpaint_scans(
     jobs = [(case, names) for case, place in where if (names := _named(request, case, place, refused))]
     left = left_to_do(jobs, request.facts, request.overwrite) if request.skip_existing else Left(jobs, [], [])
     written = [path for _, names in left.jobs for path in names.every]
+    # Of all scans, also of those that are left out: no result may fall on any of them.
     inputs = [path for case in found for path in _inputs(request, case)]
     check(written, inputs, request.overwrite, output or Path(FOLDER), left.files)
     for _, names in left.skipped:
@@ -157,6 +158,7 @@ def inpaint_scans(
         except CmrgzError as error:
             refused.add(error, case)
             continue
+        # Loaded once, and only when a scan has been read: a batch of bad scans needs no model.
         model = model or request.chosen.open()
         try:
             results.append(task.run(model, report))
@@ -172,6 +174,7 @@ def inpaint_scans(
 def _named(request: Request, case: Case, place: Path, refused: Refused) -> Names | None:
     """Return what to write for a scan whose header is good, else None."""
     try:
+        # The header is enough: whether there is a cine decides the names, which are checked before any voxel is read.
         frames = count_frames(case.image, orientation=request.orientation, axes=case.axes)
     except DataError as error:
         refused.add(error, case)
@@ -207,6 +210,8 @@ class _Task:
         known, note = hiding.known(scan, case), ""
         facts: dict[str, Any] = {"refine": None, "input": {"sha256": sha256_of_file(case.image)}}
         if request.refine.axes:
+            # After the mask, which is of the scan as it is: mask files fit, and no hidden voxel decides what the grid
+            # is.
             refined = Refined.of(request.refine, scan, known)
             scan, known, note = refined.scan, refined.known, refined.told
             facts["refine"] = refined.facts
@@ -223,6 +228,7 @@ class _Task:
         setting = request.chosen.setting(request.seed, request.samples, antithetic=request.antithetic)
         drawn = inpaint(model, self.scan, self.known, setting, report)
         plain = Scan(self.scan.stored, 1.0, 0.0, self.scan.geometry)  # a spread has no offset
+        # Made before the first file is written: where a picture fails there is nothing to take back.
         pictures = self._pictures(drawn)
         with Together(self.overwrite) as files:
             for role, path in self.names.roles.items():
@@ -232,6 +238,7 @@ class _Task:
                     files.nifti(path, plain, drawn.std_planes, hidden)
                 else:
                     files.nifti(path, self.scan, drawn.stored(_result(drawn, role)), hidden)
+            # That it is there says that all others are whole, see `resume.py`.
             files.raw(self.names.sidecar, sidecar.encode(self._facts(drawn)))
         return Done(self.names, hidden)
 

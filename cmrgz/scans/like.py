@@ -51,6 +51,7 @@ class Like:
         case = found[0]
         scan = load(case.image, axes=case.axes)
         if hiding is None:
+            # Of a scan of which nothing is kept no voxel may reach the result, not even by its type, scale or offset.
             empty = Scan(np.zeros(scan.shape, np.int16), 1.0, 0.0, scan.geometry)
             return cls(empty, np.zeros(scan.shape, dtype=bool), _files(case, None), {"mask": None, **_input(case)})
         warn_of_label_map(scan, case)

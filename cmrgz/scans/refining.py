@@ -36,6 +36,7 @@ class Refined:
         Raises:
             UsageError, DataError: See `Finer.refined`.
         """
+        # A full cycle also has new phases between the last one and the first.
         cycle = finer.t > 1 and is_cycle(scan.planes, known)
         made, given = finer.refined(scan, known, cycle)
         counts = {"t": (scan.shape[0], made.shape[0]), "z": (scan.shape[1], made.shape[1])}

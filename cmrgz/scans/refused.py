@@ -25,11 +25,13 @@ class Refused:
         Raises:
             CmrgzError: The error, where it is the only scan, or where it is none of the scan's.
         """
+        # A full disk or a missing device meets all scans alike, so that going on would fail at each of them.
         shared = isinstance(error, ResourceError) and error.code != "too-large"
         if self.total == 1 or shared:
             raise error
         if self.first.code == "empty-dataset":
             self.first = error
+        # An error of the model or of an option does not say which of many scans it met.
         if str(case.image) not in error.where:
             where = f"{case.image}: {error.where}"
             error = type(error)(error.code, where, error.what, error.facts, error.hint)
@@ -37,4 +39,5 @@ class Refused:
 
     def all(self) -> CmrgzError:
         """Return the error that says that none was left."""
+        # The class of the first one gives the exit code; the reasons were told one by one.
         return type(self.first)(self.first.code, self.command, f"all {self.total} scans were refused")

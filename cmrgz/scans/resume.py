@@ -75,6 +75,7 @@ def _differing(sidecar: Path, facts: Mapping[str, Any]) -> list[str]:
         told = records.parse(read_bytes(sidecar, DataError), str(sidecar), refuse=DataError, lenient=True)
     except CmrgzError:
         return ["sidecar"]
+    # Through JSON and back, as the sidecar was: a tuple is a list there.
     wanted = json.loads(json.dumps(dict(facts)))
     return [name for name, value in wanted.items() if not _tells(told, name, value)]
 
@@ -82,6 +83,7 @@ def _differing(sidecar: Path, facts: Mapping[str, Any]) -> list[str]:
 def _tells(told: Any, name: str, value: Any) -> bool:
     """Return whether an object holds this value under a name, or all items of an object of it."""
     held = told.get(name) if isinstance(told, dict) else None
+    # What a sidecar tells beside these facts does not matter; of options and conditions one more makes another result.
     if isinstance(value, dict) and name not in ("sampling", "condition"):
         return all(_tells(held, key, inner) for key, inner in value.items())
     return bool(held == value)
@@ -92,7 +94,9 @@ def _is_ours(image: Path) -> bool:
     try:
         start = read_bytes(image, DataError, START)
         packed = start.startswith(b"\x1f\x8b")
+        # The start alone, so that a large result, or one that was made to expand to a giant, costs nothing.
         header = zlib.decompressobj(wbits=31).decompress(start, START) if packed else start
+    # What cannot be read is not known to be ours, and is not replaced.
     except (CmrgzError, zlib.error):
         return False
     text = header[DESCRIPTION.get(int.from_bytes(header[:4], "little"), slice(0))]

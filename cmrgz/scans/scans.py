@@ -39,6 +39,7 @@ def find_scans(
     results = (output or Path(FOLDER)).absolute()
     paths = [Path(source) for source in sources]
     named = {path.absolute() for path in paths}
+    # Whoever names the folder of results itself means what is in it.
     inside = any(path == results or results in path.parents for path in named)
 
     def is_result(image: Path) -> bool:
@@ -49,6 +50,7 @@ def find_scans(
 
 
 def _found(paths: Sequence[Path]) -> list[Case]:
+    # Importers of data sets know no images in two files, which are named here by either of them.
     pairs = [path for path in paths if path.suffix.lower() in (".hdr", ".img")]
     others = [path for path in paths if path not in pairs]
     found = [case for data in cases.find_all(others) for case in data]
@@ -75,6 +77,7 @@ def places(found: Sequence[Case], output: Path | None, end: str = USUAL) -> list
         return [output]
     folder = output if output is not None else Path(FOLDER) if len(found) > 1 else Path()
     twins = max(Counter(map(str.casefold, names)).values(), default=0) > 1
+    # One rule for all of a batch: a name should not depend on whether it has a twin.
     folders = _folders([case.image.absolute().parent for case in found]) if twins else [Path()] * len(found)
     return [folder / inner / name for inner, name in zip(folders, names, strict=True)]
 

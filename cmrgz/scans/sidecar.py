@@ -52,6 +52,7 @@ def describe(
 
 def encode(facts: Mapping[str, Any]) -> bytes:
     """Return the bytes of a sidecar."""
+    # NaN is no JSON, and other readers refuse it: what is not defined is null.
     return json.dumps(facts, indent=1, allow_nan=False).encode() + b"\n"
 
 
