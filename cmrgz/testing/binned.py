@@ -61,7 +61,9 @@ def bin_logits(features: Tensor, codes: Tensor, level: int) -> Tensor:
     edges = LOW + places * BinTokenizer.coarse
     if level == 1:
         edges = LOW + codes[..., :1, None] * BinTokenizer.coarse + places * BinTokenizer.fine
+    # A pixel that is shown has no variance: all of it falls into one bin.
     below = torch.special.ndtr((edges - mean) / (variance + 1e-12).sqrt())
+    # Bins that nothing falls into have a finite logarithm, for sums over levels.
     share = (log.exp() * below.diff(dim=-1)).sum(-2) + 1e-30
     return (share / share.sum(-1, keepdim=True)).log()
 
@@ -99,6 +101,7 @@ class ExactMasked(MaskedNetwork):
     def __init__(self, mixture: Mixture) -> None:
         super().__init__()
         self.mixture = mixture
+        # The kit asks a network for its device by its first parameter.
         self.anchor = nn.Parameter(torch.zeros(()), requires_grad=False)
 
     def forward(self, vectors: Tensor, shown: Tensor, condition: Condition | None, hints: Tensor | None) -> Tensor:
@@ -144,6 +147,7 @@ class ExactCausal(CausalNetwork[ShownPixels]):
     def forward(self, cache: ShownPixels, targets: Tensor, length: Tensor) -> Tensor:
         """Return (b, m, 3 k); see `CausalNetwork`."""
         n = cache.values.shape[1] - 1
+        # Slots that are not seen point at position n, which is cut off.
         at = torch.where(torch.arange(n + 1) < length[:, None], cache.positions, n)
         shown = torch.zeros_like(at, dtype=torch.bool).scatter(1, at, True)[:, :n]
         own = laws(self.mixture, torch.zeros_like(cache.values).scatter(1, at, cache.values)[:, :n], shown)

@@ -99,6 +99,7 @@ class _Card(TorchDispatchMode):
             made = work()
         finally:
             asked, self.costs, self.tape = self.costs, before, None
+        # CUDA ends a capture in which the host waits or copies from its own memory.
         if asked.waits or asked.up or asked.down:
             raise RuntimeError(f"operation not permitted when stream is capturing: {asked}")
 
@@ -127,6 +128,7 @@ class _Card(TorchDispatchMode):
             return func(*args, **kwargs)
         if func in COPIES:
             return self._copy(func, args, kwargs, to_card)
+        # Made of others on a GPU as well, each of which is a kernel and is counted by itself.
         if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
             with self:
                 made = func.decompose(*args, **kwargs)

@@ -137,6 +137,7 @@ def line(error: BaseException) -> str:
 
 def promise(function: Callable[[], None]) -> str:
     """Return what a check promises, in one sentence."""
+    # Checks are bound to what they are made on, which hides their docstring.
     documented = function.func if isinstance(function, partial) else function
     return (documented.__doc__ or "").strip().splitlines()[0]
 
@@ -154,6 +155,7 @@ def parametrize_with_checks(name: str, expected_failures: Mapping[str, str] | No
     Raises:
         UsageError: `unknown-key`: an expected failure names no check.
     """
+    # Only here: `cmrgz plugins check` works where pytest is not installed.
     import pytest
 
     checks = checks_of(name)

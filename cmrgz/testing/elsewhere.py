@@ -56,6 +56,7 @@ def moved(module: M) -> M:
 def both(module: M, work: Callable[..., list[Tensor]], *given: Tensor, steady: bool = False) -> Both:
     """Do `work(module, *given)` on the CPU and on the card; there `steady` as training is, see `repeatable`."""
     here = [value.detach().clone() for value in work(module, *given)]
+    # The copy for the card must not begin with the gradients of the CPU, to which its own would be added.
     module.zero_grad(set_to_none=True)
     there, carried = moved(module), [CardTensor(value.clone()) for value in given]
     with on_card() as costs, repeatable(card() if steady else "cpu"):
@@ -81,6 +82,7 @@ def learning(subject: Subject) -> Both:
 
 def drawing(subject: Subject, options: Mapping[str, Any] | None = None) -> Both:
     """Return what the model of a subject draws, with options beside those of the subject."""
+    # Every operation goes through Python on the card: two of each axis show all that more would.
     size = (*(min(length, 2) for length in subject.extent.item[:-2]), *subject.extent.item[-2:])
     n = 1 if subject.on_blocks else ITEMS  # a block of which nothing is known takes long
     x, known = subject.items(n, size=size), subject.known_part(ITEMS, size=size)[:n]
@@ -107,6 +109,7 @@ def subjects(name: str) -> list[Subject]:
     every = Subject.every(name)
     for subject in every:
         if subject.on_blocks:
+            # In the place where `cached_property` keeps its value; a frozen dataclass lets none be set.
             vars(subject)["model"] = shaken(subject.unfitted()).eval()
     return every
 

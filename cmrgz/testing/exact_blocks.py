@@ -37,16 +37,20 @@ class MixtureBlockNetwork(MixtureNetwork):
         origin, log_scale, known = (inputs[:, i].flatten(1).double() for i in (1, 2, 3 + SHARES))
         u = self.left_over(z.flatten(1), origin, log_scale.exp(), known > 0, level.ab).view_as(z)
         exact, usual = self.objective.target(u, (z - a * u) / s, a, s), self.objective.target(a * z, s * z, a, s)
+        # A kit of blocks adds to what the network says the prediction for standard normal data.
         return exact - usual
 
     def left_over(self, z: Tensor, origin: Tensor, scale: Tensor, known: Tensor, ab: float) -> Tensor:
         """Return E[u | z, known v] (b, d) of states z = a u + s e of u = (v - origin) / scale; 0 where v is known."""
+        # Given nothing, u is v itself, and the eigenvectors of the mixture are at hand.
         if not bool(known.any() | origin.any() | (scale != 1).any()):
             return self.expected(z, ab)
         result = torch.zeros_like(z)
         for pattern in known.unique(dim=0):
             for rows in (known == pattern).all(1).nonzero()[:, 0].split(AT_ONCE):
                 hidden = ~pattern
+                # Where a pixel is known the fill, and so the origin, is its value: that is what the posterior is
+                # given.
                 mean = origin[rows]
                 own = self._hidden(z[rows][:, hidden], mean, scale[rows][:, hidden], pattern, ab)
                 result[rows] = result[rows].masked_scatter(hidden.expand_as(mean), own)
@@ -55,6 +59,7 @@ class MixtureBlockNetwork(MixtureNetwork):
     def _hidden(self, z: Tensor, origin: Tensor, scale: Tensor, known: Tensor, ab: float) -> Tensor:
         """Return E[u | z, known v] (n, m) of the hidden pixels of items of which the same (d,) are known."""
         posterior = self.mixture.posterior(origin, known)
+        # The posterior is of v; what the kit draws is u.
         means = (posterior.means - origin[:, ~known]) / scale  # (k, n, m)
         covariances = posterior.factors @ posterior.factors.transpose(1, 2)
         covariance = covariances[:, None] / (scale[:, :, None] * scale[:, None])  # (k, n, m, m)

@@ -30,6 +30,7 @@ def conditionals(mixture: Mixture, x: Tensor, shown: Tensor) -> Tensor:
     """
     seen = shown.to(mixture.means)
     both = seen[:, None, :, None] * seen[:, None, None, :]
+    # What is not shown is made independent and of variance 1: any patterns fit into one batch, and nothing changes.
     factor = torch.linalg.cholesky(mixture.covariances * both + torch.diag_embed(1 - seen)[:, None])
     off = torch.where(shown[:, None], x[:, None] - mixture.means, 0.0)  # (b, k, d)
     white = torch.linalg.solve_triangular(factor, off[..., None], upper=False)
@@ -87,6 +88,7 @@ class ExactDenoiser(VectorDenoiser):
         a, s = level.signal, level.noise
         z = state.double() / float(self.objective.enter(torch.ones(()), a, s))
         log, mean, variance = told.double().chunk(3, -1)
+        # A Gaussian of the mixture, scaled by the signal, with the noise of the level added.
         spread = a**2 * variance + s**2
         off = z - a * mean
         share = (log - off.square() / spread / 2 - spread.log() / 2).softmax(-1)

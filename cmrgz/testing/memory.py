@@ -37,6 +37,7 @@ class LiveTensors(TorchDispatchMode):
             self._sizes[key] = storage.nbytes()
             self.live += self._sizes[key]
             self.peak = max(self.peak, self.live)
+            # Storages are freed whenever Python lets go of them, which no operation tells.
             weakref.finalize(storage, self._forget, key)
 
     def _forget(self, key: int) -> None:

@@ -136,6 +136,7 @@ class Mixture:
         share = (log + self.weights.log()[:, None]).softmax(0)
         mean = self.means[:, None, ~known] + torch.einsum("kin,kij->knj", white, gain)
         rest = self.covariances[:, ~known][:, :, ~known] - gain.transpose(1, 2) @ gain
+        # Where nearly all is known, rounding can make what is left of the covariance slightly negative.
         jitter = 1e-9 * torch.eye(rest.shape[1], dtype=torch.float64)
         return Posterior(share, mean, torch.linalg.cholesky(rest + jitter))
 
@@ -267,6 +268,7 @@ def score(
     drawn = drawn.double().flatten(1)[:, hidden].unflatten(0, (items, draws))
     mean, variance = posterior.moments()
     spread = drawn.var(1).mean()
+    # The mean of a few draws varies by itself, which is no bias of the sampler.
     bias = (drawn.mean(1) - mean).square().mean() - spread / draws
     unit, real = variance.mean(), truth[:, hidden]
     energy = energy_score(drawn, real) / energy_score(exact, real)

@@ -71,6 +71,7 @@ class CodeField:
             for j in range(i + 1, n):
                 if np.abs(place[i] - place[j]).max() == 1:
                     energy += _along(rng.normal(0, strength, (symbols, symbols)), (i, j), n)
+        # The largest is moved to 0, which the normalisation undoes: no exponential overflows.
         return cls(grid, vocab, levels, np.exp(energy - energy.max()))
 
     def sample(self, count: int, rng: np.random.Generator) -> Ints:
@@ -114,6 +115,7 @@ def total_variation(p: Floats, q: Floats) -> float:
 
 def variation_bound(p: Floats, count: int, rng: np.random.Generator, repeats: int = 400) -> float:
     """Return the total variation that `count` exact draws from `p` stay below: the largest of `repeats` such sets."""
+    # Even exact draws differ from the table by chance: a bound must know by how much.
     sets = rng.multinomial(count, p.ravel(), repeats) / count
     return max(total_variation(p.ravel(), q) for q in sets)
 
@@ -181,6 +183,7 @@ class OracleNetwork(_FieldNetwork, CausalNetwork[OracleCache]):
         seen = torch.arange(cache.symbols.shape[1], device=targets.device) < length[:, None]
         if bool((seen & (cache.symbols < 0)).any()):
             raise PluginError("plugin-output", "oracle", "is shown a slot that holds no content")
+        # The digit after the last symbol stands for a position that is not seen, see `CodeField.marginals`.
         digits = targets.new_full((len(targets), self.n + 1), self.symbols)
         digits.scatter_(1, torch.where(seen, cache.positions, self.n), cache.symbols)
         return self.law(digits[:, : self.n], targets)

@@ -18,6 +18,7 @@ M = TypeVar("M", bound=CodeModel)
 @torch.no_grad()
 def set_scale(hints: Hints, scale: float) -> None:
     """Let unfitted hints tell one scale of everything, between `LEAST` and `MOST`; unset it is 1."""
+    # The inverse of `Hints.scale_of`, in double precision: the scale is compared with exact draws.
     share = torch.tensor(math.log(scale / LEAST) / math.log(MOST / LEAST), dtype=torch.float64)
     last = hints.log_scale[-1]
     assert isinstance(last, nn.Linear)
@@ -40,8 +41,10 @@ class ReachableHints(Hints):
 def without_prior(model: M) -> M:
     """Return a model of codes whose network alone says what codes are likely, on blocks as on frames."""
     if model.prior is not None:
+        # A factor of 0: nothing of the hint is added to the logits.
         model.prior.log_factor.fill_(-math.inf)
         model.prior.shift.zero_()
+        # Cells of no width, so that a vector within its cell is that of its code.
         model.prior.rest.zero_()
         model.prior.candidates = 0
         model.prior.hints = ReachableHints(model.tokenizer.channels, model.prior.hints.rotate)

@@ -82,6 +82,7 @@ def _items(session: pytest.Session, name: str, reasons: Reasons) -> list[pytest.
             session, name=check, nodeid=f"cmrgz::{name}::{check}", check=for_pytest(function), promise=promise(function)
         )
         if (name, check) in reasons:
+            # Strict: a check that passes after all fails, so that the list stays true.
             item.add_marker(pytest.mark.xfail(reason=reasons[name, check], strict=True))
         found.append(item)
     return found

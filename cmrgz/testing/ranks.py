@@ -66,6 +66,7 @@ def _least(ranks: dict[str, NDArray[np.int64]], draws: int) -> tuple[str, float]
     """Return the number whose ranks are least likely, and how likely that is for the least of so many."""
     p = {name: uniform_p(own, draws) for name, own in ranks.items()}
     name = min(p, key=lambda name: p[name])
+    # The least of several p-values is small by chance more often: Bonferroni multiplies by their number.
     return name, min(1.0, p[name] * len(p))
 
 
@@ -123,7 +124,9 @@ def rank(draw: Draw, truth: Tensor, known: Tensor, draws: int = 7, seed: int = 0
     """
     keys = [[("rank", k, i) for i in range(len(truth))] for k in range(draws)]
     given = torch.where(known, truth, 0.0)
+    # The known part as given, as the core pastes it: a rank is to be of what is hidden alone.
     drawn = torch.stack([torch.where(known, truth, draw(given, known, Streams(seed, key))) for key in keys])
+    # Truths whose parts do not belong together: a test that cannot tell them from others has no power here.
     mixed = torch.where(known, truth, truth.roll(1, 0))
     found = [numbers(part, known) for part in drawn]
     own, other = (_ranks(numbers(x, known), found, seed) for x in (truth, mixed))
@@ -136,5 +139,6 @@ def _ranks(truth: dict[str, Tensor], drawn: list[dict[str, Tensor]], seed: int) 
     for name, value in truth.items():
         others = torch.stack([part[name] for part in drawn])
         below, level = ((others < value).sum(0).numpy(), (others == value).sum(0).numpy())
+        # Otherwise a number that takes few values, or one answer, would pile up at one rank.
         ranks[name] = below + rng.integers(0, level + 1)
     return ranks

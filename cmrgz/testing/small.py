@@ -20,6 +20,7 @@ class SmallTokenizer(CodeTokenizer):
         super().__init__()
         self.patch, self.channels, self.vocab, self.levels = 2, 4, 12, 3
         books = torch.randn(3, 12, 4, generator=torch.Generator().manual_seed(0))
+        # Each level is about half as large as the one before, as residual codes are.
         self.books = torch.nn.Parameter(books * torch.tensor([0.6, 0.3, 0.15])[:, None, None])
 
     def encode(self, x: Tensor) -> Tensor:

@@ -43,6 +43,7 @@ def items(n: int = 8, size: tuple[int, ...] = ITEM, seed: int = 0) -> Tensor:
     if not lengths:
         return still
     moving = _blobs(n * prod(lengths), plane, seed + 1000).view(n, 1, *size)
+    # Alike, as neighbouring frames of a heart are, and not the same, or there would be nothing to draw.
     return 0.7 * still.view(n, 1, *(1 for _ in lengths), *plane) + 0.3 * moving
 
 
@@ -58,6 +59,7 @@ def known_part(n: int = 8, size: tuple[int, ...] = ITEM) -> Tensor:
     """Return known pixels (n, 1, *size): half of the 16-pixel squares, none of them in the last item."""
     generator = torch.Generator().manual_seed(1)
     coarse = torch.rand(n, 1, *size[:-2], size[-2] // 16, size[-1] // 16, generator=generator) < 0.5
+    # Nothing known is a task as any other, and one that is easily forgotten.
     coarse[-1] = False
     return coarse.repeat_interleave(16, -2).repeat_interleave(16, -1)
 
@@ -113,6 +115,7 @@ class Subject:
         Sampling options named `steps`, `moves` and the like are made small.
         """
         spec = registry.get_model(name)
+        # What is checked are promises, which few steps show as well as many.
         schema, small = registry.sample_schema(spec), {"steps": 3, "moves": 1, "rounds": 2, "particles": 2}
         options = {option: value for option, value in small.items() if option in schema}
         return [cls(spec, options, extent) for extent in _extents(spec)]
@@ -157,6 +160,7 @@ class Subject:
 
     def unfitted(self) -> Model:
         """Return a new model as it is built, the same each time."""
+        # Built the same each time, and without moving the random state of the tests around it.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model = registry.build_model(self.spec, self.tokenizer, self.build)
@@ -218,4 +222,5 @@ def _extents(spec: ModelSpec) -> list[Extent]:
     lengths = tuple(
         min(length, 3 if axis == "t" else 2) for axis, length in zip(spec.axes[:-2], spec.item, strict=False)
     )
+    # Lengths along phases and slices are upper bounds, so that a model has to take shorter ones.
     return [Extent(spec.axes, (*lengths, *ITEM), SPACING)]

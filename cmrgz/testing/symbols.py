@@ -31,6 +31,7 @@ class SymbolTokenizer(CodeTokenizer):
     def decode(self, vectors: Tensor) -> Tensor:
         """Return items (b, 1, h, w) of vectors (b, channels, h, w)."""
         codes = self.quantise(vectors)
+        # A symbol is a number, and its codes are the digits of it, the leading one first.
         place = self.vocab ** torch.arange(self.levels - 1, -1, -1, device=vectors.device)
         return self.pixels((codes * place).sum(-1))[:, None]
 
