@@ -108,7 +108,9 @@ def diagnose(names: Collection[str] | None = None, limit: float = TIME_LIMIT) ->
 
 def _diagnosed(plugin: Found, limit: float) -> Diagnosis:
     command = [sys.executable, "-m", "cmrgz.authoring.doctor", plugin.kind, plugin.qualified]
+    # The new process must find what this one finds, however its path was made.
     paths = os.pathsep.join(filter(None, sys.path))
+    # Of this plugin alone: what another one does when it is imported is not its fault.
     environment = {**os.environ, "PYTHONPATH": paths, "CMRGZ_PLUGINS": plugin.qualified}
     start = time.perf_counter()
     try:
@@ -140,6 +142,7 @@ def _examine(kind: str, name: str) -> None:
     if spec.kind == "tokenizer":
         build_tokenizer(spec)
         return
+    # Only now that it has been loaded by itself: a model is built on its tokenizer, which may be of another package.
     os.environ["CMRGZ_PLUGINS"] = f"{name},{spec.tokenizer}"
     Subject.of(name).fresh()
 

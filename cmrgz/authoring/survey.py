@@ -35,6 +35,7 @@ def survey(entries: Sequence[AnyEntry], describe: Describe, limit: float = TIME_
         return [_described(entry, describe) for entry in entries]
     found: list[Facts] = []
     while len(found) < len(entries):
+        # What comes after one that broke off is told by a new process.
         rows, reason = _told(entries[len(found) :], describe, limit)
         found += rows
         if len(found) < len(entries):
@@ -48,11 +49,13 @@ def _told(entries: Sequence[AnyEntry], describe: Describe, limit: float) -> tupl
     reader, writer = context.Pipe(duplex=False)
     child = context.Process(target=_tell, args=(writer, entries, describe), daemon=True)
     child.start()
+    # This end of the pipe is the child's: while it is open here, the end of the child is not noticed.
     writer.close()
     rows: list[Facts] = []
     reason = ""
     try:
         while len(rows) < len(entries) and not reason:
+            # The limit is that of a plugin: it begins anew with each answer.
             if not reader.poll(limit):
                 reason = f"plugin-broken: did not load within {limit:g} s"
                 continue
@@ -63,6 +66,7 @@ def _told(entries: Sequence[AnyEntry], describe: Describe, limit: float) -> tupl
         child.join()
         reason = f"plugin-broken: ends the process that imports it, with code {child.exitcode}"
     finally:
+        # One that hangs does not end when it is asked to.
         child.kill()
         child.join()
         reader.close()
