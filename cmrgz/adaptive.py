@@ -49,6 +49,7 @@ def adaptive_continuation(
         coefficients: (3,) as `COEFFICIENTS`.
         iterations: Of conjugate gradients.
     """
+    # How large differences are can be told only where both voxels are there, so a first guess fills the hole.
     start = continuation(x, known, links, START)
     if x.shape[2] * x.shape[3] == 1:
         return start
@@ -71,18 +72,21 @@ def reach(fill: Tensor, known: Tensor, links: Links, coefficients: Tensor) -> Te
         coefficients: (3,) as `COEFFICIENTS`.
     """
     weights = _weights(fill[:, 0], links, coefficients.to(fill))
+    # A second difference weighs the voxel two phases away negatively, and a walk has no negative chances.
     weights = weights._replace(tt=torch.zeros_like(weights.tt))
     fixed = known[:, 0]
 
     def gradient(u: Tensor) -> Tensor:
         return _gradient(u, weights) + DECAY * u
 
+    # 1 where known, which stays; elsewhere the decay pulls to 0, which a walk that ends by chance is given.
     near = conjugate_gradients(fixed.to(fill), fixed, gradient, _degree(weights) + DECAY, REACH)
     return near[:, None].clamp(0, 1)
 
 
 def _step(u: Tensor, axis: int) -> Tensor:
     """Return the differences (b, t, z, h, w) to the next along an axis, the last to the first."""
+    # Rolled, so that one code serves open axes and rings: the weight of the step from last to first is 0 or not.
     return u.roll(-1, axis) - u
 
 
@@ -104,6 +108,7 @@ def _gradient(u: Tensor, w: _Weights) -> Tensor:
 
 def _degree(w: _Weights) -> Tensor:
     """Return about the diagonal (b, t, z, h, w) of the energy."""
+    # A voxel is in two differences along each axis, and in three second ones with the factors 1, -2, 1: 1 + 4 + 1.
     return 2 * (w.t + w.z + w.y + w.x) + 6 * w.tt + 1e-6
 
 
@@ -113,11 +118,14 @@ def _weights(u: Tensor, links: Links, c: Tensor) -> _Weights:
     ring = (links.wrap > 0).to(u)[:, None, None, None, None]
     ends = [_inside(n, u, axis) for axis, n in ((1, t), (2, z), (3, h), (4, w))]
     through = ends[0] + (1 - ends[0]) * ring
+    # A second difference is there where both of its first ones are.
     twice = through * through.roll(-1, 1)
     local = [_local(_step(u, axis).square() * valid, valid) * valid for axis, valid in ((1, through), (2, ends[1]))]
     both = _step(u, 3).square() * ends[2] + _step(u, 4).square() * ends[3]
     plane = _local(both, ends[2] + ends[3])
     phases, slices = (part[:, None, None, None, None] for part in (links.t / WEIGHTS[0], links.z / WEIGHTS[1]))
+    # Energies of differences fall with the square of the distance of phases, those of second ones with its fourth
+    # power.
     return _Weights(
         c[0] * phases * local[0],
         c[1] * slices * local[1],
@@ -142,7 +150,10 @@ def _local(energy: Tensor, count: Tensor) -> Tensor:
         count: How many there are, to be broadcast.
     """
     cells, there = (_nearby(part.expand_as(energy)) for part in (energy, count))
+    # 1 / rms: reweighted so, squares count as absolute values would, which let few large steps stand beside still
+    # parts.
     log = -(cells / there.clamp(min=1e-6) + FLOOR**2).log() / 2
+    # So that coefficients mean the same whatever the contrast of a scan, and differences in the plane weigh about 1.
     log = log - log.flatten(1).mean(1)[:, None, None, None, None]
     fine = F.interpolate(log.flatten(0, 2)[:, None], scale_factor=CELL, mode="bilinear", align_corners=False)
     return fine[:, 0, : energy.shape[3], : energy.shape[4]].unflatten(0, energy.shape[:3]).exp()

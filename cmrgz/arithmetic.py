@@ -42,12 +42,14 @@ def repeatable(device: torch.device | str) -> Iterator[None]:
     if torch.device(device).type in ("cpu", "mps"):
         yield
         return
+    # What the user has set stays: torch itself refuses a value that cannot repeat.
     os.environ.setdefault(CUBLAS, WORKSPACE)
     convolutions = torch.backends.cudnn
     memory: Any = torch.utils.deterministic  # what it has is not in its stubs
     before = torch.are_deterministic_algorithms_enabled(), convolutions.deterministic, convolutions.benchmark
     filled = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
+    # A benchmark picks the fastest kernel by a stopwatch, so that another run may pick another.
     convolutions.deterministic, convolutions.benchmark = True, False
     memory.fill_uninitialized_memory = False  # a kernel for each new tensor, which nothing reads before it is written
     try:

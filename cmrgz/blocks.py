@@ -66,6 +66,7 @@ class _Turns:
         """Count a frame anew: the known share of each tile, and whether it has a wanted pixel."""
         known, wanted = self.known[t, z].copy(), self.wanted[t, z].copy()
         for area in self.areas.get((t, z), ()):
+            # What was drawn counts as known here: a later block is given it.
             known[area], wanted[area] = True, False
         for number, tile in enumerate(self.tiles):
             area = self.grid.area(Block(t, z, *tile))
@@ -87,6 +88,8 @@ class _Turns:
         for turn in turns:
             block = turn.block if turn.knows else self.grid.spread(turn.block)
             frames, together = self._frames(block), self._together(block)
+            # Blocks of a round go in one batch and do not see each other: on one frame they would draw over each
+            # other.
             if taken[frames].any() or (together in begun and not turn.knows):
                 continue
             begun.add(together)
@@ -101,6 +104,7 @@ class _Turns:
     def _together(self, block: Block) -> tuple[int, int]:
         """Return what is the same for blocks that could come to see each other: where they lie on the axes not seen."""
         axes = self.grid.extent.axes
+        # A model that does not see an axis can join nothing along it: there every phase or slice begins by itself.
         return (0 if "t" in axes else block.t, 0 if "z" in axes else block.z)
 
     def _best(self, t: int, z: int) -> _Turn | None:
@@ -109,6 +113,7 @@ class _Turns:
         share, asks = self.share[frames].mean((0, 1)), self.asks[frames].any((0, 1))
         if not asks.any():
             return None
+        # A tile of which nothing is asked must not win, however much of it is known.
         quarters = np.where(asks, np.floor(4 * share).astype(int), -1)
         best = int(np.argmax(quarters))
         return _Turn(int(quarters[best]), bool(share[best] > 0), Block(t, z, *self.tiles[best]))
@@ -189,6 +194,7 @@ def whole_fill(model: Model, grid: Grid, x: Cine, known: Cine, box: Box | None =
     if hole is None:
         return out
     near = hole.widened(x.shape)
+    # Where nothing within the margin is known, what lies farther away still says more than nothing.
     near = near if _any(near.cut(known)) else whole
     x, known, inner, place = near.cut(x), near.cut(known), hole.within(near), hole.within(box)
     filled = out[:, :, place.z, place.rows, place.columns]
@@ -218,6 +224,7 @@ def _slabs(shape: tuple[int, ...], z: slice) -> list[tuple[slice, slice]]:
     if prod(shape) <= SLAB:
         return [(z, slice(0, shape[1]))]
     n = z.stop - z.start
+    # The slices of the halo count too, so that a slab with its halo stays below the limit where it can.
     number = -(-n // max(1, SLAB // (shape[0] * shape[2] * shape[3]) - 2 * HALO))
     ends = pairwise(z.start + n * i // number for i in range(number + 1))
     return [(slice(a, b), slice(max(0, a - HALO), min(shape[1], b + HALO))) for a, b in ends]
@@ -228,9 +235,11 @@ def _continued(model: Model, grid: Grid, x: Cine, known: Cine, slices: slice) ->
     t, z = x.shape[0], slices.stop - slices.start
     time = grid.tempo * torch.arange(t)[:, None].expand(t, z)
     links = Links.of(time[None], (grid.step * torch.arange(z)).expand(1, t, z))
+    # `Links.of` closes the ring by the distances of phases alone; the grid has compared their voxels.
     if not grid.ring:
         links = links._replace(wrap=torch.zeros_like(links.wrap))
     given, seen = (torch.from_numpy(_slices(cine, slices))[None, None] for cine in (x, known))
+    # The coefficients that the model's hints were fitted with: in use the fill must be the one that they describe.
     hints = next((module for module in model.modules() if isinstance(module, Hints)), None)
     weights = torch.tensor(COEFFICIENTS) if hints is None else hints.weights.cpu()
     with torch.inference_mode():

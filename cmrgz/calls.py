@@ -137,6 +137,7 @@ class Caller:
             if not is_out_of_memory(error):
                 raise
             self._halve()
+        # Outside of the except clause, whose traceback holds the tensors of the failed call.
         return self.draw_all(items)
 
     def draw_all(self, items: Items) -> Floats:
@@ -155,11 +156,13 @@ class Caller:
         self.size //= 2
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+        # Smaller calls may change last bits, see `SIZES`: it is told.
         warn("memory", "model", f"out of memory on {self.device}", f"goes on with {self.size} items a call")
 
     def _call(self, items: Items) -> Floats:
         """Draw the items of one model call, padded to its size by repeating the last."""
         full = items.take(np.minimum(np.arange(self.size), len(items) - 1))
+        # The last door before a model: whatever callers put in the place of hidden values, it sees 0.
         x = torch.from_numpy(np.where(full.known, full.x, np.float32(0))[:, None]).to(self.device)
         known = torch.from_numpy(full.known[:, None]).to(self.device)
         condition = {name: torch.from_numpy(values).to(self.device) for name, values in full.condition.items()}
@@ -187,6 +190,8 @@ def _computing(model: Model, device: torch.device, precision: Precision) -> Iter
     tokenizers = [part for part in model.modules() if isinstance(part, Tokenizer)]
     own = [(part, name) for part in tokenizers for name in ("encode", "decode", "quantise") if hasattr(part, name)]
     for part, name in own:
+        # Set on the instance, where it hides the method of the class; past `nn.Module.__setattr__`, which registers
+        # parts.
         vars(part)[name] = _in_full(getattr(part, name), device)
     try:
         with autocast(device, precision):
@@ -219,6 +224,7 @@ def _checked(drawn: object, x: Tensor) -> Floats:
         raise PluginError("plugin-output", "model", "sample returned a wrong shape or type", facts)
     if not bool(drawn.isfinite().all()):
         raise PluginError("plugin-output", "model", "sample returned values that are not finite")
+    # A decoder may overshoot the range that a model is given, 0 to the 99.5th percentile of the scan.
     return drawn.float().clamp(-1, 1).cpu().numpy()
 
 

@@ -54,6 +54,7 @@ class Canvas:
         self.given = Planes(shape, np.dtype(np.float32), self._given)
         self.seen = Planes(shape, np.dtype(bool), lambda t, z: self._bits(t, z)[0])
         self.wanted = Planes(shape, np.dtype(bool), lambda t, z: self._bits(t, z)[1])
+        # A bit a pixel, an eighth of a bool array and a thirty-second of grey values: these are kept for every plane.
         self._packed: dict[Place, NDArray[np.uint8]] = {}
         self._kept: dict[Place, Floats] = {}
         self._parts: dict[Place, list[_Part]] = {}
@@ -71,6 +72,7 @@ class Canvas:
         area = self.grid.area(block)
         for place, values in zip(self._places(block), item.reshape(-1, *item.shape[-2:]), strict=True):
             new = ~self._known(*place)[area]
+            # Blocks of a round share no frame, so that a plane has one area in a round, which is that of all samples.
             if place not in self._round:
                 self._round[place] = _Part(area, np.empty((self.samples, np.count_nonzero(new)), np.float32))
             self._round[place].values[k] = values[new]
@@ -86,6 +88,7 @@ class Canvas:
 
         What was drawn of a plane is given up as soon as its voxels are made.
         """
+        # No block is cut any more: the memory of the cache is wanted for the results.
         self._kept = {}
         places = (place for place in np.ndindex(self.known.shape[:2]) if not self.known[place].all())
         return {place: self._finished(place) for place in places}
@@ -103,8 +106,11 @@ class Canvas:
 
     def _plane(self, k: int, t: int, z: int) -> tuple[Floats, Bools]:
         """Return a plane (h', w') of a sample, and what of it is known so far."""
+        # `given` may be the plane of the cache, so it is copied; `seen` is unpacked anew at each access and may be
+        # written to.
         x, seen = self.given[t, z].copy(), self.seen[t, z]
         for area, values in self._parts.get((t, z), ()):
+            # In the order of their drawing: `values` has just the pixels that were not known then.
             x[area][~seen[area]] = values[k]
             seen[area] = True
         return x, seen

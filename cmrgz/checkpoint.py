@@ -137,6 +137,7 @@ def _found(kind: Kind, target: str | Path) -> tuple[Path, Meta]:
 
 def _folder(target: str | Path, entries: Mapping[str, registry.Entry[Any]], noun: str) -> Path:
     path = Path(target)
+    # A registered name comes before a folder of that name, which `./NAME` still reaches.
     if (entry := registry.find(str(target), entries)) is not None:
         folder = bundled(entry.require())
         if folder is None:
@@ -155,6 +156,7 @@ def _contents(module: nn.Module, meta: Meta, tokenizer: Opened[Tokenizer] | None
     """Return the files of a checkpoint by relative name, the meta last."""
     kept: dict[str, bytes] = {}
     link = None
+    # A tokenizer that was trained further, or elsewhere, goes along; the bundled one is in the package anyway.
     if tokenizer is not None and (link := _bundled_link(tokenizer)) is None:
         kept = {f"{TOKENIZER}/{n}": data for n, data in _contents(*tokenizer, None, tokenizer.meta.dtype).items()}
         inner = read_meta(kept[f"{TOKENIZER}/{META}"], TOKENIZER)
@@ -171,6 +173,7 @@ def _bundled_link(tokenizer: Opened[Tokenizer]) -> Link | None:
     if folder is None or entry is None:
         return None
     installed = read_folder(folder)
+    # Stored as the bundled weights are, so that equal weights give equal bytes, and the hash tells.
     data = weights.dump(own_state(module, None), DTYPES[installed.dtype])
     if (sha256(data), meta.options) != (installed.sha256, installed.options):
         return None

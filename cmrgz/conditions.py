@@ -41,10 +41,12 @@ class ConditionEmbedding(nn.Module):
                 total = total + unknown
                 continue
             value = _fitted(name, value.to(total), frames)
+            # NaN is taken out before the layer: in a branch that `where` drops it would still make the gradient NaN.
             embedded = layer(self._waves(name, value.nan_to_num()))
             total = total + torch.where(value.isnan()[..., None], unknown, embedded)
         for name, told in self.patient.items():
             value = (condition or {}).get(name)
+            # A condition that is not told is unknown, as NaN is, so that both have the same embedding.
             value = total.new_full((batch,), math.nan) if value is None else value.to(total)
             total = total + told(_fitted(name, value, frames))
         return total
@@ -60,10 +62,12 @@ class ConditionEmbedding(nn.Module):
                 self.patient[name].grow(len(values))  # type: ignore[operator]  # it is one of words
             else:
                 self.patient[name] = WordEmbedding(width, len(values))
+        # A model may be on its device before a vocabulary is learned.
         self.patient.to(self.unknown.device)
 
     def _waves(self, name: str, value: Tensor) -> Tensor:
         """Return sines and cosines (..., 2 * frequencies) of values (...)."""
+        # Of what is no cycle a quarter of the longest wave, or its two ends would look alike.
         return waves(value, self.frequencies, 2 * math.pi if name in PERIODIC else math.pi / 2)
 
 

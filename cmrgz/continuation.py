@@ -39,6 +39,8 @@ class Links(NamedTuple):
         step, gap = _step(time[:, :, 0], PHASE_STEP), _step(height[:, 0], SLICE_STEP)
         t, z = weights[0] * (PHASE_STEP / step) ** 2, weights[1] * (SLICE_STEP / gap) ** 2
         n = time.shape[1]
+        # The n steps are the cycle, give or take half a step. Of two phases the last is a neighbour of the first
+        # already.
         return cls(t, z, torch.where(((n * step - 1).abs() < 0.5 * step) & (n > 2), t, 0.0))
 
 
@@ -46,6 +48,7 @@ def _step(places: Tensor, default: float) -> Tensor:
     """Return the mean distance (b,) of neighbours among places (b, n)."""
     if places.shape[1] < 2:
         return torch.full_like(places[:, 0], default)
+    # Places that are all the same would give infinite weights.
     return (places.diff(dim=1).abs().mean(1)).clamp(min=1e-3 * default)
 
 
@@ -60,6 +63,7 @@ def continuation(x: Tensor, known: Tensor, links: Links, iterations: int = 30) -
     """
     weights = _Weights.of(links, x)
     u = _pyramid(torch.where(known, x, 0.0)[:, 0], known[:, 0].to(x.dtype), weights)
+    # Conjugate gradients move hidden voxels alone, so the known ones must have their values before.
     u = torch.where(known[:, 0], x[:, 0], u)
     u = conjugate_gradients(u, known[:, 0], weights.laplacian, weights.degree(u.shape), iterations)
     return torch.where(known, x, u[:, None]) * known.flatten(1).any(1)[:, None, None, None, None, None]
@@ -83,6 +87,7 @@ def conjugate_gradients(
     z, rz = p.clone(), _dot(r, p)
     for _ in range(iterations):  # in place: cines are large
         q = gradient(p).mul_(free)
+        # A block that is solved, or has no hole, has 0 / 0 here while others of its batch go on.
         alpha = rz / _dot(p, q).clamp(min=1e-20)
         u.addcmul_(alpha, p)
         r.addcmul_(alpha, q, value=-1)
@@ -118,6 +123,7 @@ class _Weights(NamedTuple):
                 step = weight * u.diff(dim=axis)
                 out.narrow(axis, 1, u.shape[axis] - 1).add_(step)
                 out.narrow(axis, 0, u.shape[axis] - 1).sub_(step)
+        # The last phase is a neighbour of the first in a full cycle; elsewhere `wrap` is 0.
         if u.shape[1] > 2:
             around = self.wrap[:, 0] * (u[:, 0] - u[:, -1])
             out[:, 0] += around
@@ -130,6 +136,7 @@ class _Weights(NamedTuple):
         for axis, weight in ((1, self.t), (2, self.z), (3, self.plane), (4, self.plane)):
             n = shape[axis]
             if n > 1:
+                # Each difference counts for both voxels that it is of.
                 total.narrow(axis, 1, n - 1).add_(weight)
                 total.narrow(axis, 0, n - 1).add_(weight)
         if shape[1] > 2:
@@ -147,12 +154,15 @@ def _pyramid(value: Tensor, weight: Tensor, links: _Weights) -> Tensor:
         levels.append((value * sure, weight * sure))
     value, weight = levels[-1]
     guess = value / weight.clamp(min=1e-6)
+    # A frame of which nothing is known starts from the mean of its block: its own pyramid has nothing at its top.
     guess = torch.where(weight > 0, guess, _mean(value, weight))
     for level in reversed(range(len(levels))):
         value, weight = levels[level]
         if level < len(levels) - 1:
             guess = F.interpolate(guess.flatten(0, 2)[:, None], size=value.shape[-2:], mode="bilinear")
             guess = guess[:, 0].unflatten(0, value.shape[:3])
+        # Pixels of this level lie 2**level apart, and the weight of a difference falls with the square of the
+        # distance.
         guess = _smoothed(guess, value, weight, links._replace(plane=0.25**level))
     return guess
 
@@ -172,5 +182,6 @@ def _smoothed(guess: Tensor, value: Tensor, weight: Tensor, links: _Weights) -> 
     """Return a guess after Jacobi sweeps in the hole."""
     degree = links.degree(guess.shape)
     for _ in range(SWEEPS):
+        # Damped by 0.8: a whole Jacobi step leaves the checkerboard as it is, only of the other sign.
         guess = value + (1 - weight) * (guess - 0.8 * links.laplacian(guess) / degree)
     return guess

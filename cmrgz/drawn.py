@@ -116,6 +116,8 @@ class Drawn:
 
 def _total(parts: Iterable[Floats]) -> Floats:
     """Return the sum (n,) of some parts, added one after the other: of few voxels as of many, to the bit."""
+    # numpy chooses the order of a sum by the shape of the array, so that one voxel could have other last bits among few
+    # than among many.
     first, *rest = parts
     total = first.copy()
     for part in rest:
@@ -125,6 +127,7 @@ def _total(parts: Iterable[Floats]) -> Floats:
 
 def _mean(samples: Floats) -> Floats:
     """Return the mean (n,) of samples (k, n)."""
+    # About the first sample: where all agree, the mean is theirs to the bit.
     return samples[0] + _total(part - samples[0] for part in samples) / np.float32(len(samples))
 
 
@@ -132,6 +135,7 @@ def _std(samples: Floats, pairs: Sequence[int]) -> Floats:
     """Return the standard deviation (n,) of samples (k, n), see `Drawn.std`."""
     if len(samples) == 1:
         return np.zeros_like(samples[0])
+    # All independent, or one pair alone: the usual formula serves both, but for its divisor.
     if len(set(pairs)) not in (1, len(pairs)):
         return _std_across(samples, pairs)
     apart = samples - samples[0]
@@ -148,6 +152,7 @@ def _std_across(samples: Floats, pairs: Sequence[int]) -> Floats:
     k, number = len(samples), np.asarray(pairs)
     twice = [(i, i + 1) for i in np.flatnonzero(number[1:] == number[:-1])]
     mean = _total(samples) / np.float32(k)
+    # Squared differences summed over all pairs of samples are k times those from the mean.
     every = k * _total(np.square(part - mean) for part in samples)
     within = _total(np.square(samples[i] - samples[j]) for i, j in twice)
     across = k * (k - 1) // 2 - len(twice)

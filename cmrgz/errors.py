@@ -155,6 +155,7 @@ def last_line(error: BaseException) -> str:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a device or the host is out of memory; on the CPU torch says so in words alone."""
+    # By name: this module is imported by every command, and must not import torch.
     name = type(error).__name__
     return isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in str(error)
 

@@ -31,11 +31,13 @@ def error_features(fill: Tensor, near: Tensor, known: Tensor, patch: int, beyond
     def around(k: int) -> Tensor:
         return framewise(lambda f: F.avg_pool2d(f, k, 1, k // 2, count_include_pad=False), share)
 
+    # Fitted weights know features by their order, so that new ones belong at the end.
     shares = [share, around(3), around(5), around(9), _beside(share, 2, 1), _beside(share, 2, 2), _beside(share, 3, 1)]
     shares.append(_beside(around(3), 2, 1))
     shares.append(share.mean((2, 3, 4, 5), keepdim=True).expand_as(share))
     varied = [_varied(fill, axis, patch) for axis in (2, 3)] + [_texture(fill, patch)]
     whole_block = [v.mean((2, 3, 4, 5), keepdim=True).expand_as(v) for v in varied]
+    # Variation counts where a neighbour in time, or around in the plane, is known: an error grows with both.
     near_known = [v * s for v in varied for s in (shares[4], shares[1])]
     usual = [v - w for v, w in zip(varied, whole_block, strict=True)][:2]
     far = (1 - near + FAR).log()
@@ -57,9 +59,11 @@ def _beside(share: Tensor, axis: int, step: int) -> Tensor:
 def _varied(fill: Tensor, axis: int, patch: int) -> Tensor:
     """Return the log of how much a patch of the fill differs from its neighbours along an axis."""
     if fill.shape[axis] == 1:
+        # What no variation at all reads below: the root of the floor 4e-4 is 0.02.
         return framewise(lambda f: F.avg_pool2d(f, patch), torch.full_like(fill, math.log(0.02)))
     step = fill.diff(dim=axis).square()
     both = _beside_sum(step, axis, fill.shape)
+    # The floor is about the noise of a scan, below which the logarithm would tell one still patch from another.
     return (framewise(lambda f: F.avg_pool2d(f, patch), both) + 4e-4).log() / 2
 
 

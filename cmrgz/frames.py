@@ -22,7 +22,10 @@ def frame_angles(time: Tensor, height: Tensor, pairs: int) -> Tensor:
     2104.09864).
     """
     whole = pairs - pairs // 2
+    # Whole cycles alone, so that the last phase and the first are as near as they are in a heart.
     cycles = 2 * math.pi * torch.arange(1, whole + 1, device=time.device)
+    # Each wave is half as long as the one before, down to 10 mm, about the distance of slices: shorter ones tell none
+    # apart.
     rates = 2 * math.pi / FARTHEST * 2.0 ** torch.arange(pairs // 2, device=time.device).clamp(max=4)
     return torch.cat([time[..., None].float() * cycles, height[..., None].float() * rates], -1)
 
@@ -63,6 +66,7 @@ class FrameAttention(nn.Module):
         self.norm = nn.RMSNorm(width)
         self.enter, self.leave = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
         self.query_norm, self.key_norm = nn.RMSNorm(width // heads), nn.RMSNorm(width // heads)
+        # Added to a network of frames it changes nothing until it is trained.
         nn.init.zeros_(self.leave.weight)
 
     def forward(self, x: Tensor, by: Rotation) -> Tensor:
@@ -70,6 +74,7 @@ class FrameAttention(nn.Module):
         b, f, n, _ = x.shape
         normal = self.norm(x.to(self.norm.weight.dtype)).transpose(1, 2)
         q, k, v = self.enter(normal).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
+        # Normalised in float32: autocast hands over bfloat16, which torch norms slowly.
         q = rotate(self.query_norm(q.float()).to(v), by)
         k = rotate(self.key_norm(k.float()).to(v), by)
         y = F.scaled_dot_product_attention(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1))

@@ -24,6 +24,8 @@ Replay = Callable[[], None]
 def _cuda(work: Work) -> tuple[Any, Replay]:
     """Record what work asks of a GPU, which is not done yet."""
     graph = torch.cuda.CUDAGraph()
+    # Other threads, such as those that load data, may ask the GPU for memory meanwhile; by default that ends the
+    # capture.
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         made = work()
     return made, graph.replay
@@ -55,20 +57,24 @@ class Replayed:
         record = RECORDERS.get(args[0].device.type)
         shapes = tuple(value.shape for value in args)
         self._shapes = self._shapes or shapes
+        # A record serves tensors of one shape, which are copied to where its own lie.
         if record is None or self._off or shapes != self._shapes:
             return self.function(*args)
         self._calls += 1
+        # What is made at first use, such as the workspaces of libraries, must be there before a record begins.
         if self._calls == 1:
             return self.function(*args)
         if self._replay is None and not self._recorded(record, args):
             return self.function(*args)
         for place, value in zip(self._given, args, strict=True):
             place.copy_(value)
+        # A replay runs no Python, so its hooks are called here; at the second call they were, while it was recorded.
         if self.counted is not None and self._calls > 2:
             for hook in self.counted._forward_pre_hooks.values():
                 hook(self.counted, args)
         assert self._replay is not None
         self._replay()
+        # The next replay writes to the same memory.
         return None if self._made is None else self._made.clone()
 
     def _recorded(self, record: Callable[[Work], tuple[Any, Replay]], args: tuple[Tensor, ...]) -> bool:

@@ -44,6 +44,7 @@ class Block(NamedTuple):
     @property
     def key(self) -> tuple[int, ...]:
         """What its random stream is called after."""
+        # The stride came later: without it a block keeps the stream, and so the draws, that it had for a seed.
         return self if self.stride > 1 else self[:4]
 
 
@@ -99,6 +100,7 @@ class Grid:
         centred = len(extent.axes) == 2 or not known.any()
         overlap = min(OVERLAP if centred else NARROW, min(item) // 4)
         window = Window.plan(plane, edges, item, extent.spacing, centre, patch, overlap, centred=centred)
+        # Of a refined scan only recorded phases are compared: those between them are all hidden.
         ring = "t" in extent.axes and is_cycle(*_recorded(voxels, known, scan.finer))
         tempo = tempo_of(-(-scan.shape[0] // scan.finer), ring) / scan.finer
         places = (scan.phases, scan.slice_positions, scan.spacing[0])
@@ -128,6 +130,8 @@ class Grid:
         """
         lead = known.shape[:-2]
         frames, seen = self.window.to_model(self._turned(unit), self._turned(known))
+        # Here padding counts as known: no voxel of the scan needs it. For `seen` it does not: nothing was measured
+        # there.
         solid = self._turned(known, fill=True)
         wanted = ~self.window.to_model(np.zeros(solid.shape, dtype=np.float32), solid)[1]
         wanted[:, self.window.inner[0] :], wanted[:, :, self.window.inner[1] :] = False, False
@@ -186,8 +190,12 @@ class Grid:
         if len(self.extent.axes) > 2:
             t, z = self.lengths
             time, height = self.tempo * np.arange(t), self.step * np.arange(z)
+            # Coordinates and not indices: a block spread over the cycle, or a finer grid, is told how far its frames
+            # lie apart.
             times = [block.stride * time for block in blocks]
             values |= {"time": self._framed(times, 0), "height": self._framed([height] * len(blocks), 1)}
+            # `time` begins at 0 in each block; the start says where in the cycle that is, for fields that all blocks
+            # share.
             values["start"] = self.tempo * np.array([block.t for block in blocks])
         return {name: value.astype(np.float32) for name, value in values.items()}
 
@@ -200,6 +208,7 @@ class Grid:
 
     def _turned(self, voxels: NDArray[Any], fill: bool | float = 0) -> NDArray[Any]:
         """Return the planes (n, y', x') of voxels (..., y, x), padded with `fill` and turned."""
+        # At the far ends, so that voxels keep their indices.
         margin = [(0, 0), *((0, p - n) for p, n in zip(self.padded, self.shape[2:], strict=True))]
         flat = voxels.reshape(-1, *self.shape[2:])
         return np.ascontiguousarray(self.orientation.apply(np.pad(flat, margin, constant_values=fill)))
@@ -228,6 +237,7 @@ def _starts(length: int, block: int, ring: bool) -> list[int]:
     """Return where blocks start along phases or slices: overlapping by one where they have three or more."""
     if block >= length:
         return [0]
+    # One shared frame is what a block sees of its neighbours; of blocks of two it would double the number of calls.
     stride = block - 1 if block > 2 else block
     if ring:
         number = -(-length // stride)
@@ -256,6 +266,7 @@ def is_cycle(voxels: Cine, known: Bools) -> bool:
 
     for lag in LAGS:
         near = steps(lag)
+        # The last `lag` of the steps lead from the end of the scan back to its start.
         within, across = near[: n - lag], near[n - lag :]
         if np.isfinite(within).any() and np.isfinite(across).any():
             usual, leap, apart = np.nanmedian(within), np.nanmean(across), steps(n // 2)[: n - n // 2]

@@ -157,7 +157,7 @@ class Hints(nn.Module):
 
     def _reach(self, x: Tensor, fill: Tensor, known: Tensor, condition: Condition | None, lonely: "_Alone") -> Tensor:
         told = (condition or {}).get("fill", fill)[:, 1:]
-        if told.shape[1] and not lonely.any:
+        if told.shape[1] and not lonely.any:  # a reach of the whole scan costs a solve less, and knows more
             return told
         own = reach(fill, evidence(x, known, condition), Links.of(*places(condition, x)), self.weights)
         return torch.where(lonely.blocks, own, told) if told.shape[1] else own
@@ -227,17 +227,17 @@ class Hints(nn.Module):
 
     def _errors(self, tokenizer: Tokenizer, part: Part, most: int) -> Iterator[Rows]:
         """Yield features of some hidden positions, errors of a fill there, and vectors: of all ways to see a part."""
-        yield error_rows(tokenizer, part.whole, False, most)
+        yield error_rows(tokenizer, part.whole, False, most)  # as a scan of one block is seen
         if bool(part.inner.known.any()):
-            yield error_rows(tokenizer, part.inner, True, most)
+            yield error_rows(tokenizer, part.inner, True, most)  # as a block of a larger scan is
             yield error_rows(tokenizer, self._filled(part.inner.x, part.inner.known), False, most)
 
     def _fit_scale(self, rows: Sequence[Rows], steps: int) -> None:
         """Fit the error of the fill as a normal law whose deviation is told from features of what is known."""
         features, error, true = (torch.cat(values) for values in zip(*rows, strict=True))
         if self.rotate:
-            moments = (error.T @ error / len(error)).double().cpu()
-            self.basis.copy_(torch.linalg.eigh(moments)[1].flip(1))
+            moments = (error.T @ error / len(error)).double().cpu()  # one algorithm whatever the device
+            self.basis.copy_(torch.linalg.eigh(moments)[1].flip(1))  # eigh ascends; the first axis is to have most
         self.mean.copy_(true.mean(0))
         self.spread.copy_(((true - self.mean) @ self.basis).std(0).clamp(min=1e-4))
         self.centre.copy_(torch.stack([features.mean(0), features.std(0).clamp(min=0.1)]))
@@ -246,7 +246,7 @@ class Hints(nn.Module):
     @torch.enable_grad()
     def _learn(self, features: Tensor, error: Tensor, steps: int) -> None:
         """Maximise the likelihood of errors (n, c) given features (n, FEATURES); the same for the same items."""
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(0)  # of the CPU, so that devices see the same numbers
         for layer in self.log_scale:
             for p in layer.parameters():
                 bound = 0.0 if p.ndim == 1 or layer is self.log_scale[-1] else p.shape[1] ** -0.5
@@ -255,7 +255,7 @@ class Hints(nn.Module):
         optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=0.2)  # few items must not make it sure
         for step in range(steps):
             at = torch.randint(len(features), (BATCH,), generator=generator).to(features.device)
-            optimizer.param_groups[0]["lr"] = RATE * (1 - step / steps)
+            optimizer.param_groups[0]["lr"] = RATE * (1 - step / steps)  # to 0: the last rows must not decide
             scale = self.scale_of(features[at])
             loss = (scale.log() + 0.5 * (error[at] / scale).square()).mean()
             optimizer.zero_grad()

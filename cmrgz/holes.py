@@ -28,11 +28,14 @@ def training_order(grid: tuple[int, ...], raster_share: float, rng: Streams) -> 
     """
     if len(grid) == 4:
         known = training_known(grid, rng).flatten(1)
+        # Numbers of known positions lie below 1, those of the others above: known ones come first, each part in any
+        # order.
         score = rng.uniform(known.shape[1]) + ~known
         return score.argsort(dim=1), known.sum(1)
     n = grid[0] * grid[1]
     u, scattered = rng.uniform(4), rng.uniform(n)
     score = _scores((grid[0], grid[1]), u, scattered, rng, raster_share)
+    # Below 0 for the raster share, and uniform again for the others, which choose their pattern by it in `_scores`.
     rest = (u[:, :1] - raster_share) / (1 - raster_share)
     score = torch.where(rest < 0, torch.arange(n).float(), score)
     known = torch.where(rest < 0, 0, (u[:, 3:] * n).long())[:, 0]
@@ -46,6 +49,7 @@ def _scores(grid: tuple[int, int], u: Tensor, scattered: Tensor, rng: Streams, r
     last: the order in which a box is filled after its surroundings.
     """
     cell = _cells(grid)
+    # A cell comes as a whole; the little that is added orders its positions among themselves.
     cells = rng.uniform(int(cell.max()) + 1)[:, cell] + 1e-3 * scattered
     rest = (u[:, :1] - raster_share) / (1 - raster_share)
     return torch.where(rest < 0.3, scattered, torch.where(rest < 0.75, cells, _around(grid, u) + scattered))
@@ -102,6 +106,7 @@ def _frames_known(grid: tuple[int, int, int, int], share: Tensor, hold: Tensor, 
     cells = cells[..., cell] + 1e-3 * scattered
     kind = kind[:, None, None]
     score = torch.where(kind < 0.2, scattered, torch.where(kind < 0.7, cells, _around((h, w), u) + scattered))
+    # The scores of the first phase, and then of the first slice, stand for those of all: the pattern holds still.
     score = torch.where((hold < HELD)[:, None, None, None], score[:, :1], score)
     score = torch.where((hold < HELD / 2)[:, None, None, None], score[:, :, :1], score)
     rank = score.argsort(dim=-1).argsort(dim=-1)
@@ -113,12 +118,14 @@ def _planes_known(n: int, share: Tensor, way: Tensor, rng: Streams) -> Tensor:
     score, offset = rng.uniform(n), (rng.uniform(1) * 6).long()
     step = 2 + (way > 0.75).long()[:, None]
     regular = (torch.arange(n) + offset) % step == 0
+    # At least one plane and at most all but one: none known or none hidden is no task of this kind.
     some = score.argsort(dim=1).argsort(dim=1) < (1 + share * (n - 1)).long()[:, None]
     return torch.where((way < 0.3)[:, None], some, regular)
 
 
 def _inside(h: int, w: int, u: Tensor) -> Tensor:
     """Return a box (b, h, w) about the middle that covers a share of the plane."""
+    # The root of a share of the area is the share of the side.
     side = u[:, 1].clamp(0.05, 0.9).sqrt()[:, None, None]
     rows = ((torch.arange(h) + 0.5) / h - 0.5).abs()[None, :, None]
     columns = ((torch.arange(w) + 0.5) / w - 0.5).abs()[None, None]

@@ -68,11 +68,13 @@ def channel_weights(tokenizer: Tokenizer, x: Tensor) -> Tensor:
     All channels have unit variance, but the mean of a patch moves its pixels far more than its last component does. The
     square root of that effect keeps the weak ones in a loss.
     """
+    # About two frames of a block: its other frames say nearly the same.
     frames = x if x.ndim == 4 else x.movedim(1, 3).flatten(0, 2)[:: max(1, x[0, 0, ..., 0, 0].numel() // 2)]
     vectors = tokenizer.encode(frames[:32])
     base, effect = tokenizer.decode(vectors), []
     for channel in range(vectors.shape[1]):
         moved = vectors.clone()
+        # Half a standard deviation, for a decoder is not linear: a small step would tell no more than its slope.
         moved[:, channel] += 0.5
         effect.append((tokenizer.decode(moved) - base).square().mean().sqrt())
     weight = torch.stack(effect).sqrt()
@@ -106,6 +108,7 @@ def smooth_fill(x: Tensor, known: Tensor, sweeps: int = 8) -> Tensor:
     values of x are not used.
     """
     weight = known.to(x.dtype)
+    # Hidden values are taken out before the first mean: in a pyramid of the whole picture they would leak.
     levels = [(torch.where(known, x, 0.0), weight)]
     while max(levels[-1][0].shape[-2:]) > 1:
         value, weight = (F.avg_pool2d(part, 2, ceil_mode=True, count_include_pad=False) for part in levels[-1])

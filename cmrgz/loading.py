@@ -107,6 +107,7 @@ def find_spec(entries: Mapping[str, registry.Entry[registry.S]], meta: Meta, fol
         what = f"needs the {meta.kind} '{meta.name}', which is not installed"
         raise CheckpointError("unknown-plugin", str(folder), what, f"made with {made}", hint)
     entry = registry.find(meta.qualified, entries) or entries[meta.name]
+    # Major and minor version count: a patch release may not change what is stored.
     newer = Version(meta.version).release[:2] > Version(entry.version).release[:2]
     if entry.package != meta.package or newer or meta.protocol > PROTOCOL:
         what = f"made with {made}, here is {entry.package} {entry.version}"
@@ -139,17 +140,21 @@ def _filled(folder: Path, meta: Meta, tokenizer: Tokenizer | None, build: Callab
     path = folder / WEIGHTS
     layout = rename(weights.peek(path), meta, str(path))
     try:
+        # Options and shapes are compared where they take no memory: a forged width must not be built first.
         skeleton = check_options(build)
         if skeleton is not None:
             weights.check_expected(layout, own_state(skeleton, tokenizer), str(path))
+        # Fresh weights are drawn only to be replaced: opening a checkpoint must not move the caller's random state.
         with torch.random.fork_rng(devices=[]):
             module = build()
     except UsageError as error:
         raise CheckpointError("config-mismatch", str(folder / META), error.what, error.facts, error.hint) from error
     weights.check_expected(layout, own_state(module, tokenizer), str(path))
+    # Read whole only now, and its header again: the file may have been changed since `peek`.
     data = weights.read_bytes(path)
     if sha256(data) != meta.sha256 or rename(weights.inspect(data, str(path)), meta, str(path)) != layout:
         raise CheckpointError("hash", str(path), "is not the file that meta.json describes", hint="copy it again")
+    # The tensors of its tokenizer are not in the file: they stay those that the tokenizer's own checkpoint gave.
     module.load_state_dict({**module.state_dict(), **weights.tensors(data, layout, str(path))}, strict=True)
     module.eval()
     return module

@@ -180,6 +180,7 @@ def read_folder(folder: Path) -> Meta:
         raise CheckpointError("no-checkpoint", str(folder), "expected a checkpoint folder")
     if not is_file(folder / META):
         raise CheckpointError("no-checkpoint", str(folder), f"has no {META}", hint="name a checkpoint folder")
+    # A stranger may have written it: no meta needs a megabyte.
     return read_meta(bytes(weights.read_bytes(folder / META, 1 << 20)), str(folder / META))
 
 
@@ -190,6 +191,7 @@ def check_folder(folder: Path) -> Meta:
         CheckpointError: `hash`: the weights are others; as `read_folder`.
     """
     meta = read_folder(folder)
+    # A bundled tokenizer lies in an installed package, not in the folder that is checked.
     inner = meta.tokenizer is not None and not meta.tokenizer.bundled and check_folder(folder / TOKENIZER)
     if hashlib.sha256(weights.read_bytes(folder / WEIGHTS)).hexdigest() != meta.sha256:
         raise CheckpointError("hash", str(folder / WEIGHTS), f"is not the file that {META} describes")
@@ -215,6 +217,7 @@ def rename(layout: weights.Layout, meta: Meta, where: str) -> weights.Layout:
     """Return a layout with the tensor names of this version."""
     slots = layout.slots
     for migration in _due(meta.format, where):
+        # Names are changed one format after another, as the meta is: a rename knows only those of the format before.
         slots = {migration.rename(name): slot for name, slot in slots.items()}
     return weights.Layout(slots, layout.data)
 
@@ -263,6 +266,7 @@ _META: records.Checks = {**_OWNER} | {
     "options": records.kind(dict),
     "axes": _axes,
     "item": lambda value: isinstance(value, list) and 0 < len(value) <= 4 and all(map(records.natural, value)),
+    # `isinstance` would take True for a number.
     "spacing": lambda value: type(value) in (int, float) and 0 < value < 1000,
     "tokenizer": records.kind(dict, type(None)),
     "conditions": is_vocabulary,

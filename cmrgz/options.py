@@ -19,6 +19,7 @@ Where = str | Callable[[str], str]
 """What an error points at: a text such as `--set`, or a function from an option's name to `file:line:column`."""
 
 _SCALARS = (int, float, bool, str)
+# Stricter than `int` and `float`, which also take underscores, blanks and digits of other scripts.
 _NUMBER = {
     int: re.compile(r"[-+]?[0-9]+"),
     float: re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"),
@@ -223,6 +224,7 @@ def _read(option: Option, hint: Any, value: Any, textual: bool, where: str) -> A
 
 def _choice(option: Option, choices: tuple[Any, ...], value: Any, textual: bool, where: str) -> Any:
     for choice in choices:
+        # In Python True equals 1 and 1 equals 1.0, so the type has to be the same, too.
         if (textual and str(choice) == value) or (choice == value and type(choice) is type(value)):
             return choice
     hint = did_you_mean(str(value), map(str, choices))
@@ -238,11 +240,13 @@ def _from_text(hint: Any, text: str) -> Any:
         return float(text)
     if not _NUMBER[hint].fullmatch(text):
         return None
+    # Python refuses to read an integer of thousands of digits by an error of its own.
     return hint(text) if hint is float or len(text.lstrip("+-")) <= DIGITS else math.inf
 
 
 def _typed(hint: Any, value: Any) -> Any:
     if hint is float and type(value) is int:
+        # `float` raises OverflowError from about 2**1024 on; infinity is refused as out of range by the caller.
         return float(value) if abs(value) < 2**1000 else math.inf
     if hint is int and type(value) is int and abs(value) >= 10**DIGITS:
         return math.inf

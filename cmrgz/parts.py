@@ -44,6 +44,7 @@ def error_rows(tokenizer: Tokenizer, block: Filled, beyond: bool, most: int) -> 
     told = torch.tensor([beyond], device=true.device)
     features = error_features(block.fill, block.near, block.known, tokenizer.patch, told)
     error = true - framewise(tokenizer.encode, block.fill)
+    # Every n-th instead of the first ones, which would all be of the first phase.
     step = max(1, -(-int(hidden.sum()) // most))
     own, off, exact = (values.movedim(1, -1)[hidden][::step] for values in (features, error, true))
     return own, off, exact

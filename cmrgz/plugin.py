@@ -176,6 +176,7 @@ class Entry(Generic[S]):
     load: Callable[[], S] = field(repr=False, compare=False)
 
     @cached_property
+    # The error is kept as the result is: a broken plugin is imported once, not at each question.
     def _loaded(self) -> S | PluginError:
         try:
             return self.load()

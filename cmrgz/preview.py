@@ -32,6 +32,7 @@ ROW = 4
 STRIP = 18
 """Height of a line of text."""
 MARK = "synthetic, not a medical device"
+# The last of 256 colours is the tint, which leaves 255 greys: hence the 127.4 of `grey` and the white of 254.
 _PALETTE = [*(level for grey in range(255) for level in (grey, grey, grey)), *TINT]
 
 
@@ -66,6 +67,7 @@ class View:
         size = max(1, round(SIDE * w / max(h, w))), max(1, round(SIDE * h / max(h, w)))
         turned = np.ascontiguousarray(np.moveaxis(self.orientation.apply(colours), 0, -1))
         shrinks = max(colours.shape[1:]) > SIDE
+        # A small plane shows its voxels as squares: a smooth enlargement would show detail that the scan has not.
         return Image.fromarray(turned).resize(size, Image.Resampling.BOX if shrinks else Image.Resampling.NEAREST)
 
 
@@ -162,6 +164,7 @@ def _duration(scan: Scan) -> int:
     """Return milliseconds a frame, as far as GIF knows them; one second a cycle where the scan does not say."""
     seconds = scan.geometry.frame_time
     seconds = 1 / scan.shape[0] if math.isnan(seconds) else seconds
+    # GIF counts hundredths of a second, and viewers slow down what is to be shown for less than two.
     return max(20, round(min(seconds, 1.0) * 100) * 10)
 
 

@@ -67,6 +67,7 @@ def _no_constant(constant: str) -> None:
 
 def _check_depth(value: Any, data: bytes) -> None:
     """Refuse what is nested so deep that the next who walks through it runs out of stack."""
+    # Quick for nearly all files; brackets within texts count too, which costs a walk and refuses nothing.
     if data.count(b"[") + data.count(b"{") <= DEEPEST:
         return
     level = [value]
@@ -146,6 +147,7 @@ def whole(value: Any) -> bool:
 
 def number(value: Any) -> bool:
     """Whether it is a finite number."""
+    # The bound comes first: `isfinite` raises OverflowError for an integer that no float can hold.
     return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)
 
 

@@ -92,6 +92,7 @@ def find(name: str, entries: Mapping[str, Entry[S]]) -> Entry[S] | None:
     package, _, plain = name.rpartition(":")
     if name in entries:
         return entries[name]
+    # Of names that several packages register `package:name` is an entry itself; of others it is taken apart here.
     return entries[plain] if plain in entries and entries[plain].package == package else None
 
 
@@ -148,6 +149,7 @@ def resolve(target: str) -> Any:
     if not _TARGET.fullmatch(target):
         raise PluginError("plugin-protocol", target, "expected package.module:function")
     module, _, attribute = target.partition(":")
+    # What a plugin prints while it is imported must not get into the JSON that a command prints.
     with unmuffled(), redirect_stdout(sys.stderr):
         try:
             return getattr(importlib.import_module(module), attribute)
@@ -232,6 +234,7 @@ def _wrong_type(spec: Spec, wanted: str, built: object) -> PluginError:
 
 
 @cache
+# The variables of the environment are arguments, so that the cache sees when they change.
 def _installed(group: str, kind: type[S], allowed: str | None, strict: bool) -> dict[str, Entry[S]]:
     entries = collect(entry_points(group=group), kind, allowed)
     if strict:

@@ -28,6 +28,7 @@ MUCH = 1 << 21
 
 def derive(seed: int, *key: int | str) -> int:
     """Return a 63-bit seed, a function of `seed` and `key` alone."""
+    # Python's own `hash` of a text differs from process to process. `repr` tells 1 from "1", and (1, 2) from (12,).
     digest = blake2b(repr((seed, key)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
@@ -56,6 +57,7 @@ class Streams:
         self.seed, self.keys, self.antithetic = seed, tuple(keys), antithetic
         self._around = tuple(around) or self.keys
         sources = [_first_of_pair(key) for key in self.keys] if antithetic else self.keys
+        # A call is padded by repeating its last item, and pairs share their numbers: each key is drawn once.
         distinct = {key: number for number, key in enumerate(dict.fromkeys(sources))}
         self._generators = [torch.Generator().manual_seed(derive(seed, *key)) for key in distinct]
         self._own = None if len(distinct) == len(sources) else torch.tensor([distinct[key] for key in sources])
@@ -66,6 +68,7 @@ class Streams:
 
     def child(self, purpose: str) -> "Streams":
         """Return streams of their own for a purpose, untouched by what is drawn from these; antithetic as these."""
+        # The purpose stands at the end: the number of the sample, which says who opposes whom, stays the first.
         own, around = ([(*key, purpose) for key in keys] for keys in (self.keys, self._around))
         return Streams(self.seed, own, self.antithetic, around)
 
@@ -87,11 +90,14 @@ class Streams:
     def normal(self, *shape: int) -> Tensor:
         """Return (b, *shape) standard normal float32, on the CPU."""
         z = self._each(lambda generator: torch.randn(shape, generator=generator), math.prod(shape))
+        # The law is symmetric about 0, so that the negative of a draw is one, too.
         z[self._opposed] = -z[self._opposed]
         return z
 
     def normals(self, count: int, *shape: int) -> Tensor:
         """Return (count, b, *shape): what so many calls of `normal` would, to the bit."""
+        # torch fills whole vectors and a rest by different code, so that only multiples of a vector can be drawn in
+        # one go.
         if math.prod(shape) % VECTOR or count == 1:
             return torch.stack([self.normal(*shape) for _ in range(count)])
         return self.normal(count, *shape).transpose(0, 1)
@@ -103,6 +109,7 @@ class Streams:
     def _each(self, draw: Callable[[torch.Generator], Tensor], size: int = 0) -> Tensor:
         """Return what each item draws, (b, ...): once for those of one key, and side by side where it is much."""
         if size * len(self._generators) > MUCH and (threads := min(torch.get_num_threads(), len(self._generators))) > 1:
+            # Each item has a generator of its own, so that no order of threads changes a number.
             with ThreadPoolExecutor(threads) as pool:
                 drawn = torch.stack(list(pool.map(draw, self._generators)))
         else:
@@ -114,4 +121,5 @@ def systematic(weights: Tensor, u: Tensor) -> Tensor:
     """Return the parents (b, k) of a systematic resampling by weights (b, k), given one uniform number (b, 1) each."""
     k = weights.shape[1]
     at = (torch.arange(k, device=u.device) + u) / k
+    # The sum of the weights may end a little off 1.
     return torch.searchsorted(weights.cumsum(1).clamp(max=1.0), at.contiguous(), right=True).clamp(max=k - 1)

@@ -11,4 +11,5 @@ def sent(x: Tensor, device: torch.device) -> Tensor:
     """
     if device.type == "cpu" or x.device == device:
         return x
+    # Only CUDA can lock memory, and only from locked memory is a copy asynchronous there.
     return (x.pin_memory() if device.type == "cuda" else x).to(device, non_blocking=True)

@@ -32,6 +32,7 @@ class StopFlag:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
         del frame
+        # Of other signals the second asks for nothing new: schedulers send SIGTERM several times.
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = True
@@ -80,6 +81,8 @@ def unmuffled() -> Iterator[None]:
             try:
                 handler(number, frame)
             except BaseException as error:
+                # Noted where it is raised: foreign code may swallow it, or raise another in its place, before it gets
+                # here.
                 raised.append(error)
                 raise
 
@@ -109,6 +112,7 @@ def _handled(names: Iterable[str], instead: Callable[[Any], Handler | None]) -> 
             if new is not None:
                 before[number] = handler
                 signal.signal(number, new)
+    # Python lets the main thread alone set handlers; elsewhere the block runs as it would without them.
     except ValueError:  # not the main thread
         before.clear()
     try:

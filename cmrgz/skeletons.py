@@ -35,6 +35,7 @@ def check_options(build: Callable[[], N]) -> N | None:
         UsageError: An option is wrong.
     """
     try:
+        # A builder may also draw numbers on the CPU, which must not move the caller's random state.
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             return build()
     except PluginError:

@@ -25,6 +25,7 @@ from cmrgz.rng import Key
 __all__ = ["Drawn", "Report", "Setting", "generate", "inpaint"]
 
 _ZERO = np.float32(0)
+# Short-axis stacks are recorded at 8 to 10 mm; a model of blocks is told the distance as `height`.
 SLICE_STEP = 10.0
 """mm between the slices of a generated scan."""
 
@@ -47,6 +48,7 @@ def inpaint(model: Model, scan: Scan, known: Bools, setting: Setting, report: Re
     """
     if known.shape != scan.shape or known.dtype != np.bool_:
         raise DataError("shape-mismatch", "known", "must be bool of the scan's shape", f"{known.shape}, {scan.shape}")
+    # A choice and not a product: a hidden voxel may be NaN, and 0 * NaN is NaN.
     given = Planes(scan.shape, np.dtype(np.float32), lambda t, z: np.where(known[t, z], scan.plane(t, z), _ZERO))
     scale = Scale.fit(given, known)
     grid = Grid.of(scan, given, known, model.extent, model.patch)
@@ -76,12 +78,14 @@ def fill(caller: Caller, canvas: Canvas, report: Report | None = None) -> list[l
     """Draw the wanted pixels, block after block, each given what earlier ones drew; return the blocks of each round."""
     samples, grid = caller.setting.samples, canvas.grid
     rounds = list(blocks_in_turn(grid, canvas.seen, canvas.wanted))
+    # Made of what is given alone: what was drawn is no evidence, and its errors would add up from block to block.
     whole = _Fill.of(caller.model, canvas, rounds)
     total, done = samples * sum(map(len, rounds)), 0
     caller.plan(samples * max(map(len, rounds), default=0))
     if report is not None and total:
         report(0, total)
     for blocks in rounds:
+        # None of these sees another, and each has its own stream: how they fall into batches changes nothing.
         items = [(k, block) for k in range(samples) for block in blocks]
         while items:
             part, items = items[: caller.batch], items[caller.batch :]
@@ -109,6 +113,7 @@ class _Fill:
     def of(cls, model: Model, canvas: Canvas, rounds: Sequence[Sequence[Block]]) -> "_Fill | None":
         """Return the fill of blocks; None for a model of frames."""
         grid = canvas.grid
+        # A model of frames continues each frame by itself, in the plane, as it does in training.
         if not rounds or len(grid.extent.axes) == 2:
             return None
         box = Box.around(grid, [block for blocks in rounds for block in blocks])
@@ -131,5 +136,6 @@ def _items(
     condition = grid.condition([block for _, block in part], asked)
     if fill is not None:
         condition["fill"] = np.stack([fill.cut(block) for _, block in part])
+    # Without the phase: blocks at one place of the plane, wherever they begin in the cycle, draw one field around it.
     around: list[Key] = [(setting.first + k, "around", *block[1:4]) for k, block in part]
     return Items(given, seen, keys, condition, around)

@@ -50,6 +50,7 @@ def _is_entry(name: str, values: Any) -> bool:
 def merged(first: Vocabulary, second: Vocabulary) -> dict[str, tuple[str, ...]]:
     """Return a vocabulary with all of both; the numbers that stand for the values of the first stay."""
     names = dict.fromkeys([*first, *second])
+    # In the order of their coming, not sorted: a network knows a word by its number.
     return {name: tuple(dict.fromkeys([*first.get(name, ()), *second.get(name, ())])) for name in names}
 
 

@@ -74,6 +74,7 @@ def dump(tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> byt
     for name, tensor in tensors.items():
         cast = tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor
         _require_finite(cast, name, "weights")
+        # The library refuses tensors that share memory, as tied weights do.
         stored[name] = cast.detach().cpu().contiguous().clone()
     return safetensors.torch.save(stored, {"cmrgz_format": str(FORMAT)})  # the library shuffles two keys or more
 
@@ -104,6 +105,7 @@ def peek(path: Path) -> Layout:
         with durable.opened(path, CheckpointError) as file:
             total = os.fstat(file.fileno()).st_size
             start = file.read(8) or b""
+            # Whatever length a header claims, no more than the limit is read.
             start += file.read(min(MAX_HEADER, int.from_bytes(start, "little"))) or b""
     except CheckpointError as error:
         raise _ours(error) from error
@@ -122,6 +124,7 @@ def refuse_file(path: Path) -> NoReturn:
         CheckpointError: `unsafe-pickle`, `wrong-extension` or `path`.
     """
     head = durable.read_bytes(path, CheckpointError, 16)
+    # Eight bytes of length and then JSON are safetensors, whatever the name says; 0x80 begins a pickle.
     tensors = head[8:9] == b"{"
     if path.suffix.lower() in _PICKLED or not tensors and head[:1] == b"\x80":
         if tensors:
@@ -237,6 +240,7 @@ def _check_offsets(slots: Mapping[str, Slot], size: int, where: str) -> None:
 
 
 def _fits(slot: Slot, tensor: Tensor) -> bool:
+    # Floating-point weights may be stored in half precision; a module takes them into its own.
     alike = slot.dtype == tensor.dtype or (slot.dtype.is_floating_point and tensor.is_floating_point())
     return alike and slot.shape == tuple(tensor.shape)
 
