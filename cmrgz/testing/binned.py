@@ -17,6 +17,7 @@ from cmrgz.tokens.causal import TokenModel
 from cmrgz.tokens.masked_codes import MaskedTokenModel
 from cmrgz.tokens.network import CausalNetwork, MaskedNetwork
 
+# About five deviations of a pixel beyond the means of all components.
 LOW, HIGH = -8.0, 12.0
 """Bins cover these values, in standard deviations of a pixel."""
 

@@ -64,6 +64,7 @@ class _Backend(_DummyBackendModule):
 @cache
 def card() -> torch.device:
     """Return the device; torch is told of it once a process."""
+    # A second time torch would refuse: a process has one backend of this kind.
     _setup_privateuseone_for_python_backend(NAME, _Backend())
     return torch.device(NAME, 0)
 
