@@ -118,6 +118,7 @@ def _diagnosed(plugin: Found, limit: float) -> Diagnosis:
     except subprocess.TimeoutExpired:
         return Diagnosis(plugin, "hangs", f"did not load within {limit:.0f} s", round(time.perf_counter() - start, 2))
     seconds = round(time.perf_counter() - start, 2)
+    # The exit code tells nothing: a plugin may end its process with 0.
     answer = _answer(done.stdout)
     if answer is None:
         last = (done.stderr.strip().splitlines() or ["no word"])[-1][:120]
