@@ -77,6 +77,8 @@ class MaskedTokenModel(CodeModel):
 
     def _hidden_share(self, rng: Streams) -> Tensor:
         """Return which share (b,) of the positions that are not known is still hidden, above 0."""
+        # Down to one position: a network that has only seen half or more hidden, as published ones have, is bad at
+        # small holes.
         u = rng.uniform(1)[:, 0]
         return u.acos() / (torch.pi / 2) if self.hidden_law == "arccos" else 1 - u
 

@@ -149,6 +149,8 @@ class Unmasking:
         u = sent(rng.child("again").uniform(known.shape[1], alike=True), vectors.device).to(vectors.dtype)
         again = best(u, ~known, redrawn((~known).sum(1)))
         order: MaskedOrder = "random" if pace.order == "confidence" else pace.order
+        # With an exact network as many further steps of the draw itself gain more; a sweep mends what a network gets
+        # wrong.
         return self.reveal(vectors, ~again, Pace(order, pace.schedule, REDRAW_STEPS), draw, rng)
 
 

