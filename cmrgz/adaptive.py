@@ -21,10 +21,11 @@ CELL = 4
 FLOOR = 0.04
 """Size of differences that are taken for noise, values being in [-1, 1]."""
 START, ITERATIONS = 30, 40
-"""Of conjugate gradients for the smoothest continuation, and from there."""
+"""Iterations of conjugate gradients: for the smoothest continuation, and from there on."""
 
 DECAY, REACH = 0.02, 16
-"""By which a walk ends in a step, the weights in the plane being 1: after 7 pixels; and iterations for its reach."""
+"""Weight with which a walk ends at each step, neighbours in the plane having 1, so that it goes about 7 pixels; and
+iterations of conjugate gradients for the reach."""
 
 
 class _Weights(NamedTuple):

@@ -19,6 +19,7 @@ from cmrgz.model import Model
 SLAB = 7 << 20
 """Voxels of which the continuation is computed at once, at most where it can be: larger arrays are mapped anew each
 time by the allocator, which takes longer than the sums."""
+# Without it the fill of three slices of 40 phases of 512 x 512 took 3.6 GB for a hole of 32 x 32 pixels.
 MARGIN = 32
 """Pixels around what is to be drawn that its continuation sees: a small hole in a large plane costs little."""
 HALO = 1

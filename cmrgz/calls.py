@@ -161,6 +161,7 @@ class Caller:
 
     def _call(self, items: Items) -> Floats:
         """Draw the items of one model call, padded to its size by repeating the last."""
+        # Even on one thread of a CPU a convolution gives other last bits (4e-7) in batches of another size.
         full = items.take(np.minimum(np.arange(self.size), len(items) - 1))
         # The last door before a model: whatever callers put in the place of hidden values, it sees 0.
         x = torch.from_numpy(np.where(full.known, full.x, np.float32(0))[:, None]).to(self.device)

@@ -26,8 +26,8 @@ OVERLAP, NARROW = 32, 24
 RING = 4
 """Phases from which on a cine can be a full cycle."""
 LEAP, SLACK, LAGS = 1.5, 1.05, (1, 2, 3)
-"""Times that the step from the last phase to the first may exceed the usual one in a full cycle, at most and in any
-case, and the distances in phases at which steps are looked at, the first at which there are any."""
+"""In a full cycle the step from the last phase to the first is at most LEAP times the usual one; SLACK times is always
+small enough. A step is over one of LAGS phases, the first of them at which enough is known."""
 USUAL_STEP = 1 / 20
 """Share of the cycle between phases that are no full cycle."""
 

@@ -22,7 +22,7 @@ from cmrgz.parts import MARGINS, Filled, Part, Rows, error_rows, inner
 from cmrgz.rng import Streams
 
 WIDTH, ROWS, BATCH, RATE = 96, 1 << 16, 2048, 4e-3
-"""Of the small network that tells it, and of its fit: features, positions, positions a step, learning rate."""
+"""Of the small network that tells the scale, and of its fit: features, positions, those of a step, learning rate."""
 STEPS = (200, 2000, 10)
 """Steps of the fit: least, most, and for each block; few blocks do not tell more for being looked at longer."""
 TRIALS = 8
@@ -30,9 +30,9 @@ TRIALS = 8
 TRIED = (COEFFICIENTS, (10.0, 0.2, 2.0), (25.0, 1.0, 5.0), (60.0, 0.5, 12.0))
 """Coefficients of the continuation that are tried in the closed form."""
 LEAST, MOST = 0.02, 2.0
-"""Bounds of the scale, as shares of the spread of the data: those of some data are above those of all."""
+"""Bounds of the scale, as shares of the spread of the data; some positions spread more than all data do."""
 USUAL = math.log(-math.log(LEAST) / math.log(MOST))
-"""What the small network says where the scale is the spread of the data."""
+"""What the network says where the scale is the spread of the data: the logit of its place between the bounds."""
 
 
 class Hint(NamedTuple):

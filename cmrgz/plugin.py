@@ -21,7 +21,7 @@ AXES = ("yx", "tyx", "zyx", "tzyx")
 SIDE, LENGTH, VOXELS = 1024, 64, 2**25
 """Most rows and columns, most phases and slices, and most voxels of an item."""
 PIXEL = (0.1, 100.0)
-"""Bounds of the in-plane pixel size of items in mm: of a mouse, and of no use."""
+"""Bounds of the in-plane pixel size of items in mm: that of a scan of a mouse, and one that shows no heart."""
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ Key = tuple[int | str, ...]
 LAST = 1 - 2**-24
 """The largest of the numbers 0, 2^-24, ... that a uniform float32 takes: taken from it, each gives another of them."""
 VECTOR = 16
-"""Normal numbers are made so many at a time: of a multiple of them, many are those of many draws."""
+"""torch makes so many normal numbers at a time: draws of a multiple of them are the same at once as one by one."""
 MUCH = 1 << 21
-"""Normal numbers that it takes several threads to make."""
+"""From so many normal numbers on several threads make them."""
 
 
 def derive(seed: int, *key: int | str) -> int:
@@ -59,6 +59,7 @@ class Streams:
         sources = [_first_of_pair(key) for key in self.keys] if antithetic else self.keys
         # A call is padded by repeating its last item, and pairs share their numbers: each key is drawn once.
         distinct = {key: number for number, key in enumerate(dict.fromkeys(sources))}
+        # One generator for the batch would make its size a part of the result: other items, other numbers.
         self._generators = [torch.Generator().manual_seed(derive(seed, *key)) for key in distinct]
         self._own = None if len(distinct) == len(sources) else torch.tensor([distinct[key] for key in sources])
         self._opposed = torch.tensor([antithetic and opposes(key) for key in self.keys], dtype=torch.bool)
