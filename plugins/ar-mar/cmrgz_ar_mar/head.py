@@ -41,6 +41,7 @@ class MlpDenoiser(VectorDenoiser):
         self.blocks = nn.ModuleList([Block(width) for _ in range(blocks)])
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.leave = nn.Linear(width, channels)
+        # At first blocks are the identity and the prediction is 0, whatever level and features say.
         for layer in (self.level_modulation, self.feature_modulation, self.leave):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)

@@ -37,6 +37,7 @@ class Size(NamedTuple):
     head_blocks: int
 
 
+# The head of B is that of the published B: 6 blocks of 1024.
 SIZES = {
     "tiny": Size(16, 1, 32, 2, 32, 1),
     "reference": Size(96, 4, 192, 6, 192, 3),
@@ -50,6 +51,7 @@ class ConvBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        # Statistics over all positions leak nothing here, other than in a tokenizer: what is hidden enters as 0.
         self.norms = nn.ModuleList([nn.GroupNorm(8, channels) for _ in range(2)])
         self.layers = nn.ModuleList([nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2)])
 
@@ -112,12 +114,14 @@ class Hourglass(VectorNetwork):
         rows, columns = told.shape[2] // SQUARE, told.shape[3] // SQUARE
         x = self.before(self.enter(told))
         tokens = self.down(to_tokens(x, SQUARE)) + condition[:, None]
+        # Waves that are computed and not learned: any grid that the squares tile will do.
         tokens = tokens + grid_positions(rows, columns, tokens.shape[-1], tokens)
         turns = None if along is None else frame_rotation(*along, self.head_width)
         for number, block in enumerate(self.blocks):
             tokens = block(tokens)
             if along is not None:
                 tokens = self.along[number](tokens.unflatten(0, along[0].shape), turns).flatten(0, 1)
+        # What is single about a position goes past the transformer, which sees squares of four.
         x = x + to_maps(self.up(self.norm(tokens)), SQUARE, rows, columns)
         return self.leave(self.after(x))
 

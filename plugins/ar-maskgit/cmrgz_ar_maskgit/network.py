@@ -29,6 +29,7 @@ class Size(NamedTuple):
     local: int
 
 
+# S and B have 12 layers of 384 and 768 features, as DiT, LlamaGen and MAGE have, so that families compare at one size.
 SIZES = {
     "tiny": Size(32, 2, 32, 1, 16),
     "reference": Size(192, 6, 384, 6, 128),
@@ -116,6 +117,7 @@ class MaskedTransformer(MaskedNetwork):
         """Return features (b, n, d) of every position, of blocks in the order of their grid; see `MaskedNetwork`."""
         if not self.along:
             return self._frames(vectors, shown, self.condition(condition, len(vectors)), hints, None)
+        # `block_condition` of the kit always tells times and heights of blocks.
         assert condition is not None
         time, height = condition["time"], condition["height"]
         frames = (time.shape[1] * time.shape[2], self.grid[0] * self.grid[1])
@@ -134,8 +136,11 @@ class MaskedTransformer(MaskedNetwork):
         along: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
         """Return features (f, n, d) of frames, `along` times and heights (b, f / b) if they are those of blocks."""
+        # One vector for all that is hidden: whatever stands in its place cannot get in.
         own = torch.where(shown[..., None], self.enter(self.whiten(vectors)) + self.shown, self.hidden)
         if hints is not None:
+            # The fill is a vector as those that are shown are, so it is whitened as they are; shares are in [0, 1]
+            # already.
             smooth, shares = hints.split([self.channels, hints.shape[-1] - self.channels], -1)
             own = own + self.hint(torch.cat([self.whiten(smooth), shares], -1))
         own = self.before(own)
@@ -189,6 +194,7 @@ def build(
         UsageError: `range`: a width that cannot be divided into heads, or a grid that cannot be divided into tokens.
     """
     chosen = overridden(SIZES[size], width=width, heads=heads, inner=inner, layers=layers, local=local)
+    # Half of a head turns with the row and half with the column, in pairs.
     if chosen.width % (4 * chosen.heads):
         facts = f"{chosen.width} features, {chosen.heads} heads"
         raise UsageError("range", "width", "must be a multiple of 4 times the heads", facts)

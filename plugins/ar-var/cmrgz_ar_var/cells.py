@@ -29,6 +29,7 @@ def numbers(rng: Streams, frames: Sequence[int], cells: int, depth: int, coupled
     if not frames:
         return rng.uniform(cells, depth)
     t, z = frames
+    # Slices are not coupled: neighbouring ones differ far more than neighbouring phases.
     u = rng.uniform(1 if coupled == "phases" else t, z, cells, depth)
     return u.expand(-1, t, -1, -1, -1).flatten(0, 2)
 
@@ -51,6 +52,7 @@ def parts(asked: Tensor, most: int) -> Iterator[Tensor]:
     In parts of one shape: an item's bits do not depend on how many cells its neighbours ask for. Where an item has no
     more, its other cells follow.
     """
+    # Stable, so that parts are the same on every device.
     order = (~asked).long().argsort(dim=1, stable=True)
     for start in range(0, most, PART):
         yield order[:, start : start + PART]

@@ -59,7 +59,9 @@ def block_evidence(
     hint = block_hint(hints, tokenizer, x, known, condition, iterations)
     given = frames_of(known_positions(known, tokenizer.patch)[:, None])[:, 0]
     scale, near = frames_of(hint.scale), frames_of(hint.shares)
+    # What is known is certain, whatever the fit says of such a position.
     relative = torch.where(given[:, None], LEAST, scale / hints.spread[:, None, None])
+    # One number for all channels: it is pooled over cells, whose own axes each have a gain, see `ScalePrior`.
     variance = torch.where(given, 0.0, scale.square().mean(1))
     sure = torch.cat([relative.log(), near], 1)
     return Evidence(frames_of(hint.mean), given, sure, variance, hint, Places(*places(condition, x)))

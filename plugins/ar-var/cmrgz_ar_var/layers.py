@@ -43,6 +43,7 @@ class BlockLayer(nn.Module):
         new = Seen(*self.attention.keys_values(normal, rotation))
         if seen is not None:
             new = Seen(torch.cat([seen.keys, new.keys], 2), torch.cat([seen.values, new.values], 2))
+        # No bias: all that is in the cache lies before, and cells of a scale see each other.
         return self._feed(x + self.attention(normal, rotation, *new, None)), new
 
     def _feed(self, x: Tensor) -> Tensor:
@@ -98,5 +99,6 @@ class ScaleHead(DepthHead):
         """Describe the codes by `features` (levels, vocab, channels)."""
         levels, vocab, channels = features.shape
         super().__init__(width, inner, channels, levels, vocab, free)
+        # Copies of the codebooks were a fifth of the weights.
         self.register_buffer("fixed", self.get_buffer("fixed"), persistent=False)
         self.describe_by(features)

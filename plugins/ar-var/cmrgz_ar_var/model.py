@@ -121,6 +121,7 @@ class ScaleModel(Model):
         evidence = self.evidence(x, known, condition, QUICK)
         with torch.no_grad():
             coded = tokenizer.code(tokenizer.encode(frames_of(x)))
+        # In training each scale is shown what the true codes of the coarser ones stand for (teacher forcing).
         before = [torch.zeros_like(evidence.fill), *coded.sums[:-1]]
         sights = [self.sight(drawn, evidence, scale) for scale, drawn in enumerate(before)]
         states = self.network.train_states(self.sight(evidence.fill, evidence, -1), sights, condition, evidence.places)
@@ -158,10 +159,12 @@ class ScaleModel(Model):
         check_grid((exact.shape[2], exact.shape[3]), tokenizer.strides)
         evidence = evidence or self.evidence(x, known, condition)
         cache = self.network.start(self.sight(evidence.fill, evidence, -1), condition, evidence.places)
+        # The host asks once which positions are known, and then knows how many cells each scale has to draw.
         total, coded, given = torch.zeros_like(exact), Coded([], []), evidence.given.cpu()
         for scale, stride in enumerate(tokenizer.strides):
             states = self.network(cache, scale, self.sight(total, evidence, scale))
             depth = tokenizer.levels[scale]
+            # Coarse scales have few cells, and all else hangs on them: only the finest can be cut.
             if scale == count - 1:
                 depth = min(levels, depth) or depth
             u = sent(numbers(rng, x.shape[2:-2], states.shape[1], depth, coupled), x.device)
@@ -171,6 +174,7 @@ class ScaleModel(Model):
             orders = along(logits.books) if isinstance(logits, Leaning) else None
             hidden = int(cells[0].numel() - many.min())
             drawn = draw_hidden(logits, features, cells.flatten(1), u, how, orders, hidden)
+            # 0 where hidden: a cell that is not all known is drawn, and what is computed for it here is dropped.
             rest = tokenizer.pool(torch.where(evidence.given[:, None], exact - total, 0.0), scale)
             forced = self._requantised(rest, cells.flatten(1), scale, int(many.max()))[..., :depth]
             codes = torch.where(cells.flatten(1)[..., None], forced, drawn).unflatten(1, cells.shape[1:])
@@ -226,6 +230,7 @@ class ScaleModel(Model):
         drawn = coded.sums[-1]
         if self.prior is not None:
             drawn = self.prior.refined(self.tokenizer, drawn, evidence)
+        # The decoder is shown what is known as it is: codes only come near it.
         vectors = torch.where(evidence.given[:, None], exact, drawn)
         if evidence.hint is None:
             return self.tokenizer.decode(vectors)

@@ -29,6 +29,7 @@ class Size(NamedTuple):
     layers: int
 
 
+# S and B have 12 layers of 384 and 768 features, as DiT, LlamaGen and MAGE have, so that families compare at one size.
 SIZES = {
     "tiny": Size(32, 2, 32, 16, 32, 2),
     "reference": Size(192, 6, 384, 96, 128, 5),
@@ -105,6 +106,7 @@ class ScaleTransformer(nn.Module):
         along = shape.layers if shape.blocks else 0
         self.along = nn.ModuleList([FrameAttention(width, shape.heads) for _ in range(along)])
         self.norm = nn.RMSNorm(width)
+        # Centres of tokens of an even edge lie between positions, so that places are counted in halves.
         self.head_width = width // shape.heads
         self.rotary = GridRotary((2 * grid[0], 2 * grid[1]), self.head_width)
         edges = [shape.patch, *(max(stride, shape.patch) for stride in strides)]
@@ -191,6 +193,8 @@ class ScaleTransformer(nn.Module):
         told = self._told(condition, len(evidence.fill), places)[:, None]
         owns = [self._own(scale, sight) for scale, sight in enumerate(sights)]
         joined = [self.squares(scale).join(own) for scale, own in enumerate(owns)]
+        # All scales in one pass, since what each is shown is known in training; the bias keeps finer ones out of
+        # sight.
         x = torch.cat([self._evidence(evidence), *joined], 1) + self.position + told
         rotation, turns = self.rotary(self.get_buffer("centres")), self._turns(places)
         for number, layer in enumerate(self.layers):

@@ -57,6 +57,7 @@ class Leaning:
 
     def alone(self, expected: Tensor, codes: Tensor, level: int) -> Tensor:
         """Return what is added, given what is expected (..., 2 c)."""
+        # Differences of large squares: bfloat16 would lose what tells codes apart.
         with torch.no_grad(), torch.autocast(codes.device.type, enabled=False):
             left, trust = expected.float().chunk(2, -1)
             for earlier in range(level):
@@ -123,6 +124,7 @@ class ScalePrior(nn.Module):
     ) -> None:
         """Set basis, gain and spread of a scale from what is left of its cells (f, n, c), of which some are hidden."""
         error = (left - self._left(tokenizer, drawn, evidence, scale))[hidden]
+        # Ascending by eigenvalue, so that it is turned around: codes are run through along the first axis.
         basis = torch.linalg.eigh((error.T @ error).double())[1].flip(1).to(error)
         own = self._pooled(tokenizer, evidence, scale)[hidden].mean().clamp(min=1e-8)
         self.basis[scale] = basis
@@ -160,6 +162,7 @@ class ScalePrior(nn.Module):
         """
         with torch.autocast(drawn.device.type, enabled=False):
             spread = self.spread[scale].square()
+            # A hint never says less than the data do, so that trust cannot be negative.
             variance = torch.minimum(self._variance(tokenizer, evidence, scale), spread)
             left = self._left(tokenizer, drawn, evidence, scale) @ self.basis[scale]
             return torch.cat([left, (1 / variance - 1 / spread) * self._some(evidence)[:, None, None]], -1)

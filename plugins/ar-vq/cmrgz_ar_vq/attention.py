@@ -31,6 +31,7 @@ class Store:
     """Keys and values of one layer, in place: (b, heads, slots, head_dim), slot by slot in memory."""
 
     def __init__(self, batch: int, heads: int, slots: int, head_dim: int, like: Tensor) -> None:
+        # A row for each slot, so that new ones are written by one copy; heads and slots change places in a view.
         self._rows = [like.new_zeros(batch * slots, heads * head_dim) for _ in range(2)]
         shape = (batch, slots, heads, head_dim)
         self.keys, self.values = (rows.view(shape).transpose(1, 2) for rows in self._rows)
@@ -47,6 +48,7 @@ class Store:
     def select(self, items: Tensor) -> None:
         """Put what is held of `items` (b,) in the place of the items."""
         for kept in (self.keys, self.values):
+            # In place: a recorded launch knows the memory of the store by its address.
             kept.copy_(kept[items])
 
 

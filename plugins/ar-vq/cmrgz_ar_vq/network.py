@@ -30,6 +30,7 @@ class Size(NamedTuple):
     target_layers: int
 
 
+# S and B have 12 layers of 384 and 768 features, as DiT, LlamaGen and MAGE have, so that families compare at one size.
 SIZES = {
     "tiny": Size(32, 2, 32, 1, 1),
     "reference": Size(192, 6, 384, 3, 3),
@@ -78,6 +79,7 @@ class AnyOrderTransformer(CausalNetwork[StaticCache]):
         self.whiten, self.enter = Whitening(channels), nn.Linear(channels, width)
         self.condition = ConditionEmbedding(SPEC.conditions, width)
         self.position = nn.Parameter(torch.randn(n, width) * 0.02)
+        # Apart from that of content: to be at a place and to be asked for it are two things.
         self.target = nn.Parameter(torch.randn(n, width) * 0.02)
         self.hint = nn.Linear(hint_features(channels, blocks, HINT_SHARES), width)
         self.content_layers = nn.ModuleList([ContentLayer(width, heads, inner) for _ in range(content_layers)])
@@ -116,13 +118,16 @@ class AnyOrderTransformer(CausalNetwork[StaticCache]):
     ) -> Tensor:
         """Return features (b, m, d) of the positions at `slots` of the order; see `CausalNetwork`."""
         scene = self.places.scene(self.condition, condition, len(order))
+        # The start token is what is told of the item, of a block the mean over its frames.
         start, n = scene.condition.mean(1, keepdim=True), self._start(scene, order)
+        # The last content is left out: no target comes after it.
         x = torch.cat([start, self._content(vectors[:, :-1], order[:, :-1], scene)], 1)
         rotation = self.places.rotation(scene, torch.cat([torch.full_like(order[:, :1], n), order[:, :-1]], 1))
         for layer in self.content_layers:
             x = layer(x, rotation)
         slots = torch.arange(order.shape[1], device=order.device).expand_as(order) if slots is None else slots
         targets = order.gather(1, slots)
+        # Slot 0 is the start token, so that target i sees the contents before it.
         bias = visible(torch.arange(order.shape[1], device=order.device) <= slots[:, None, :, None], self.position)
         y = self._targets(targets, scene, self._hints(hints, len(order), n))
         target_rotation = self.places.rotation(scene, targets)
@@ -155,6 +160,7 @@ class AnyOrderTransformer(CausalNetwork[StaticCache]):
 
     def _write(self, cache: StaticCache, x: Tensor, positions: Tensor, slots: Tensor) -> None:
         rotation = self.places.rotation(cache.scene, positions)
+        # What is dropped must not make the kernel look at all slots.
         kept = slots.masked_fill(slots > cache.n, 0)
         every = torch.arange(reach(kept, cache.n + 2), device=x.device)
         bias = visible(every <= slots[:, None, :, None], self.position)

@@ -43,6 +43,7 @@ class Places(nn.Module):
         super().__init__()
         self.plane, self.blocks, pairs = grid[0] * grid[1], blocks, head_dim // 2
         self.rotary = None if blocks else GridRotary(grid, head_dim)
+        # Three eighths of the pairs, for time and height together; the rest is for rows and columns.
         self.frame_pairs = 2 * max(1, 3 * pairs // 16)
         own = (pairs - self.frame_pairs) // 2
         rate = math.pi / 2 * (1 / 32) ** (torch.arange(own) / max(own, 1))
@@ -60,6 +61,7 @@ class Places(nn.Module):
         plane = self.get_buffer("angles").expand(batch, own.shape[1], -1, -1)
         angles = torch.cat([plane, own[:, :, None].expand(-1, -1, self.plane, -1)], -1).flatten(1, 2)
         told = embedding(condition, batch, tuple(time.shape[1:])).flatten(1, 2)
+        # The start token lies nowhere, so it is not turned.
         return Scene(told, torch.cat([angles, torch.zeros_like(angles[:, :1])], 1))
 
     def rotation(self, scene: Scene, positions: Tensor) -> Rotation:

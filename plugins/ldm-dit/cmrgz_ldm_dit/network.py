@@ -24,6 +24,7 @@ class Size(NamedTuple):
     heads: int
 
 
+# S and B as published.
 SIZES = {"tiny": Size(2, 32, 2), "reference": Size(7, 192, 6), "S": Size(12, 384, 6), "B": Size(12, 768, 12)}
 PATCH = Annotated[Literal[1, 2, 4], "edge of a token in positions of the latent grid"]
 SIZE = Annotated[Literal["tiny", "reference", "S", "B"], "depth and width of the network"]
@@ -74,6 +75,7 @@ class DiT(DenoisingNetwork):
         self.norm = nn.LayerNorm(size.width, elementwise_affine=False)
         self.last_modulation = nn.Linear(size.width, 2 * size.width)
         self.leave = nn.Linear(size.width, channels * patch**2)
+        # At first blocks are the identity and the prediction is 0 (adaLN-Zero).
         for layer in (self.modulation, self.last_modulation, self.leave):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -81,6 +83,7 @@ class DiT(DenoisingNetwork):
     def forward(self, inputs: Tensor, time: Tensor, condition: Condition | None) -> Tensor:
         """Return the prediction; see `DenoisingNetwork`."""
         lines = Lines.of(inputs, condition)
+        # Of each frame, since conditions differ from frame to frame.
         level = F.silu(self.embed(time, condition, lines.shape)).flatten(0, -2)
         return framewise(lambda frames: self._predict(frames, level, lines), inputs)
 

@@ -24,6 +24,7 @@ class Size(NamedTuple):
     head: int
 
 
+# B has the first three of the four widths of the published unconditional model on latents of a quarter of the size.
 SIZES = {
     "tiny": Size((16, 32), 1, 16),
     "reference": Size((64, 128), 1, 32),
@@ -42,6 +43,7 @@ class UNet(DenoisingNetwork):
     def __init__(self, channels: int, size: Size, axes: str = "yx") -> None:
         super().__init__()
         levels = len(size.channels)
+        # An odd side would not fit its skip on the way up.
         self.multiple = 2 ** (levels - 1)
         self.condition = ConditionEmbedding(SPEC.conditions, 4 * size.channels[0])
         self.unet = UNet2DModel(
@@ -52,7 +54,10 @@ class UNet(DenoisingNetwork):
             block_out_channels=size.channels,
             layers_per_block=size.blocks,
             attention_head_dim=size.head,
+            # It has to divide every width.
             norm_num_groups=min(16, size.channels[0]),
+            # What is given as a class is added to the embedding of the level as it is: conditions have their own
+            # layers.
             class_embed_type="identity",
         )
         nn.init.zeros_(self.unet.conv_out.weight)
@@ -81,12 +86,14 @@ class UNet(DenoisingNetwork):
             level: (n, d) embedding of level and conditions.
             lines: Where the frames lie.
         """
+        # Written out, since the forward of diffusers has no place for layers between its parts.
         unet, along = self.unet, iter(self.along)
         x = unet.conv_in(inputs)
         skips = [x]
         for part in unet.down_blocks:
             x, made = part(hidden_states=x, temb=level)
             x = lines.attend_maps(next(along), x)
+            # The last skip is what has seen the other frames, too.
             skips += [*made[:-1], x]
         x = lines.attend_maps(next(along), unet.mid_block(x, level))
         for part in unet.up_blocks:

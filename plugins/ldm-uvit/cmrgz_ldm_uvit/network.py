@@ -23,6 +23,7 @@ class Size(NamedTuple):
     heads: int
 
 
+# S as published: twelve blocks of 512 features and the middle one.
 SIZES = {"tiny": Size(1, 32, 2), "reference": Size(3, 192, 6), "S": Size(6, 512, 8), "B": Size(6, 768, 12)}
 
 
@@ -59,6 +60,7 @@ class UViT(DenoisingNetwork):
         self.down = nn.ModuleList([Block(size, joins=False) for _ in range(size.side)])
         self.middle = Block(size, joins=False)
         self.up = nn.ModuleList([Block(size, joins=True) for _ in range(size.side)])
+        # Of the 2 side + 1 blocks so many have an odd number.
         along = size.side if axes != "yx" else 0
         self.along = nn.ModuleList([FrameAttention(size.width, size.heads) for _ in range(along)])
         self.norm, self.leave = nn.LayerNorm(size.width), nn.Linear(size.width, channels * patch**2)
@@ -78,6 +80,7 @@ class UViT(DenoisingNetwork):
         rows, columns = inputs.shape[2] // self.patch, inputs.shape[3] // self.patch
         x = self.enter(to_tokens(inputs, self.patch))
         x = x + grid_positions(rows, columns, self.width, x)
+        # All inputs are tokens (Bao et al. 2023), so that blocks need no modulation.
         x = torch.cat([level[:, None], x], 1)
         skips: list[Tensor] = []
         for i, block in enumerate([*self.down, self.middle, *self.up]):

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from cmrgz.latents import patches
 
+# Residual k-means of six levels of 1024 codes takes half a minute of one core with so many.
 FIT_PATCHES = 60_000
 
 
@@ -20,6 +21,7 @@ def principal_axes(x: Tensor, k: int) -> Tensor:
 
     An axis points where its largest entry is positive, so that its sign does not depend on the linear algebra library.
     """
+    # In double precision: the smallest axes are what is left of large numbers that nearly cancel.
     centred = x.double() - x.double().mean(0)
     axes = torch.linalg.eigh(centred.T @ centred)[1].flip(1).T[:k]
     largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))

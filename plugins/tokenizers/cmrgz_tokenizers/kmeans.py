@@ -8,6 +8,7 @@ CHUNK = 16384
 
 def nearest(x: Tensor, codebook: Tensor) -> Tensor:
     """Return the index (n,) of the code (k, c) nearest to each vector (n, c) in Euclidean distance."""
+    # Half the squared distance, less the squared length of the vector, which is the same for all codes.
     half_norm = codebook.square().sum(1) / 2
     return torch.cat([(half_norm - part @ codebook.T).argmin(1) for part in x.split(CHUNK)])
 
@@ -21,6 +22,7 @@ def _update(x: Tensor, index: Tensor, codebook: Tensor, generator: torch.Generat
     if len(empty):
         error = (x - codebook[index]).square().sum(1)
         few = len(empty) > len(x)
+        # Drawn by their error and not the worst ones alone, which may all be the same few outliers.
         worst = torch.multinomial(error + 1e-12, len(empty), replacement=few, generator=generator)
         new[empty] = x[worst]
     return new
@@ -28,6 +30,7 @@ def _update(x: Tensor, index: Tensor, codebook: Tensor, generator: torch.Generat
 
 def kmeans(x: Tensor, size: int, iterations: int, generator: torch.Generator) -> Tensor:
     """Return `size` centroids (size, c) of vectors (n, c) by Lloyd's algorithm, started at random vectors."""
+    # Modulo: of fewer vectors than codes some start twice.
     start = torch.randperm(len(x), generator=generator)[torch.arange(size) % len(x)]
     codebook = x[start].clone()
     for _ in range(iterations):

@@ -55,6 +55,7 @@ class PyramidCodes(ScaleTokenizer):
         """Return the patches of the picture, reduced by the stride of a scale; see `ScaleTokenizer`."""
         if self.strides[scale] == 1:
             return vectors
+        # Pooled as a picture, not as vectors: a coarse cell looks like a patch of a smaller picture.
         return patches(F.avg_pool2d(unpatch(vectors, self.patch), self.strides[scale]), self.patch)
 
     def spread(self, cells: Tensor, scale: int) -> Tensor:
@@ -94,6 +95,7 @@ class PyramidCodes(ScaleTokenizer):
             sample = vectors[torch.randperm(len(vectors), generator=generator)[:FIT_PATCHES]]
             books = residual_kmeans(sample, size, depth, self.lloyd, generator)
             self.codebooks[scale].copy_(books)
+            # Finer scales learn what the codes leave, not what the cells would: in use codes are all that there is.
             drawn = self.cells(self.quantise(cells.to(x.device), scale), scale).cpu()
             rest = rest - self.spread(drawn, scale)
 
@@ -137,6 +139,8 @@ class PyramidCodes(ScaleTokenizer):
 
 def build(
     patch: Annotated[Literal[4, 8], "edge of a patch in pixels; 4 for thin-stroke masks"] = 8,
+    # The paper's 1, 2, 3, 4, 5, 6, 8, 10, 13 and 16 cells a side do not nest, so that most cells straddle the edge of
+    # a mask.
     strides: Annotated[tuple[int, ...], "edge of a cell in positions, one a scale, coarse to fine"] = (16, 8, 4, 2, 1),
     levels: Annotated[tuple[int, ...], "residual codes of a cell, one number a scale"] = (2, 2, 2, 4, 5),
     vocab: Annotated[tuple[int, ...], "codes per level, one number a scale"] = (256, 512, 1024, 1024, 1024),
