@@ -158,6 +158,7 @@ def _contents(module: nn.Module, meta: Meta, tokenizer: Opened[Tokenizer] | None
     link = None
     # A tokenizer that was trained further, or elsewhere, goes along; the bundled one is in the package anyway.
     if tokenizer is not None and (link := _bundled_link(tokenizer)) is None:
+        # Stored in its own precision, so that its hash stays that of the tokenizer that the model was trained on.
         kept = {f"{TOKENIZER}/{n}": data for n, data in _contents(*tokenizer, None, tokenizer.meta.dtype).items()}
         inner = read_meta(kept[f"{TOKENIZER}/{META}"], TOKENIZER)
         link = Link(inner.name, inner.package, inner.version, inner.sha256, bundled=False)

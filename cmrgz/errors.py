@@ -19,6 +19,7 @@ from contextvars import ContextVar
 from difflib import get_close_matches
 
 MAX_LINE = 240
+# A context and not an argument: hints are written deep in the library, which knows no command.
 _ABSENT: ContextVar[frozenset[str]] = ContextVar("absent", default=frozenset())
 
 
@@ -50,6 +51,8 @@ def _named(text: str) -> list[str]:
 
 def escape(text: str) -> str:
     """Make control characters visible, so that a message stays on one line."""
+    # A name of a file can hold a line break or what a terminal acts on; half a character of it cannot be encoded
+    # plainly.
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
@@ -141,6 +144,7 @@ def of_a_plugin(where: str, what: str) -> Iterator[None]:
         yield
     except CmrgzError:
         raise
+    # An interrupt of the user is no fault of a plugin.
     except (Exception, SystemExit) as error:
         if is_out_of_memory(error):
             raise

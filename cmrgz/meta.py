@@ -23,6 +23,7 @@ FORMAT = 4
 """Of `meta.json`."""
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
+# It stands in hints as `pip install NAME`: what begins with a hyphen would be an option of pip.
 _PACKAGE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 
 
@@ -272,6 +273,7 @@ _META: records.Checks = {**_OWNER} | {
     "conditions": is_vocabulary,
     "training": _training,
     "dtype": records.one_of(*DTYPES),
+    # Judged before all else, since fields of another format are other ones.
     "format": records.anything,
 }
 _LINK: records.Checks = {**_OWNER} | {"bundled": records.kind(bool)}
@@ -279,6 +281,7 @@ _LINK: records.Checks = {**_OWNER} | {"bundled": records.kind(bool)}
 
 def _checked(raw: dict[str, Any], checks: records.Checks, where: str) -> dict[str, Any]:
     """Return `raw`, lists made tuples, if it has exactly the fields of `checks` and each passes."""
+    # Nothing beside: what a later version adds may change what the rest means.
     record = records.check(raw, checks, where, whole=True)
     return {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
 

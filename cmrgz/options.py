@@ -145,6 +145,7 @@ def overridden(preset: P, **given: Any) -> P:
 
 def _hints(function: Callable[..., Any], where: str) -> dict[str, Any]:
     try:
+        # Resolves annotations that are text, as all are under `from __future__ import annotations`.
         return get_type_hints(function, include_extras=True)
     except (NameError, TypeError, AttributeError) as error:
         raise PluginError("plugin-protocol", where, f"annotations cannot be read: {error}") from error
@@ -193,6 +194,7 @@ def _split(assignments: Iterable[str], where: Where) -> list[tuple[str, str]]:
     for text in assignments:
         name, equals, value = text.partition("=")
         at = where(name) if callable(where) else where
+        # Twice is refused and not the last taken: one of the two is a mistake, and nobody knows which.
         if not equals or name in pairs:
             raise UsageError("usage", at, f"'{text}' " + ("is given twice" if equals else "is not name=value"))
         pairs[name] = value

@@ -177,6 +177,7 @@ def _noted(image: Image.Image, text: str) -> Image.Image:
 def _table(rows: list[list[Image.Image]], titles: Sequence[str], note: str = "") -> Image.Image:
     """Return images in rows under their titles, with the mark of what is synthetic and a note below."""
     w, h = rows[0][0].size
+    # At least as wide as the mark of what is synthetic.
     page = Image.new("RGB", (max(len(titles) * w, 190), len(rows) * h + 2 * STRIP))
     draw = ImageDraw.Draw(page)
     for column, title in enumerate(titles):

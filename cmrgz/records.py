@@ -48,6 +48,7 @@ def parse(
         value = json.loads(data.decode(), **hooks)
         _check_depth(value, data)
         _check_text(value, data)
+    # What is nested about a thousand deep ends the stack of `json` itself.
     except (ValueError, RecursionError) as error:
         raise refuse(code, where, f"no valid JSON: {str(error)[:80] or 'nested too deep'}") from error
     if not isinstance(value, dict):
@@ -83,6 +84,7 @@ def _inside(value: Any) -> Iterable[Any]:
 
 def _check_text(value: Any, data: bytes) -> None:
     """Refuse half a surrogate pair, which JSON can spell and no file can hold."""
+    # Only where one can be: text in UTF-8 cannot have half a pair but by such an escape.
     if b"\\ud" in data.lower():
         json.dumps(value, ensure_ascii=False).encode()
 

@@ -41,6 +41,7 @@ class SymbolTokenizer(CodeTokenizer):
 
     def embed(self, codes: Tensor, level: int) -> Tensor:
         """Return the part of a level of the vectors (..., channels) of codes (...)."""
+        # Each level has channels of its own, so that the sum of its parts tells all codes of a position.
         return F.one_hot(codes + level * self.vocab, self.channels).float()
 
     def loss(self, x: Tensor, *, condition: Condition | None = None, rng: Streams) -> Tensor:

@@ -113,4 +113,5 @@ def check_strides(strides: tuple[int, ...]) -> None:
 
 def known_cells(known: Tensor, stride: int) -> Tensor:
     """Return which cells (b, h', w') are known: those of which every position of `known` (b, h, w) is."""
+    # The largest of what is hidden: a single hidden position hides the cell.
     return ~(F.max_pool2d((~known)[:, None].float(), stride)[:, 0] > 0)

@@ -51,7 +51,7 @@ class ConvBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        # Statistics over all positions leak nothing here, other than in a tokenizer: what is hidden enters as 0.
+        # Statistics over all positions leak nothing here, unlike in a tokenizer: what is hidden enters as 0.
         self.norms = nn.ModuleList([nn.GroupNorm(8, channels) for _ in range(2)])
         self.layers = nn.ModuleList([nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2)])
 

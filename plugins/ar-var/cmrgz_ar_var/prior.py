@@ -117,6 +117,7 @@ class ScalePrior(nn.Module):
                 own = self.expected(tokenizer, drawn, evidence, scale)[hidden]
                 every = -(-len(own) // ROWS)
                 self._fit_strength(tokenizer, own[::every], codes.flatten(1, 2)[hidden][::every], scale)
+            # The true codes of a scale stand for what would have been drawn.
             drawn = coded.sums[scale]
 
     def _fit_law(
@@ -191,6 +192,7 @@ class ScalePrior(nn.Module):
 
     def _variance(self, tokenizer: ScaleTokenizer, evidence: Evidence, scale: int) -> Tensor:
         """Return the variance (f, n, c) of what is left of cells about what is expected, along the basis."""
+        # No hint is certain of what is hidden: a variance of 0 would leave one code and no draw.
         least = (LEAST * self.spread[scale]).square()
         return self.gain[scale] * self._pooled(tokenizer, evidence, scale) + least
 

@@ -24,7 +24,7 @@ class Size(NamedTuple):
     head: int
 
 
-# B has the first three of the four widths of the published unconditional model on latents of a quarter of the size.
+# B has the first three of the four widths of the published unconditional model on latents of a quarter of the edge.
 SIZES = {
     "tiny": Size((16, 32), 1, 16),
     "reference": Size((64, 128), 1, 32),

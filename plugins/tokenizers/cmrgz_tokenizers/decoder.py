@@ -35,7 +35,7 @@ class ContextDecoder(nn.Module):
         super().__init__()
         self.patch, self.fine = patch, patch // 2
         self.enter = nn.Conv2d(patch**2, width, 3, padding=1)
-        # Neighbours count here, other than in the encoder: that gives 0.6 to 1.1 dB on real scans, and the grid of
+        # Neighbours count here, unlike in the encoder: that gives 0.6 to 1.1 dB on real scans, and the grid of
         # patches goes.
         self.coarse = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
         self.up = nn.Conv2d(width, 4 * fine_width, 3, padding=1)
