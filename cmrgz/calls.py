@@ -136,8 +136,8 @@ class Caller:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            self._halve()
         # Outside of the except clause, whose traceback holds the tensors of the failed call.
+        self._halve()
         return self.draw_all(items)
 
     def draw_all(self, items: Items) -> Floats:
