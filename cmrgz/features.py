@@ -37,7 +37,7 @@ def error_features(fill: Tensor, near: Tensor, known: Tensor, patch: int, beyond
     shares.append(share.mean((2, 3, 4, 5), keepdim=True).expand_as(share))
     varied = [_varied(fill, axis, patch) for axis in (2, 3)] + [_texture(fill, patch)]
     whole_block = [v.mean((2, 3, 4, 5), keepdim=True).expand_as(v) for v in varied]
-    # Variation counts where a neighbour in time, or around in the plane, is known: an error grows with both.
+    # Products: what variation says depends on how much is known one phase away, and around in the plane.
     near_known = [v * s for v in varied for s in (shares[4], shares[1])]
     usual = [v - w for v, w in zip(varied, whole_block, strict=True)][:2]
     far = (1 - near + FAR).log()

@@ -176,8 +176,8 @@ class Entry(Generic[S]):
     load: Callable[[], S] = field(repr=False, compare=False)
 
     @cached_property
-    # The error is kept as the result is: a broken plugin is imported once, not at each question.
     def _loaded(self) -> S | PluginError:
+        # The error is kept as the result is: a broken plugin is imported once, not at each question.
         try:
             return self.load()
         except PluginError as error:

@@ -234,8 +234,8 @@ def _wrong_type(spec: Spec, wanted: str, built: object) -> PluginError:
 
 
 @cache
-# The variables of the environment are arguments, so that the cache sees when they change.
 def _installed(group: str, kind: type[S], allowed: str | None, strict: bool) -> dict[str, Entry[S]]:
+    # The variables of the environment are arguments, so that the cache sees when they change.
     entries = collect(entry_points(group=group), kind, allowed)
     if strict:
         for entry in entries.values():

@@ -129,7 +129,7 @@ def _check_there(outputs: Sequence[Path], inputs: Iterable[Path], overwrite: boo
 def _identity(path: Path) -> tuple[int, int] | None:
     """Return what tells a file from another however it is named, None where there is none."""
     found = status(path)
-    # Not by name: a link to an input, symbolic or hard, would be written through.
+    # Not by name: a link, symbolic or hard, is the input under another one.
     return None if found is None else (found.st_dev, found.st_ino)
 
 

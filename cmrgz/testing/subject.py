@@ -160,7 +160,7 @@ class Subject:
 
     def unfitted(self) -> Model:
         """Return a new model as it is built, the same each time."""
-        # Built the same each time, and without moving the random state of the tests around it.
+        # The random state of the tests around it is not moved.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model = registry.build_model(self.spec, self.tokenizer, self.build)
