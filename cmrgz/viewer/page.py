@@ -138,9 +138,9 @@ def _facts(content: Content, cut: Cut) -> dict[str, Any]:
         "rows": _steps(rows),
         "columns": _steps(columns),
         "swap": turned.swap,
-        "edges": turned.edges(grid.spacing),
+        "edges": [float(f"{edge:.6g}") for edge in turned.edges(grid.spacing)],  # a header holds no more digits
         "start": (cut.t.index(first[0]), cut.z.index(first[1])),
-        "frame_time": None if math.isnan(time) else time,
+        "frame_time": None if math.isnan(time) else float(f"{time:.6g}"),
         "window": (content.scale.low, content.scale.high),
     }
 

@@ -66,7 +66,9 @@ def browse(tmp_path: Path) -> Callable[[bytes, str], dict[str, Any]]:
     """Return a function that opens a page, runs steps in it and returns what they told."""
 
     def run(data: bytes, steps: str) -> dict[str, Any]:
-        script = f"(() => {{ async function steps() {{ {steps} }}\n{HELP} }})();"  # the names of the page are not its own
+        script = (
+            f"(() => {{ async function steps() {{ {steps} }}\n{HELP} }})();"  # the names of the page are not its own
+        )
         allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         text = data.decode().replace("script-src ", f"script-src 'sha256-{allowed}' ")
         stranger = "<script>document.title = 'a stranger was here'</script>"
