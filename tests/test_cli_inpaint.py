@@ -179,7 +179,7 @@ def test_the_sidecar_says_all(run: Run, tmp_path: Path, tiny_checkpoint: Path) -
     assert facts["items"] == 8 and facts["network_calls"] > 0 and facts["seconds"] > 0
     assert set(facts["software"]) >= {"cmrgz", "torch", "numpy", "python"}
     assert {p["name"]: p["used"] for p in facts["plugins"]}.items() >= {"ar-vq": True, "vq": True}.items()
-    ends = {"image": ".nii.gz", "std": "_std.nii.gz", "preview": ".png", "cine": ".gif"}
+    ends = {"image": ".nii.gz", "std": "_std.nii.gz", "preview": ".png", "cine": ".gif", "page": ".html"}
     assert facts["outputs"].keys() == ends.keys()
     for role, end in ends.items():
         data = Path(f"a_inpainted{end}").read_bytes()
@@ -475,7 +475,7 @@ def test_nothing_of_a_patient_is_in_any_output(run: Run, tmp_path: Path) -> None
     code, _, err = run("inpaint", packed, "--mask", "0.5", *ALL, "-o", "out/a.nii.gz")
     assert code == 0, err
     made = [path for path in (tmp_path / "out").iterdir()]
-    assert len(made) == 7
+    assert len(made) == 8
     for path in made:
         data = path.read_bytes()
         data += gzip.decompress(data) if path.name.endswith(".gz") else b""
@@ -484,7 +484,7 @@ def test_nothing_of_a_patient_is_in_any_output(run: Run, tmp_path: Path) -> None
 
 
 # ---------------------------------------------------------------------- interruption and faults
-@pytest.mark.parametrize("number", range(1, 8))
+@pytest.mark.parametrize("number", range(1, 9))
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError()])
 def test_a_set_of_files_is_whole_or_absent(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, error: BaseException
@@ -587,7 +587,8 @@ def test_generated_scans_differ_and_do_not_depend_on_how_many(run: Run, tmp_path
     names = [f"g/generated-000{n}.nii.gz" for n in (1, 2, 3)]
     assert (code, out.splitlines()) == (0, names), err
     assert listing(tmp_path / "g") == {Path(n).name for n in names} | {f"generated-000{n}.json" for n in (1, 2, 3)} | {
-        "preview.png"
+        "preview.png",
+        "preview.html",
     }
     scans = [load(name) for name in names]
     planes = {scan.stored[at].tobytes() for scan in scans for at in np.ndindex(2, 2)}

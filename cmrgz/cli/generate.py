@@ -61,7 +61,7 @@ def command(
             "measured.",
         ),
     ] = False,
-    preview: Annotated[bool, typer.Option("--preview", help="Write a contact sheet, preview.png.")] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Write a contact sheet, preview.png, and a page.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave out scans that are there: go on with a cohort.")

@@ -90,7 +90,9 @@ def command(
     set_: Options = None,
     condition: Conditions = None,
     guide: Guide = None,
-    preview: Annotated[bool, typer.Option("--preview", help="Write a picture, and a moving one of a cine.")] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Write a picture, a moving one of a cine, and a page, see cmrgz view.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave out scans whose results are there: go on with a batch.")

@@ -90,7 +90,10 @@ class Scan:
 
     def plane(self, t: int, z: int) -> NDArray[np.float32]:
         """Return a plane (y, x) of `voxels`, which are not made for it."""
-        stored = self.stored[t, z]
+        return self.decode(self.stored[t, z])
+
+    def decode(self, stored: NDArray[Any]) -> NDArray[np.float32]:
+        """Return stored values as scaled ones, float32."""
         if self.slope == 1 and self.inter == 0:
             return stored.astype(np.float32)
         # By float64: a product and a sum in float32 would round twice.

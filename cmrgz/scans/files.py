@@ -22,7 +22,7 @@ class Names:
         image: The result, `.nii.gz` or `.nii`; the others are named after it.
         samples: Draws of it.
         keep_samples: Whether each draw is a file.
-        preview: Whether there are pictures.
+        preview: Whether there are pictures, and a page.
         moving: Whether there is a cine among them.
         labels: Whether there is a label map.
     """
@@ -40,6 +40,11 @@ class Names:
         return self._beside(".json")
 
     @property
+    def draws(self) -> range:
+        """The numbers of the draws that are files."""
+        return range(1, self.samples + 1 if self.keep_samples else 1)
+
+    @property
     def roles(self) -> dict[str, Path]:
         """What is written before the sidecar, by what it is."""
         ending = next(end for end in NIFTI if self.image.name.lower().endswith(end))
@@ -47,14 +52,15 @@ class Names:
         # One sample has no spread; a file of zeros would look like certainty.
         if self.samples > 1:
             found["std"] = self._beside(f"_std{ending}")
-        if self.keep_samples:
-            found |= {f"sample{k:02d}": self._beside(f"_sample{k:02d}{ending}") for k in range(1, self.samples + 1)}
+        found |= {f"sample{k:02d}": self._beside(f"_sample{k:02d}{ending}") for k in self.draws}
         if self.labels:
             found["labels"] = self._beside(f"_labels{ending}")
         if self.preview:
             found["preview"] = self._beside(".png")
         if self.preview and self.moving:
             found["cine"] = self._beside(".gif")
+        if self.preview:
+            found["page"] = self._beside(".html")
         return found
 
     @property

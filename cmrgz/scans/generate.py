@@ -17,7 +17,7 @@ from cmrgz.data.scan import Scan
 from cmrgz.durable import read_bytes
 from cmrgz.errors import DataError
 from cmrgz.model import Model
-from cmrgz.scans import sidecar
+from cmrgz.scans import pages, sidecar
 from cmrgz.scans.choice import Chosen
 from cmrgz.scans.context import tell_of_context
 from cmrgz.scans.files import Names, Together, check
@@ -29,7 +29,7 @@ from cmrgz.tasks import Drawn, Report, generate, inpaint
 COMMAND = "cmrgz generate"
 GROUP = 128
 """Frames that are drawn together."""
-SHEET = "preview.png"
+SHEET, PAGE = "preview.png", "preview.html"
 
 
 class Measure(Protocol):
@@ -55,7 +55,7 @@ class Order:
         like: A scan whose grid all have, and what they keep of it; None for `slices` and `phases` of empty ones.
         seed: Scan n is sample n of this seed, however many there are.
         antithetic: Draw scans 1 and 2, 3 and 4 and so on with opposite random numbers.
-        preview: Write a contact sheet, of what was drawn now.
+        preview: Write a contact sheet and a page, of what was drawn now.
         overwrite: Replace outputs that are there.
         skip_existing: Leave out scans whose outputs are there, made in the same way.
         measure: Find the heart in each and write its labels beside it.
@@ -132,7 +132,7 @@ def generate_scans(
     labels = order.measure is not None
     jobs = [(n, Names(output / f"generated-{n + 1:04d}.nii.gz", labels=labels)) for n in range(order.number)]
     left = left_to_do(jobs, order.facts, order.overwrite) if order.skip_existing else Left(jobs, [], [])
-    sheets = [output / SHEET] if order.preview else []
+    sheets = [output / SHEET, output / PAGE] if order.preview else []
     about = [*sheets, *beside]
     written = [path for _, names in left.jobs for path in names.every] + about
     # The contact sheet and what is said of all scans are of what there is now, so that they are made again.
@@ -152,7 +152,7 @@ def _draw(
     """Draw and write what is not there."""
     tell_of_context(order.chosen.meta, order.shape)
     model, made = order.chosen.open(), {}
-    shown: list[Planes] = []
+    shown: dict[int, Planes] = {}
     names, half = dict(left.jobs), {n for n, _ in left.replaced}
     for first, scan, drawn, seconds in _groups(order, list(names), model, report):
         for k in range(drawn.number):
@@ -161,10 +161,14 @@ def _draw(
                 made[n] = _write(order, files, names[n], (n, k), scan, drawn, seconds)
             done(names[n])
         # Planes are made when they are looked at: what is kept for the sheet is what was drawn, and no whole scan.
-        shown += [drawn.sample(k) for k in range(min(drawn.number, preview.SCANS - len(shown)) if sheets else 0)]
-    for path in sheets:
+        for k in range(min(drawn.number, preview.SCANS - len(shown)) if sheets else 0):
+            shown[first + k + 1] = pages.decoded(scan, drawn.stored(drawn.sample(k)))
+    if sheets:
+        known = None if order.like is None else order.like.known
+        sheet = preview.contact_sheet(scan, shown.values(), drawn.scale)
         with Together(order.overwrite or order.skip_existing) as files:
-            files.raw(path, preview.contact_sheet(scan, shown, drawn.scale))
+            for path, data in zip(sheets, (sheet, pages.generated(scan, shown, drawn.scale, known)), strict=True):
+                files.raw(path, data)
     return made
 
 

@@ -21,7 +21,7 @@ from cmrgz.data.scan import Scan, load
 from cmrgz.data.shares import percent
 from cmrgz.errors import CmrgzError, DataError, format_line
 from cmrgz.model import Model
-from cmrgz.scans import sidecar
+from cmrgz.scans import pages, sidecar
 from cmrgz.scans.choice import Chosen
 from cmrgz.scans.context import tell_of_context
 from cmrgz.scans.files import Names, Together, check
@@ -49,7 +49,7 @@ class Request:
         keep_samples: Write each draw as well.
         antithetic: Draw in pairs of opposite random numbers.
         seed: What is drawn is a function of it and of the place in the scan.
-        preview: Write pictures.
+        preview: Write pictures and a page.
         overwrite: Replace outputs that are there.
         skip_existing: Leave out scans whose outputs are there, made in the same way.
         nonfinite: What to do with NaN and infinite voxels.
@@ -247,8 +247,20 @@ class _Task:
             return {}
         shown = (self.scan, self.known, drawn.mean_planes, drawn.scale)
         std = drawn.std_planes if drawn.number > 1 else None
+        draws = {k: pages.decoded(self.scan, drawn.stored(drawn.sample(k - 1))) for k in self.names.draws}
+        notes = pages.notes_of(self.facts | {"image_is": self.image_is}, self.scan.shape)
+        page = pages.inpainted(self.scan, pages.decoded(self.scan, drawn.stored(drawn.mean_planes)), drawn.scale,
+                               self.known, given=self.scan.planes, std=std, draws=draws, notes=notes)  # fmt: skip
         pictures = {"preview": preview.sheet(*shown, std, self.note)}
-        return pictures | ({"cine": preview.cine(*shown, self.note)} if self.names.moving else {})
+        return pictures | ({"cine": preview.cine(*shown, self.note)} if self.names.moving else {}) | {"page": page}
+
+    @property
+    def image_is(self) -> str:
+        """What the image is, in words."""
+        number = self.request.samples
+        if number == 1:
+            return "one sample"
+        return f"the mean of {number} samples" + (" in opposite pairs" if self.request.antithetic else "")
 
     def _facts(self, drawn: Drawn) -> dict[str, Any]:
         request = self.request
@@ -256,10 +268,8 @@ class _Task:
         options = {name: getattr(request, name) for name in names} | {"batch_size": request.chosen.batch_size}
         seconds = time.monotonic() - self.start
         facts = sidecar.describe(COMMAND, request.chosen, request.seed, drawn, options, seconds)
-        what = "one sample" if request.samples == 1 else f"the mean of {request.samples} samples"
-        what += " in opposite pairs" if request.antithetic and request.samples > 1 else ""
         outputs = {role: {"sha256": sha256_of_file(path)} for role, path in self.names.roles.items()}
-        return facts | self.facts | {"image_is": what, "outputs": outputs}
+        return facts | self.facts | {"image_is": self.image_is, "outputs": outputs}
 
 
 def _result(drawn: Drawn, role: str) -> Planes:
