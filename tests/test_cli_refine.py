@@ -77,7 +77,7 @@ def sidecar(path: str) -> dict[str, Any]:
     return facts
 
 
-def test_planes_between_are_drawn_and_those_there_stay(run: Run, tmp_path: Path) -> None:
+def test_planes_between_are_drawn_and_those_there_stay(run: Run, command_line: Run, tmp_path: Path) -> None:
     source = write_scan(tmp_path / "a.nii.gz")
     code, out, err = run(source, "--refine", "z=2", "--refine", "t=3", "--samples", 2, "--preview")
     assert (code, out) == (0, "a_refined.nii.gz\n"), err
@@ -95,7 +95,10 @@ def test_planes_between_are_drawn_and_those_there_stay(run: Run, tmp_path: Path)
     facts = sidecar("a_refined.json")
     assert facts["refine"] == {"z": 2, "t": 3, "given_slices": 3, "given_phases": 4, "full_cycle": True}
     assert facts["mask"]["hidden_fraction"] == pytest.approx(1 - 12 / 60) and facts["mask"]["spec"] is None
-    assert {"a_refined.png", "a_refined.gif"} <= {path.name for path in tmp_path.iterdir()}
+    assert {"a_refined.png", "a_refined.gif", "a_refined.html"} <= {path.name for path in tmp_path.iterdir()}
+    assert command_line("view", "a_refined.nii.gz", "-o", "b.html")[0] == 0
+    page = Path("b.html").read_bytes()
+    assert page == Path("a_refined.html").read_bytes() and b"3 of the 5 slices were recorded" in page
 
 
 def test_a_mask_hides_of_the_scan_as_it_is(run: Run, tmp_path: Path) -> None:

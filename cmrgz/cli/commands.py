@@ -10,7 +10,7 @@ import typer
 import typer.core
 
 from cmrgz import __version__, errors
-from cmrgz.cli import data, env, evaluate, generate, inpaint, measure, metrics, models, plugins, train
+from cmrgz.cli import data, env, evaluate, generate, inpaint, measure, metrics, models, plugins, train, view
 
 GLOBAL = ("--debug", "--quiet", "-q", "--verbose", "-v")
 
@@ -53,6 +53,7 @@ app.add_typer(evaluate.app, name="evaluate", help="Compare models, with what bou
 app.command("inpaint")(inpaint.command)
 app.command("generate")(generate.command)
 app.command("measure")(measure.command)
+app.command("view", epilog=view.EXAMPLES)(view.command)
 app.command("train")(train.command)
 app.command("models")(models.command)
 app.command("metrics")(metrics.command)

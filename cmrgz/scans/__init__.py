@@ -13,6 +13,9 @@
     inpaint.py    scans -> inpainted scans
     like.py       a scan that others are generated like
     generate.py   scans from nothing, or from a part of one
+    pages.py      pages of results in the viewer
+    found.py      what a result was made of, found again
+    view.py       a result, or any scan -> a page
 
-The first two do not import torch, so that a wrong command line is refused at once.
+The first two do not import torch, so that a wrong command line is refused at once, nor do the last three.
 """

@@ -56,7 +56,7 @@ def left_to_do(jobs: Sequence[tuple[T, Names]], facts: Callable[[T], Mapping[str
         case, names = job
         if not all(exists(path) for path in names.every):
             left.jobs.append(job)
-            if not exists(names.sidecar) and _is_ours(names.image):  # the sidecar is written last
+            if not exists(names.sidecar) and is_ours(names.image):  # the sidecar is written last
                 left.replaced.append(job)
         elif other := _differing(names.sidecar, facts(case)):
             if not overwrite:
@@ -89,7 +89,7 @@ def _tells(told: Any, name: str, value: Any) -> bool:
     return bool(held == value)
 
 
-def _is_ours(image: Path) -> bool:
+def is_ours(image: Path) -> bool:
     """Return whether a file is an image that cmrgz drew, by the mark in its header."""
     try:
         start = read_bytes(image, DataError, START)
