@@ -20,7 +20,7 @@ from cmrgz.data.scan import Scan
 from cmrgz.viewer.cuts import Bools, Cut, cuts, start
 from cmrgz.viewer.packing import Code, packed, packed_mask
 
-MOST = 24 << 20
+MOST = 28 << 20
 """Most bytes of the voxels of a page."""
 VALUES = 48_000_000
 """Most voxels of all layers of a page together: what a browser holds and plays."""

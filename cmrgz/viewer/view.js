@@ -29,11 +29,12 @@ async function unpack() {
   for (const layer of page.layers) {
     const bytes = await inflated(layer.data);
     const base = layer.base === null ? null : page.layers[layer.base].numbers;
-    const n = bytes.length / 2;
-    layer.numbers = new Uint16Array(n);
+    const n = bytes.length / 2, phase = n / T, numbers = new Uint16Array(n);
     for (let i = 0; i < n; i++) {
-      layer.numbers[i] = (bytes[i] | (bytes[n + i] << 8)) + (base ? base[i] : 0);
+      const folded = bytes[i] | (bytes[n + i] << 8);
+      numbers[i] = ((folded >>> 1) ^ -(folded & 1)) + (base ? base[i] : i < phase ? 0 : numbers[i - phase]);
     }
+    layer.numbers = numbers;
     layer.data = null;
   }
   hidden = page.hidden === null ? null : await inflated(page.hidden);

@@ -64,8 +64,11 @@ def numbers(told: dict[str, Any], at: int) -> NDArray[np.uint16]:
     layer = told["layers"][at]
     raw = np.frombuffer(zlib.decompress(base64.b64decode(layer["data"])), np.uint8).astype(np.uint16)
     low, high = np.split(raw, 2)
-    apart = (low | high << 8).reshape(told["shape"])
-    return apart if layer["base"] is None else apart + numbers(told, layer["base"])
+    folded = (low | high << 8).reshape(told["shape"])
+    apart = np.where(folded % 2 == 1, 65535 - folded // 2, folded // 2).astype(np.uint16)
+    if layer["base"] is None:
+        return np.cumsum(apart, axis=0, dtype=np.uint16)
+    return apart + numbers(told, layer["base"])
 
 
 def values(told: dict[str, Any], at: int) -> NDArray[np.float64]:
