@@ -57,6 +57,8 @@ class Content:
         scale: What is black and what is white at first.
         known: (t, z, y, x) bool, True = given; None where nothing tells it.
         synthetic: A model drew some of it.
+        axes: What t and z are.
+        steps: What each step of t and of z is; nothing where its number says enough.
         notes: What else there is to say.
     """
 
@@ -66,6 +68,8 @@ class Content:
     scale: Scale
     known: Bools | None = None
     synthetic: bool = True
+    axes: tuple[str, str] = ("phase", "slice")
+    steps: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
     notes: tuple[str, ...] = ()
 
 
@@ -132,6 +136,8 @@ def _facts(content: Content, cut: Cut) -> dict[str, Any]:
     time = grid.geometry.frame_time
     return {
         "full": grid.shape[:2],
+        "axes": content.axes,
+        "steps": content.steps,
         "shape": (len(cut.t), len(cut.z), len(rows), len(columns)),
         "phases": _steps(cut.t),
         "slices": _steps(cut.z),

@@ -148,8 +148,8 @@ function arrange(count) {
 function tell() {
   const t = page.phases[0] + page.phases[1] * number("phase"), z = page.slices[0] + page.slices[1] * number("slice");
   const time = page.frame_time === null ? "" : `, ${Math.round(1000 * t * page.frame_time)} ms`;
-  write("phase", `${t + 1} of ${page.full[0]}${time}`);
-  write("slice", `${z + 1} of ${page.full[1]}`);
+  write("phase", `${t + 1} of ${page.full[0]}${time}${name(0, t)}`);
+  write("slice", `${z + 1} of ${page.full[1]}${name(1, z)}`);
   for (const id of ["level", "window"]) write(id, String(Number(number(id).toPrecision(4))));
   write("blend", `${number("blend")} %`);
   write("rate", `${number("rate")} a second`);
@@ -163,7 +163,7 @@ function tellVoxel(t, z) {
   const [y, x] = page.swap ? stored.reverse() : stored;
   const where = isHidden(first() + row * W + column) ? ", hidden" : "";
   byId("place").textContent = state.read
-    ? `Phase ${t + 1}, slice ${z + 1}, row ${y}, column ${x}${where}` : "Point at a picture to read a voxel.";
+    ? `${capital(page.axes[0])} ${t + 1}, ${page.axes[1]} ${z + 1}, row ${y}, column ${x}${where}` : "Point at a picture to read a voxel.";
   for (const each of panels) {
     each.value.textContent = each.layers().map((layer) => (state.read ? told(layer, row, column) : range(layer))).join(" | ");
     each.cross.hidden = !state.read;
@@ -172,6 +172,9 @@ function tellVoxel(t, z) {
     });
   }
 }
+
+const name = (axis, step) => (page.steps[axis].length ? `: ${page.steps[axis][step]}` : "");
+const capital = (word) => word[0].toUpperCase() + word.slice(1);
 
 function write(id, text) {
   label(id).querySelector("output").textContent = text;
@@ -254,8 +257,13 @@ function reset() {
 // ---------------------------------------------------------------------- start
 function setUp() {
   const whole = WHITE - BLACK;
-  Object.assign(controls.phase, { max: T - 1, value: page.start[0] });
-  Object.assign(controls.slice, { max: Z - 1, value: page.start[1] });
+  ["phase", "slice"].forEach((id, axis) => {
+    label(id).querySelector("span").textContent = capital(page.axes[axis]);
+    document.querySelector(`footer .${"tz"[axis]}`).textContent = page.axes[axis];
+  });
+  const [t, z] = /^#\d+\.\d+$/.test(location.hash) ? location.hash.slice(1).split(".") : page.start;  // of a link
+  Object.assign(controls.phase, { max: T - 1, value: t });
+  Object.assign(controls.slice, { max: Z - 1, value: z });
   Object.assign(controls.level, { min: BLACK - whole / 2, max: WHITE + whole / 2, step: whole / 500 });
   Object.assign(controls.window, { min: whole / 100, max: 2 * whole, step: whole / 500 });
   const seconds = page.frame_time === null ? 1 / T : page.frame_time * page.phases[1];

@@ -171,11 +171,13 @@ class Gallery:
         title: Which frame.
         strips: The strips.
         folded: Whether it is closed until it is asked for.
+        link: Where its frame is in the viewer, or "".
     """
 
     title: str
     strips: tuple[Strip, ...]
     folded: bool = False
+    link: str = ""
 
 
 Block = Text | Alert | Cards | Table | Figure | Gallery

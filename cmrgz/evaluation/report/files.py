@@ -2,17 +2,19 @@
 
 from pathlib import Path
 
-from cmrgz.durable import atomic_write
+from cmrgz.durable import atomic_write, remove
 from cmrgz.evaluation.report import data, html, markdown
 from cmrgz.evaluation.report.content import document
-from cmrgz.evaluation.report.pictures import Pictures
+from cmrgz.evaluation.report.pictures import PAGE, Pictures
+from cmrgz.evaluation.report.viewer import viewer_page
 from cmrgz.evaluation.summary.model import Summary
 
 
 def write(summary: Summary, pictures: Pictures, root: Path) -> list[Path]:
-    """Write a report: `report.html`, `report.md`, `estimates.csv`, `sets.csv` and `summary.json`.
+    """Write a report: `report.html`, `report.md`, `estimates.csv`, `sets.csv`, `summary.json` and `pictures.html`.
 
-    The same summary and pictures give the same bytes. The HTML file stands alone: it loads nothing and runs nothing.
+    The same summary and pictures give the same bytes. The report stands alone: it loads nothing and runs nothing. The
+    last is the viewer of its pictures, where it has some, to which it links.
 
     Args:
         summary: All numbers.
@@ -33,6 +35,10 @@ def write(summary: Summary, pictures: Pictures, root: Path) -> list[Path]:
         "sets.csv": data.sets_csv(summary),
         "summary.json": data.to_json(summary),
     }
+    if viewer := viewer_page(summary, pictures):
+        contents[PAGE] = viewer
+    else:
+        remove(root / PAGE)
     for name, content in contents.items():
         atomic_write(root / name, content, overwrite=True)
     return [root / name for name in contents]

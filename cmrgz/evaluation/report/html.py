@@ -90,7 +90,8 @@ def block(of: Block) -> str:
         case Figure():
             return folding(of.title, figure(of), of.folded, "figure")
         case Gallery():
-            return folding(of.title, "".join(map(strip, of.strips)), of.folded, "gallery")
+            viewer = f'<p><a href="{escape(of.link)}">Open in the viewer</a></p>' if of.link else ""
+            return folding(of.title, "".join(map(strip, of.strips)) + viewer, of.folded, "gallery")
 
 
 def folding(title: str, body: str, folded: bool, kind: str) -> str:

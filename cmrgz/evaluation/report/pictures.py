@@ -18,6 +18,8 @@ Bytes = NDArray[np.uint8]
 Pictures = Mapping[tuple[str, str], Mapping[str, Bytes]]
 """By method and mask: frame id -> (6, h, w), the layers of `judge.PICTURES`."""
 
+PAGE = "pictures.html"
+"""The same frames in the viewer."""
 FRAMES, FEW, STRIPS = 4, 8, 16
 """Most frames of a mask, most methods where there is no model, about most strips of a mask."""
 ORDER = (
@@ -30,7 +32,8 @@ ORDER = (
 
 def galleries(summary: Summary, pictures: Pictures) -> tuple[Gallery, ...]:
     """Return the pictures of a few masks: the frames of each, the first one open."""
-    return tuple(gallery for mask in shown_masks(summary, pictures) for gallery in _of_mask(summary, pictures, mask))
+    masks = enumerate(shown_masks(summary, pictures))
+    return tuple(gallery for t, mask in masks for gallery in _of_mask(summary, pictures, mask, t))
 
 
 def shown_masks(summary: Summary, pictures: Pictures) -> list[MaskRow]:
@@ -43,16 +46,21 @@ def shown_masks(summary: Summary, pictures: Pictures) -> list[MaskRow]:
     return []
 
 
-def _of_mask(summary: Summary, pictures: Pictures, mask: MaskRow) -> Iterator[Gallery]:
+def shown_frames(summary: Summary, pictures: Pictures, mask: MaskRow) -> list[dict[str, Bytes]]:
+    """Return the frames of a mask that are shown: by method its layers (6, h, w)."""
     methods = of_kind(summary, "model") or of_kind(summary, "baseline", "bound", "control")[:FEW]
     own = {method.name: pictures.get((method.name, mask.spec), {}) for method in methods}
     most = max(2, min(FRAMES, STRIPS // max(1, len(methods))))
-    for i, frame in enumerate(sorted({frame for frames in own.values() for frame in frames})[:most]):
-        layers = {name: frames[frame] for name, frames in own.items() if frame in frames}
+    chosen = sorted({frame for frames in own.values() for frame in frames})[:most]
+    return [{name: frames[frame] for name, frames in own.items() if frame in frames} for frame in chosen]
+
+
+def _of_mask(summary: Summary, pictures: Pictures, mask: MaskRow, t: int) -> Iterator[Gallery]:
+    for i, layers in enumerate(shown_frames(summary, pictures, mask)):
         given = next(iter(layers.values()))
         strips = [Strip("What was given", (("the scan", grey(given[0])), ("hidden", hole(given[0], given[1]))))]
         strips += [Strip(name, _drawn(name, of)) for name, of in layers.items()]
-        yield Gallery(f"{mask_label(mask)}: frame {i + 1}", tuple(strips), folded=i > 0)
+        yield Gallery(f"{mask_label(mask)}: frame {i + 1}", tuple(strips), folded=i > 0, link=f"{PAGE}#{t}.{i}")
 
 
 def _drawn(name: str, layers: Bytes) -> tuple[tuple[str, bytes], ...]:

@@ -1,21 +1,26 @@
 """The files of a report: what stands in them, and that nothing in them runs, loads or breaks."""
 
+import base64
 import csv
 import io
 import json
 import re
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from cmrgz.errors import CheckpointError
 from cmrgz.evaluation.report import Pictures, data, write
 from cmrgz.evaluation.report.names import main_mask
+from cmrgz.evaluation.report.pictures import shown_masks
 from cmrgz.evaluation.summary.model import Summary
 
 Make = Callable[..., Summary]
@@ -110,7 +115,8 @@ def test_every_part_is_there_in_its_place(page: str) -> None:
 def test_every_id_is_one_alone_and_every_reference_has_one(page: str) -> None:
     checked = Checked(page)
     assert len(set(checked.ids)) == len(checked.ids)
-    assert {link.removeprefix("#") for link in checked.links} <= set(checked.ids)
+    viewer = [link for link in checked.links if link.startswith("pictures.html#")]
+    assert {link.removeprefix("#") for link in checked.links} - set(viewer) <= set(checked.ids)
     assert "svg" in checked.tags and len(checked.links) > 100
 
 
@@ -146,13 +152,44 @@ def test_equal_input_gives_equal_bytes(small: Summary, draw: Draw, tmp_path: Pat
     roots = [tmp_path / "a", tmp_path / "b"]
     for root in roots:
         root.mkdir()
-        assert [path.name for path in write(small, draw(small), root)] == NAMES
-    for name in NAMES:
+        assert [path.name for path in write(small, draw(small), root)] == [*NAMES, "pictures.html"]
+    for name in (*NAMES, "pictures.html"):
         assert (roots[0] / name).read_bytes() == (roots[1] / name).read_bytes(), name
 
 
-def test_a_report_is_replaced(small: Summary, tmp_path: Path) -> None:
-    write(small, {}, tmp_path)
+def test_the_pictures_are_in_the_viewer(full: Summary, draw: Draw, page: str, root: Path) -> None:
+    text = (root / "pictures.html").read_text()
+    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    told = json.loads(found)
+    pictures = draw(full)
+    galleries = re.findall(r'href="pictures.html#(\d+)\.(\d+)"', page)
+    assert len(galleries) == len(set(galleries)) == page.count('<details class="gallery"') > 1
+    assert all(int(t) < told["shape"][0] and int(z) < told["shape"][1] for t, z in galleries)
+    assert told["axes"] == ["mask", "frame"] and len(told["steps"][0]) == told["shape"][0]
+    names = [layer["name"] for layer in told["layers"]]
+    assert names[0] == "scan" and HOSTILE not in text and len(names) > 3
+    masks, frame = shown_masks(full, pictures), told["start"][1]
+    for at in (at for at, layer in enumerate(told["layers"]) if at and not layer["folded"]):
+        for t, mask in enumerate(masks):
+            own = pictures[names[at], mask.spec]
+            layers = own[sorted(own)[frame]]
+            assert np.array_equal(cine(told, at)[t, frame], layers[4]), (names[at], mask)
+            assert at > 1 or np.array_equal(cine(told, 0)[t, frame], layers[0])
+
+
+def cine(told: dict[str, Any], at: int) -> NDArray[np.uint16]:
+    """Return the numbers (t, z, rows, columns) of a layer, from 0 on."""
+    layer = told["layers"][at]
+    low, high = (
+        np.frombuffer(zlib.decompress(base64.b64decode(layer["data"])), np.uint8).astype(np.uint16).reshape(2, -1)
+    )
+    folded = (low | high << 8).reshape(told["shape"])
+    apart = np.where(folded % 2 == 1, 65535 - folded // 2, folded // 2).astype(np.uint16)
+    return np.cumsum(apart, axis=0, dtype=np.uint16) if layer["base"] is None else apart + cine(told, layer["base"])
+
+
+def test_a_report_is_replaced(small: Summary, draw: Draw, tmp_path: Path) -> None:
+    write(small, draw(small), tmp_path)
     (tmp_path / "report.html").write_text("old")
     write(small, {}, tmp_path)
     assert Checked((tmp_path / "report.html").read_text()).text["pictures"].strip().endswith("No picture was kept.")
