@@ -162,8 +162,9 @@ function tellVoxel(t, z) {
   const stored = [page.rows[0] + page.rows[1] * row, page.columns[0] + page.columns[1] * column];
   const [y, x] = page.swap ? stored.reverse() : stored;
   const where = isHidden(first() + row * W + column) ? ", hidden" : "";
-  byId("place").textContent = state.read
-    ? `${capital(page.axes[0])} ${t + 1}, ${page.axes[1]} ${z + 1}, row ${y}, column ${x}${where}` : "Point at a picture to read a voxel.";
+  const voxel = state.read ? `, row ${y}, column ${x}${where}` : ". Point at a picture to read a voxel.";
+  byId("place").textContent =
+    `${capital(page.axes[0])} ${t + 1}${name(0, t)}, ${page.axes[1]} ${z + 1}${name(1, z)}${voxel}`;
   for (const each of panels) {
     each.value.textContent = each.layers().map((layer) => (state.read ? told(layer, row, column) : range(layer))).join(" | ");
     each.cross.hidden = !state.read;

@@ -65,7 +65,7 @@ const seen = (element) => element.getClientRects().length > 0;
 def browse(tmp_path: Path) -> Callable[[bytes, str], dict[str, Any]]:
     """Return a function that opens a page, runs steps in it and returns what they told."""
 
-    def run(data: bytes, steps: str) -> dict[str, Any]:
+    def run(data: bytes, steps: str, fragment: str = "") -> dict[str, Any]:
         script = (
             f"(() => {{ async function steps() {{ {steps} }}\n{HELP} }})();"  # the names of the page are not its own
         )
@@ -76,7 +76,7 @@ def browse(tmp_path: Path) -> Callable[[bytes, str], dict[str, Any]]:
         command = [
             str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--window-size=1000,800",
             f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000", "--dump-dom",
-            (tmp_path / "page.html").as_uri(),
+            (tmp_path / "page.html").as_uri() + fragment,
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         found = re.search(r'<pre id="told">(.*?)</pre>', done.stdout, re.DOTALL)
@@ -158,9 +158,8 @@ def test_sliders_keys_and_pointer(browse: Callable[[bytes, str], dict[str, Any]]
         tinted = [200, 90, 30] if hole else seen["pixels"]["scan"]
         assert seen["pixels"]["hidden"] == tinted, name
 
-    assert told["first"]["place"].startswith("Point at") and list(told["first"]["values"]) == [
-        "scan", "hidden", "result", "spread",
-    ]  # fmt: skip
+    assert told["first"]["place"] == "Phase 2, slice 3. Point at a picture to read a voxel."
+    assert list(told["first"]["values"]) == ["scan", "hidden", "result", "spread"]
     assert (told["first"]["phase"], told["first"]["slice"]) == (1, 2)  # where most is hidden
     check("read", 1, 2, 6, 7)
     check("moved", 2, 0, 6, 7)
@@ -201,3 +200,10 @@ def test_a_single_frame_has_no_sliders_of_one_step(browse: Callable[[bytes, str]
     assert [name for name, seen in told["seen"].items() if seen] == ["level", "window"]
     assert told["read"]["values"] == {"<b>scan": "47"} and told["read"]["pixels"] == {"<b>scan": [255, 255, 255]}
     assert told["title"].startswith("</script>")
+
+
+def test_a_link_opens_its_place_and_steps_have_names(browse: Callable[..., dict[str, Any]]) -> None:
+    names = (("a", "b", "<c>"), ())
+    data = page(replace(content(), axes=("mask", "frame"), steps=names))
+    told = browse(data, 'told.seen = look(0, 0); told.words = document.querySelector("footer").textContent;', "#2.9")
+    assert told["seen"]["place"].startswith("Mask 3: <c>, frame 4. ") and "mask" in told["words"]
