@@ -74,6 +74,16 @@ def test_the_page_of_a_preview_is_that_of_view(run: Run, source: Path) -> None:
     assert "synthetic" in page["text"] and "b.nii" not in page["text"]
 
 
+def test_of_many_draws_the_first_are_shown(run: Run, source: Path) -> None:
+    args = ("--mask", "box:0.1", "--samples", 9, "--keep-samples", "--preview", "-o", "data/a_inpainted.nii.gz")
+    assert run("inpaint", source, *args)[0] == 0
+    assert run("view", "data/a_inpainted.nii.gz")[0] == 0
+    page = told("a_inpainted.html")
+    assert Path("a_inpainted.html").read_bytes() == Path("data/a_inpainted.html").read_bytes()
+    assert list(page["layers"])[3:] == [f"sample {k}" for k in range(1, 9)]
+    assert page["notes"][-1] == "Of 9 samples the first 8 are here."
+
+
 def test_what_is_not_there_is_told(run: Run, source: Path, tmp_path: Path) -> None:
     assert run("inpaint", source, "--mask", "box:0.3", "--samples", 2, "--seed", 4, "-o", "out/b.nii.gz")[0] == 0
     Path("out/b_std.nii.gz").unlink()
@@ -179,8 +189,8 @@ def test_a_damaged_sidecar_is_not_used(run: Run, source: Path, tmp_path: Path) -
     whole = json.loads(Path("b.json").read_text())
     damaged: list[Any] = ["{", "[]", json.dumps(whole)[:-9]]
     for name in ("seed", "scale", "outputs", "options", "mask", "input", "refine", "image_is"):
-        damaged += [{**whole, name: odd} for odd in (5.5, [], {"sha256": "x"})]
-    damaged += [{**whole, "outputs": {"image": {"sha256": "0" * 64}}}, {**whole, "command": 5}]
+        damaged += [{**whole, name: odd} for odd in (-5.5, [], {"sha256": "x"})]
+    damaged += [{**whole, "outputs": {"image": {"sha256": "0" * 64}}}, {**whole, "seed": -1}]
     for content in damaged:
         Path("b.json").write_text(content if isinstance(content, str) else json.dumps(content))
         code, _, err = run("view", "b.nii.gz", "--overwrite")

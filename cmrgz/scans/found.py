@@ -20,6 +20,7 @@ from cmrgz.durable import is_file, is_folder, read_bytes
 from cmrgz.errors import CmrgzError, DataError, warn
 from cmrgz.scans.files import NIFTI, Names, strip
 from cmrgz.scans.hiding import Hiding
+from cmrgz.scans.pages import DRAWS
 from cmrgz.scans.scans import find_scans
 
 Bools = NDArray[np.bool_]
@@ -41,7 +42,7 @@ def _holds(checks: records.Checks) -> records.Check:
 
 _MASK = {"hidden_fraction": records.number, "known_sha256": records.sha256}
 _ALL: dict[str, records.Check] = {
-    "seed": records.whole,
+    "seed": lambda value: records.whole(value) and value >= 0,
     "scale": _holds({"low": records.number, "high": records.number}),
     "outputs": lambda value: _holds({"image": _holds(_HASH)})(value) and all(map(_holds(_HASH), value.values())),
 }
@@ -124,13 +125,23 @@ class Told:
         return Finer(of.get("z", 1), of.get("t", 1))
 
     @property
-    def _wanted(self) -> dict[str, Path]:
+    def draws(self) -> range:
+        """The numbers of the draws that were kept."""
+        return self._names.draws
+
+    @property
+    def _names(self) -> Names:
         options = self.facts["options"]
-        roles = Names(self.result, options["samples"], options["keep_samples"]).roles
-        return {role: path for role, path in roles.items() if role != "image"}
+        return Names(self.result, options["samples"], options["keep_samples"])
+
+    @property
+    def _wanted(self) -> dict[str, Path]:
+        """The files of the spread and of the draws that a page shows."""
+        shown = ["std", *(f"sample{k:02d}" for k in self.draws[:DRAWS])]
+        return {role: path for role, path in self._names.roles.items() if role in shown}
 
     def beside(self, shape: Shape, axes: str | None) -> dict[str, Scan]:
-        """Return the spread and the draws that are there, by their roles."""
+        """Return the spread and the first draws, where they are there, by their roles."""
         found = {}
         for role, path in self._wanted.items():
             wanted = self.facts["outputs"].get(role, {}).get("sha256")
@@ -185,10 +196,10 @@ class Given:
         path = source or next((p for p in _candidates(told.result) if sha256_of_file(p) == wanted), None)
         if path is None:
             return None
-        found = find_scans([path], axes=axes)
+        case = next(iter(find_scans([path], axes=axes)), None)
         options = told.facts["options"]
         scan = load(path, nonfinite=options["nonfinite"], orientation=options["orientation"], axes=axes)
-        known = _drawn(told.facts["mask"], told.facts["seed"], scan, found[0])
+        known = _drawn(told.facts["mask"], told.facts["seed"], scan, case)
         if told.finer.axes:
             cycle = bool(told.facts["refine"].get("full_cycle"))
             scan, known = told.finer.refined(scan, np.ones(scan.shape, bool) if known is None else known, cycle)

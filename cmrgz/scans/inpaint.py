@@ -247,10 +247,14 @@ class _Task:
             return {}
         shown = (self.scan, self.known, drawn.mean_planes, drawn.scale)
         std = drawn.std_planes if drawn.number > 1 else None
-        draws = {k: pages.decoded(self.scan, drawn.stored(drawn.sample(k - 1))) for k in self.names.draws}
-        notes = pages.notes_of(self.facts | {"image_is": self.image_is}, self.scan.shape)
-        page = pages.inpainted(self.scan, pages.decoded(self.scan, drawn.stored(drawn.mean_planes)), drawn.scale,
-                               self.known, given=self.scan.planes, std=std, draws=draws, notes=notes)  # fmt: skip
+
+        def written(values: Planes) -> Planes:
+            return pages.decoded(self.scan, drawn.stored(values))
+
+        draws = {k: written(drawn.sample(k - 1)) for k in self.names.draws[: pages.DRAWS]}
+        notes = pages.notes_of(self.facts | {"image_is": self.image_is}, self.scan.shape, len(self.names.draws))
+        page = pages.inpainted(self.scan, written(drawn.mean_planes), drawn.scale, self.known,
+                               given=self.scan.planes, std=std, draws=draws, notes=notes)  # fmt: skip
         pictures = {"preview": preview.sheet(*shown, std, self.note)}
         return pictures | ({"cine": preview.cine(*shown, self.note)} if self.names.moving else {}) | {"page": page}
 

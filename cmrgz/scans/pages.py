@@ -15,7 +15,7 @@ from cmrgz.viewer import Content, Layer, page
 Bools = NDArray[np.bool_]
 
 DRAWS = 8
-"""Most draws of a page."""
+"""Most draws of one scan on a page."""
 
 
 def inpainted(
@@ -38,15 +38,13 @@ def inpainted(
         known: (t, z, y, x) bool, True = given; None where nothing tells it.
         given: The scan, hidden parts too; None where it is no more.
         std: The spread of several draws.
-        draws: Draws by their numbers, from 1; the first 8 are shown.
+        draws: Draws by their numbers, from 1.
         notes: What else there is to say.
     """
     layers = [] if given is None else [Layer("scan", given)]
     layers.append(Layer("result", result))
     layers += [] if std is None else [Layer("spread", std, spread=True)]
-    kept = sorted((draws or {}).items())
-    layers += [Layer(f"sample {number}", values, folded=True) for number, values in kept[:DRAWS]]
-    notes += (f"Of {len(kept)} samples the first {DRAWS} are here.",) if len(kept) > DRAWS else ()
+    layers += [Layer(f"sample {number}", values, folded=True) for number, values in (draws or {}).items()]
     return page(Content("Inpainted scan", grid, tuple(layers), scale, known, notes=notes))
 
 
@@ -70,12 +68,13 @@ def decoded(scan: Scan, stored: Planes) -> Planes:
     return Planes(stored.shape, np.dtype(np.float32), lambda t, z: scan.decode(stored[t, z]))
 
 
-def notes_of(facts: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Return what there is to say of an inpainted scan (t, z, y, x), by what its sidecar says."""
+def notes_of(facts: Mapping[str, Any], shape: tuple[int, ...], draws: int) -> tuple[str, ...]:
+    """Return what there is to say of an inpainted scan (t, z, y, x), by what its sidecar says, and of its draws."""
     notes = [f"{percent(facts['mask']['hidden_fraction'], 1)} of the voxels were hidden."]
     notes.append(f"The result is {facts['image_is']}; known voxels are those of the scan.")
     for name, count in zip(("phases", "slices"), shape, strict=False):
         recorded = (facts["refine"] or {}).get(f"given_{name}")
         if recorded is not None and recorded != count:
             notes.append(f"{recorded} of the {count} {name} were recorded; the others are drawn, and 0 in the scan.")
+    notes += [f"Of {draws} samples the first {DRAWS} are here."] if draws > DRAWS else []
     return tuple(notes)

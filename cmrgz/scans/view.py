@@ -68,7 +68,7 @@ def _page(result: Path, source: Path | None, axes: str | None) -> bytes:
     layers = told.beside(shown.shape, axes)
     std = layers.get("std")
     known, how = told.known(shown, given, std)
-    notes = (*pages.notes_of(told.facts, shown.shape), *told.missing(layers), *how)
+    notes = (*pages.notes_of(told.facts, shown.shape, len(told.draws)), *told.missing(layers), *how)
     notes += () if given else ("The scan that was given was not found: --scan names it.",)
     return pages.inpainted(
         shown,
