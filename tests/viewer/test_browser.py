@@ -203,7 +203,15 @@ def test_a_single_frame_has_no_sliders_of_one_step(browse: Callable[[bytes, str]
 
 
 def test_a_link_opens_its_place_and_steps_have_names(browse: Callable[..., dict[str, Any]]) -> None:
-    names = (("a", "b", "<c>"), ())
-    data = page(replace(content(), axes=("mask", "frame"), steps=names))
-    told = browse(data, 'told.seen = look(0, 0); told.words = document.querySelector("footer").textContent;', "#2.9")
+    data = page(replace(content(), axes=("mask", "frame"), steps=(("a", "b", "<c>"), ())))
+    steps = """
+        told.seen = look(0, 0); told.words = document.querySelector("footer").textContent;
+        document.documentElement.style.width = "420px";
+        dispatchEvent(new Event("resize"));
+        const boxes = [...document.querySelectorAll("body *")].map((each) => each.getBoundingClientRect());
+        told.right = Math.max(...boxes.map((box) => box.right));
+        told.tops = shown().map((each) => Math.round(each.getBoundingClientRect().top));
+    """
+    told = browse(data, steps, "#2.9")
+    assert told["right"] <= 420 and len(set(told["tops"])) == 2  # on a telephone: two pictures a row, none cut off
     assert told["seen"]["place"].startswith("Mask 3: <c>, frame 4. ") and "mask" in told["words"]
