@@ -131,6 +131,17 @@ class Model(Trainable):
         """
         del build, given
 
+    @classmethod
+    def settled(cls, build: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return sampling options with what `auto` stands for, where some go `Only` with one of the ways it may be.
+
+        Args:
+            build: All options of the architecture.
+            given: All sampling options, each of its type and range.
+        """
+        del build
+        return given
+
     def guided_by(self, weaker: "Model") -> None:
         """Let an earlier or smaller model of the same kind guide this one's sampling (autoguidance).
 

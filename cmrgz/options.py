@@ -46,8 +46,16 @@ class Range(NamedTuple):
 
 
 P = TypeVar("P", bound=NamedTuple)
+F = TypeVar("F", bound=Callable[..., Any])
 Sizes = Annotated[Literal["tiny", "reference", "S", "B"], "stands for depths and widths; each may be given, and wins"]
 """An option of builders with presets: see `overridden`."""
+
+
+class Only(NamedTuple):
+    """A mark of an option that takes effect only where another one, which names a way, has one of these values."""
+
+    option: str
+    values: tuple[str, ...]
 
 
 class OfLoss:
@@ -69,6 +77,7 @@ class Option:
         help: What it does, from `Annotated[..., "help"]`, or "".
         range: Bounds of a number, or None.
         of_loss: Whether it is marked `OfLoss`.
+        only: Where it takes effect, or None: everywhere.
     """
 
     name: str
@@ -77,6 +86,7 @@ class Option:
     help: str = ""
     range: Range | None = None
     of_loss: bool = False
+    only: Only | None = None
 
     @property
     def kind(self) -> str:
@@ -84,9 +94,10 @@ class Option:
         return _kind(self.type)
 
     def describe(self) -> dict[str, Any]:
-        """Return name, type, default, range and help for a listing in JSON."""
+        """Return name, type, default, range and help for a listing in JSON, and what it goes with if anything."""
         bounds = str(self.range) if self.range else None
-        return {"name": self.name, "type": self.kind, "default": self.default, "range": bounds, "help": self.help}
+        facts = {"name": self.name, "type": self.kind, "default": self.default, "range": bounds, "help": self.help}
+        return facts | ({"only": {self.only.option: list(self.only.values)}} if self.only else {})
 
 
 def schema(function: Callable[..., Any], skip: Collection[str] = ()) -> dict[str, Option]:
@@ -135,6 +146,56 @@ def complete(values: Mapping[str, Any], declared: Mapping[str, Option]) -> dict[
     return {name: values.get(name, option.default) for name, option in declared.items()}
 
 
+def effective(
+    values: Mapping[str, Any],
+    known: Mapping[str, Option],
+    settle: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    where: str,
+) -> dict[str, Any]:
+    """Return all options that take effect, in the order of the schema: the given values, else the defaults.
+
+    Args:
+        values: Those that were given, from `parse`.
+        known: The options there are.
+        settle: Returns all options with what `auto` stands for in its place.
+        where: What an error points at.
+
+    Raises:
+        UsageError: `unknown-key`: one that was given goes with another value of the option that it is `Only` for.
+    """
+    every = complete(values, known)
+    now = settle(every)
+    idle = {name: o.only for name, o in known.items() if o.only and now[o.only.option] not in o.only.values}
+    for name in (name for name in values if name in idle):
+        option, ways = idle[name]
+        way = str(now[option])
+        own = [o.name for o in known.values() if o.only and o.only.option == option and way in o.only.values]
+        what = f"'{name}' goes with {option}={' or '.join(ways)}, not with {way}"
+        raise UsageError("unknown-key", where, what, hint=f"{way} has {', '.join(own) or 'no options of its own'}")
+    return {name: value for name, value in every.items() if name not in idle}
+
+
+def extended(more: Mapping[str, tuple[Any, Any]]) -> Callable[[F], F]:
+    """Return a decorator of a function that takes `**own`: its signature then has these options in place of them.
+
+    Args:
+        more: Annotation and default of each; an option that the function names itself stays as it is there.
+    """
+
+    def extend(function: F) -> F:
+        signature = inspect.signature(function)
+        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        rest = {name: told for name, told in more.items() if name not in signature.parameters}
+        added = [
+            inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d, annotation=a) for n, (a, d) in rest.items()
+        ]
+        function.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+        function.__annotations__ |= {name: annotation for name, (annotation, _) in rest.items()}
+        return function
+
+    return extend
+
+
 def overridden(preset: P, **given: Any) -> P:
     """Return a preset, a named tuple, with the values of options that were given in place of its own; None is not.
 
@@ -163,7 +224,8 @@ def _option(parameter: inspect.Parameter, hints: Mapping[str, Any], where: str) 
         raise PluginError("plugin-protocol", where, f"option '{name}' has type {hint}, which no text can give")
     text = next((e for e in extras if isinstance(e, str)), "")
     bounds = next((e for e in extras if isinstance(e, Range)), None)
-    return Option(name, hint, parameter.default, text, bounds, OfLoss in extras)
+    only = next((e for e in extras if isinstance(e, Only)), None)
+    return Option(name, hint, parameter.default, text, bounds, OfLoss in extras, only)
 
 
 def _union(hint: Any) -> tuple[Any, ...]:

@@ -1,14 +1,14 @@
 """The kit for denoisers: training, and drawing hidden latents given known ones."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
 from cmrgz.adaptive import ITERATIONS
 from cmrgz.diffusion.given import QUICK, BlockGiven, FrameGiven, Given, across
-from cmrgz.diffusion.inpainting import BLOCKS, FRAMES, Settings
+from cmrgz.diffusion.inpainting import ALGORITHMS, BLOCKS, FRAMES, Usual, declared
 from cmrgz.diffusion.levels import TIMES, Schedule, make_path
 from cmrgz.diffusion.network import DenoisingNetwork
 from cmrgz.diffusion.objectives import OBJECTIVES
@@ -17,17 +17,24 @@ from cmrgz.errors import UsageError
 from cmrgz.hints import Hints
 from cmrgz.latents import channel_weights, lift, lower, position_pixels, training_known
 from cmrgz.model import Condition, Model, Progress, Tokenizer
-from cmrgz.options import Range
+from cmrgz.options import Range, extended
 from cmrgz.rng import Streams
 from cmrgz.sending import sent
 
-Algorithm = Literal["auto", "lanpaint", "cond", "replace", "repaint", "dps", "pnpflow", "smc"]
+if TYPE_CHECKING:
+    AlgorithmName = str
+else:  # what there are is said once, in their table, which a type checker does not read
+    AlgorithmName = Literal["auto", *ALGORITHMS]
 SamplerName = Literal["auto", "dpm", "unipc", "trig", "ddim", "ddpm", "euler", "heun"]
 GENERATION_STEPS = 20
 FILL = "fill"
 """The condition that hints are made from, see `Hints.fill`; networks are not told it."""
-PAPER_LIKE: tuple[str, int, Settings] = ("replace", 50, Settings(eta=0.0, late=True))
-"""Algorithm, steps and settings that the preset `paper_like` stands for: deterministic steps, late injection."""
+COMMON = ("eta", "sampler")
+"""Options of algorithms that a draw given nothing has, too."""
+DECLARED = declared("algorithm", COMMON)
+STEPS = ", ".join(f"{name} {algorithm.steps}" for name, algorithm in ALGORITHMS.items())
+PAPER_LIKE: tuple[str, int, dict[str, Any]] = ("replace", 50, {"eta": 0.0, "late": True})
+"""Algorithm, steps and options that the preset `paper_like` stands for: deterministic steps, late injection."""
 
 
 class LatentDiffusion(Model):
@@ -93,13 +100,24 @@ class LatentDiffusion(Model):
         Raises:
             UsageError: `range`.
         """
-        algorithm = given.get("algorithm")
-        if algorithm == "pnpflow" and build.get("objective", "flow") != "flow":
-            what = "'pnpflow' needs a flow, this model has the objective " + f"'{build['objective']}'"
+        name = given.get("algorithm", "auto")
+        if name == "auto":
+            return
+        needed, objective = ALGORITHMS[name].objective, build.get("objective", "flow")
+        if needed not in ("", objective):
+            what = f"'{name}' needs a {needed}, this model has the objective '{objective}'"
             raise UsageError("range", "option --set", what, hint="use algorithm=lanpaint, or the model flow-dit")
-        if algorithm == "cond" and build.get("known_share", 1) == 0:
-            what = "'cond' needs a network that was trained with a known part (known_share=0)"
+        if ALGORITHMS[name].told and build.get("known_share", 1) == 0:
+            what = f"'{name}' needs a network that was trained with a known part (known_share=0)"
             raise UsageError("range", "option --set", what, hint="use algorithm=lanpaint")
+
+    @classmethod
+    def settled(cls, build: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return sampling options with the algorithm that `auto` stands for; see `Model.settled`."""
+        if given["algorithm"] != "auto":
+            return given
+        usual = FRAMES if build.get("axes", "yx") == "yx" else BLOCKS
+        return {**given, "algorithm": _usual_algorithm(usual, build.get("known_share", 1))}
 
     @torch.no_grad()
     def fit(self, x: Tensor, *, rng: Streams) -> None:
@@ -154,6 +172,7 @@ class LatentDiffusion(Model):
         return [*frames, rows, columns]
 
     @torch.no_grad()
+    @extended(DECLARED)
     def sample(
         self,
         x: Tensor,
@@ -162,54 +181,51 @@ class LatentDiffusion(Model):
         condition: Condition | None = None,
         rng: Streams,
         progress: Progress | None = None,
-        algorithm: Annotated[Algorithm, "how to inpaint; auto: `cond` for blocks, else `lanpaint`"] = "auto",
-        steps: Annotated[int | None, "noise levels; none is the default of the algorithm", Range(1, TIMES)] = None,
-        sampler: Annotated[SamplerName, "of generation and `cond`; auto: `trig` for blocks, else `dpm`"] = "auto",
-        eta: Annotated[float | None, "fresh noise in a step, 0 .. 1; none is the algorithm's own", Range(0, 1)] = None,
-        moves: Annotated[int, "lanpaint: Langevin moves per level", Range(0, 1000)] = 5,
-        move_size: Annotated[float, "lanpaint: size of a move relative to the noise", Range(1e-6, 1.9)] = 1.2,
-        pull: Annotated[float, "lanpaint: extra pull of the known part", Range(0, 1000)] = 8.0,
-        rounds: Annotated[int, "repaint: times a level is done; pnpflow: calls averaged", Range(1, 1000)] = 5,
-        strength: Annotated[float, "dps: guidance; pnpflow: data step", Range(0, 1000)] = 1.0,
-        particles: Annotated[int, "smc: draws that compete for an item", Range(2, 4096)] = 8,
+        algorithm: Annotated[AlgorithmName, "how to inpaint; auto: `cond` for blocks, else `lanpaint`"] = "auto",
+        steps: Annotated[int | None, f"noise levels; automatic: {STEPS}; 20 to generate", Range(1, TIMES)] = None,
+        sampler: Annotated[
+            SamplerName, "solver of generation and `cond`; auto: `trig` for blocks, else `dpm`"
+        ] = "auto",
+        eta: Annotated[
+            float | None, "share of fresh noise in a step; automatic: the algorithm's own", Range(0, 1)
+        ] = None,
         temperature: Annotated[float, "factor of all noise; 1 samples the model", Range(0, 10)] = 1.0,
         guidance: Annotated[float, "with --guide: 1 is no guidance, 1.5 to 2.5 sharpens", Range(1, 100)] = 1.0,
         preset: Annotated[Literal["fixed", "paper_like"], "paper_like: late injection, faults included"] = "fixed",
+        **own: Any,
     ) -> Tensor:
-        """Draw items from p(x | known); see `Model.sample`."""
-        settings = Settings(
-            sampler=self.usual.sampler if sampler == "auto" else sampler,
-            eta=eta,
-            moves=moves,
-            move_size=move_size,
-            pull=pull,
-            rounds=rounds,
-            strength=strength,
-            particles=particles,
-        )
-        name, solver = self._default_algorithm() if algorithm == "auto" else algorithm, settings
-        if preset == "paper_like":
-            name, steps, settings = PAPER_LIKE
-        given = self._given(lift(x, self.axes), lift(known, self.axes), self._lifted(condition))
-        self._checked_grid(given.x)
-        denoiser = Denoiser(self.network, self.guide, self.objective, guidance)
-        draw = Draw(given, denoiser, _without_fill(condition) or {}, rng, temperature, progress)
-        latents = given.latents
-        none_known, some_empty = given.blank
-        if not none_known:
-            latents = draw.inpainted(name, self.path.levels(steps or self.usual.steps[name]), settings)
-        if some_empty:
-            drawn = draw.generated(self.path.levels(steps or GENERATION_STEPS), solver)
-            latents = torch.where(across(given.empty, drawn), drawn, latents)
-        return lower(given.decode(latents), self.axes)
+        """Draw items from p(x | known); see `Model.sample`. The other options are those of the algorithms.
 
-    def _default_algorithm(self) -> str:
-        """Return the usual algorithm; a network that was never told a known part cannot be told one."""
-        return self.usual.algorithm if self.known_share else FRAMES.algorithm
+        An algorithm reads its own of them; the command line refuses those of others.
+        """
+        if unknown := own.keys() - DECLARED.keys():
+            raise TypeError(f"sample() has no option {', '.join(sorted(unknown))}")
+        solver = self.usual.sampler if sampler == "auto" else sampler
+        name = _usual_algorithm(self.usual, self.known_share) if algorithm == "auto" else algorithm
+        given = {**own, "sampler": solver, "eta": eta}
+        if preset == "paper_like":
+            name, steps, given = PAPER_LIKE
+        items = self._given(lift(x, self.axes), lift(known, self.axes), self._lifted(condition))
+        self._checked_grid(items.x)
+        denoiser = Denoiser(self.network, self.guide, self.objective, guidance)
+        draw = Draw(items, denoiser, _without_fill(condition) or {}, rng, temperature, progress)
+        latents = items.latents
+        none_known, some_empty = items.blank
+        if not none_known:
+            latents = draw.inpainted(name, self.path.levels(steps or self.usual.steps_of(name)), given)
+        if some_empty:
+            drawn = draw.generated(self.path.levels(steps or GENERATION_STEPS), solver, eta or 0.0)
+            latents = torch.where(across(items.empty, drawn), drawn, latents)
+        return lower(items.decode(latents), self.axes)
 
     def _lifted(self, condition: Condition | None) -> Condition:
         """Return a condition whose fill has the axes of a block."""
         return {name: lift(v, self.axes) if name == FILL else v for name, v in (condition or {}).items()}
+
+
+def _usual_algorithm(usual: Usual, known_share: float) -> str:
+    """Return the usual algorithm; a network that was never told a known part cannot be told one."""
+    return usual.algorithm if known_share else FRAMES.algorithm
 
 
 def _without_fill(condition: Condition | None) -> Condition | None:

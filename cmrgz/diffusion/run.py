@@ -1,6 +1,6 @@
 """One draw: the network as a denoiser of the states of its items, and their streams of noise."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cmrgz.diffusion.given import Given, Origin
-from cmrgz.diffusion.inpainting import ALGORITHMS, Problem, Settings
+from cmrgz.diffusion.inpainting import ALGORITHMS, Problem
 from cmrgz.diffusion.levels import Level, Levels
 from cmrgz.diffusion.network import DenoisingNetwork
 from cmrgz.diffusion.objectives import Objective
@@ -213,17 +213,16 @@ class Draw:
         rng = self.rng.child(purpose)
         return Run.of(self.denoiser, origin, self.given, self.condition, rng, self.temperature, ahead)
 
-    def inpainted(self, algorithm: str, levels: Levels, settings: Settings) -> Tensor:
-        """Return latents (b, c, *grid), of which the known part is as given."""
-        given = self.given
-        alone = algorithm != "smc"  # which draws other numbers between
-        run = self._run(given.told if algorithm == "cond" else given.untold, "inpaint", alone)
-        states = ALGORITHMS[algorithm](run.problem(levels, ticker(self.progress, len(levels) - 1)), settings)
+    def inpainted(self, name: str, levels: Levels, options: Mapping[str, Any]) -> Tensor:
+        """Return latents (b, c, *grid), of which the known part is as given; options of others are not read."""
+        given, algorithm = self.given, ALGORITHMS[name]
+        run = self._run(given.told if algorithm.told else given.untold, "inpaint", algorithm.ahead)
+        states = algorithm(run.problem(levels, ticker(self.progress, len(levels) - 1)), options)
         return torch.where(given.positions, given.latents, run.origin.from_units(states))
 
-    def generated(self, levels: Levels, settings: Settings) -> Tensor:
+    def generated(self, levels: Levels, sampler: str, eta: float) -> Tensor:
         """Return latents (b, c, *grid) drawn given nothing."""
         run = self._run(self.given.untold, "generate")
         tick = ticker(self.progress, len(levels) - 1)
-        solve = SAMPLERS[settings.sampler]
-        return run.origin.from_units(solve(run.denoise, run.noise(), levels, run.noise, tick, settings.eta or 0.0))
+        solve = SAMPLERS[sampler]
+        return run.origin.from_units(solve(run.denoise, run.noise(), levels, run.noise, tick, eta))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from cmrgz import checkpoint, options, registry
@@ -25,7 +26,7 @@ class Chosen:
     Attributes:
         target: A registered name or a checkpoint folder.
         meta: What its checkpoint says.
-        options: All of its sampling options; `precision` beside them where it is not the usual one.
+        options: All of its sampling options that take effect; `precision` beside them where it is not the usual one.
         asked: Conditions of patients, and values that replace those of a scan.
         device: Where to compute.
         batch_size: Items in flight, or None.
@@ -74,12 +75,13 @@ class Chosen:
         schema = registry.sample_schema(spec)
         given = options.parse(assignments, {PRECISION.name: PRECISION, **schema}, "option --set")
         condition = asked.parse(conditions, spec.conditions, meta, spread)
-        complete = options.complete(given, schema)
+        kind = registry.model_class(spec)
+        complete = options.effective(given, schema, partial(kind.settled, meta.options), "option --set")
         # A model that has an option of this name means its own by it, and the core leaves it alone.
         precision = PRECISION.default if PRECISION.name in schema else given.get(PRECISION.name, PRECISION.default)
-        registry.model_class(spec).check_options(meta.options, complete)
+        kind.check_options(meta.options, complete)
         if guide is not None:
-            _check_guide(guide, meta, registry.model_class(spec))
+            _check_guide(guide, meta, kind)
         # The usual one is not told, so that results and addresses of cells from before there was the option stay
         # valid.
         told = complete | ({PRECISION.name: precision} if precision != PRECISION.default else {})

@@ -84,6 +84,10 @@ def _tells(told: Any, name: str, value: Any) -> bool:
     """Return whether an object holds this value under a name, or all items of an object of it."""
     held = told.get(name) if isinstance(told, dict) else None
     # What a sidecar tells beside these facts does not matter; of options and conditions one more makes another result.
+    if name == "sampling" and isinstance(held, dict):
+        # Sidecars used to tell the options of all algorithms, also of those not in use: they may hold more than now.
+        # Not the precision, which is told only where it is not the usual one.
+        return bool(held | value == held and held.get("precision") == value.get("precision"))
     if isinstance(value, dict) and name not in ("sampling", "condition"):
         return all(_tells(held, key, inner) for key, inner in value.items())
     return bool(held == value)

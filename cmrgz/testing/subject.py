@@ -116,7 +116,8 @@ class Subject:
         """
         spec = registry.get_model(name)
         # What is checked are promises, which few steps show as well as many.
-        schema, small = registry.sample_schema(spec), {"steps": 3, "moves": 1, "rounds": 2, "particles": 2}
+        small = {"steps": 3, "moves": 1, "rounds": 2, "averages": 2, "particles": 2}
+        schema = registry.sample_schema(spec)
         options = {option: value for option, value in small.items() if option in schema}
         return [cls(spec, options, extent) for extent in _extents(spec)]
 

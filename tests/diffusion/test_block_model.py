@@ -22,7 +22,7 @@ from cmrgz.model import Condition, Tokenizer
 from cmrgz.rng import Streams
 
 N, SHAPE = 4, (3, 2, 16, 24)
-FAST: dict[str, Any] = {"steps": 4, "moves": 2, "rounds": 2, "particles": 3}
+FAST: dict[str, Any] = {"steps": 4, "moves": 2, "rounds": 2, "averages": 2, "particles": 3}
 algorithms = pytest.mark.parametrize("algorithm", [*ALGORITHMS])
 
 

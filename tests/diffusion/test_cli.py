@@ -45,6 +45,16 @@ def scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("ldm-dit", ["--set", "move_size=2"], "'move_size' must be"),
         ("ldm-dit", ["--set", "particles=1"], "'particles' must be"),
         ("ldm-dit", ["--set", "algorithm=pnpflow"], "needs a flow, this model has the objective 'v'"),
+        (
+            "ldm-dit",
+            ["--set", "particles=8"],
+            "'particles' goes with algorithm=smc, not with lanpaint; lanpaint has moves",
+        ),
+        ("ldm-dit", ["--set", "algorithm=dps", "--set", "moves=5"], "dps has strength"),
+        ("ldm-dit", ["--set", "algorithm=cond", "--set", "pull=1"], "cond has no options of its own"),
+        ("flow-dit", ["--set", "algorithm=pnpflow", "--set", "rounds=2"], "pnpflow has averages, data_step"),
+        ("flow-dit", ["--set", "algorithm=pnpflow", "--set", "strength=2"], "pnpflow has averages, data_step"),
+        ("ldm-dit", ["--set", "algorithm=repaint", "--set", "round=2"], "did you mean.*rounds"),
         ("ldm-dit", ["--set", "sampler=dpm2"], "no choice 'dpm2'"),
         ("ldm-dit", ["--guide", "{}/ldm-unet"], "must be a checkpoint of the same model"),
         ("ldm-dit", ["--guide", "{}/nothing"], "neither a registered model"),
@@ -97,5 +107,21 @@ def test_a_guided_run_counts_both_networks_and_names_the_guide(checkpoints: Path
 
 def test_pnpflow_runs_on_a_flow(checkpoints: Path, scan: Path) -> None:
     args = ["inpaint", str(scan), "--mask", "0.5", "--model", str(checkpoints / "flow-dit"), "--device", "cpu"]
-    assert main([*args, "--set", "algorithm=pnpflow", "--set", "steps=3", "--set", "rounds=2"]) == 0
+    assert main([*args, "--set", "algorithm=pnpflow", "--set", "steps=3", "--set", "averages=2"]) == 0
     assert json.loads(Path("a_inpainted.json").read_text())["network_calls"] == 6
+
+
+def test_a_sidecar_that_told_the_options_of_all_algorithms_is_of_the_same_run(checkpoints: Path, scan: Path) -> None:
+    args = ["inpaint", str(scan), "--mask", "0.5", "--model", str(checkpoints / "ldm-dit"), "--device", "cpu"]
+    args += ["--set", "steps=1", "--set", "moves=1", "--skip-existing"]
+    assert main(args) == 0
+    sidecar = Path("a_inpainted.json")
+    facts = json.loads(sidecar.read_text())
+    assert facts["sampling"]["moves"] == 1 and not facts["sampling"].keys() & {"rounds", "strength", "particles"}
+    facts["sampling"] |= {"rounds": 5, "strength": 1.0, "particles": 8}
+    sidecar.write_text(json.dumps(facts))
+    before = Path("a_inpainted.nii.gz").stat().st_mtime_ns
+    assert main(args) == 0 and Path("a_inpainted.nii.gz").stat().st_mtime_ns == before, "it was there"
+    for other in ({"precision": "bf16"}, {"moves": 2}):
+        sidecar.write_text(json.dumps({**facts, "sampling": {**facts["sampling"], **other}}))
+        assert main(args) == 2, other

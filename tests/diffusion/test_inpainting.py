@@ -1,14 +1,17 @@
 """The algorithms, held against a posterior that is known exactly. The bounds are those of the samplers' own claims."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from cmrgz.diffusion.inpainting import Problem, Settings
+from cmrgz import options
+from cmrgz.diffusion import inpainting
+from cmrgz.diffusion.inpainting import ALGORITHMS, Algorithm, Problem, declared
 from cmrgz.diffusion.inpainting.replace import replace
 from cmrgz.diffusion.levels import DiffusionPath, Level
+from cmrgz.errors import UsageError
 from cmrgz.rng import systematic
 from cmrgz.testing.mixtures import Mixture, Score, hole, mixture_model, score
 
@@ -82,11 +85,41 @@ def test_the_injected_part_has_the_level_of_the_state(late: bool) -> None:
         raise AssertionError
 
     problem = Problem(denoise, y, known, levels, noise, lambda n: torch.zeros(1, n), lambda: None, spread)
-    assert torch.equal(replace(problem, Settings(late=late)), y)
+    assert torch.equal(replace(problem, late=late), y)
     for i, (level, z) in enumerate(seen[1:], 1):
         right = levels[i - 1] if late else level
         assert float(z.var()) == pytest.approx(1 - right.ab, rel=0.1)
         assert float(z.mean()) == pytest.approx(2 * right.signal, abs=0.06)
+
+
+def restart(
+    problem: Problem, *, rounds: Annotated[int, "times that each level is done"] = 3, cold: bool = True
+) -> Tensor:
+    return problem.y
+
+
+def test_an_algorithm_declares_its_options_by_its_signature(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inpainting, "ALGORITHMS", {"smc": ALGORITHMS["smc"], "restart": Algorithm(restart, steps=2)})
+
+    @options.extended(declared("way", ()))
+    def sample(*, way: str = "smc", **own: Any) -> Any:
+        return own
+
+    found = options.schema(sample)
+    assert list(found) == ["way", "particles", "rounds", "cold"] and found["particles"].range is not None
+    assert found["cold"].only == ("way", ("restart",)) and found["rounds"].help == "times that each level is done"
+    assert sample(way="restart", rounds=2) == {"rounds": 2}
+    told = options.effective({"way": "restart", "cold": False}, found, lambda every: every, "--set")
+    assert told == {"way": "restart", "rounds": 3, "cold": False}
+    with pytest.raises(UsageError, match="'particles' goes with way=smc, not with restart; restart has rounds, cold"):
+        options.effective({"way": "restart", "particles": 8}, found, lambda every: every, "--set")
+
+
+def test_a_name_means_one_thing(monkeypatch: pytest.MonkeyPatch) -> None:
+    two = {"repaint": ALGORITHMS["repaint"], "restart": Algorithm(restart, steps=2)}
+    monkeypatch.setattr(inpainting, "ALGORITHMS", two)
+    with pytest.raises(TypeError, match="'rounds' of 'restart' is declared otherwise by 'repaint'"):
+        declared("algorithm", ())
 
 
 def test_systematic_resampling_keeps_the_shares() -> None:

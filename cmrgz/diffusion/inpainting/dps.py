@@ -1,25 +1,31 @@
 """Diffusion posterior sampling (Chung et al. 2023, arXiv 2209.14687, alg. 1) for known latents."""
 
 from itertools import pairwise
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from cmrgz.diffusion.inpainting.problem import Problem, Settings
+from cmrgz.diffusion.inpainting.problem import Eta, Problem
 from cmrgz.diffusion.levels import Level
 from cmrgz.diffusion.samplers import step
+from cmrgz.options import Range
 
 
-def dps(problem: Problem, settings: Settings) -> Tensor:
+def dps(
+    problem: Problem,
+    *,
+    eta: Eta = 1.0,
+    strength: Annotated[float, "length of the walk down the gradient, for each step", Range(0, 1000)] = 1.0,
+) -> Tensor:
     """Take a stochastic step, then walk down the gradient of the distance of the expected data to the known part.
 
     A call costs a backward pass as well, about three times as much.
     """
-    eta = 1.0 if settings.eta is None else settings.eta
     z = problem.noise()
     for here, there in pairwise(problem.levels):
         x0, gradient = _residual_gradient(problem, z, here)
-        z = step(z, x0, here, there, eta, problem.noise) - settings.strength * gradient
+        z = step(z, x0, here, there, eta, problem.noise) - strength * gradient
         problem.tick()
     return problem.paste(z)
 

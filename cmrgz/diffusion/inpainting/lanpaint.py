@@ -3,13 +3,15 @@
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from cmrgz.diffusion.inpainting.problem import Problem, Settings
+from cmrgz.diffusion.inpainting.problem import Eta, Problem
 from cmrgz.diffusion.levels import Level
 from cmrgz.diffusion.samplers import step
+from cmrgz.options import Range
 
 
 @dataclass(frozen=True)
@@ -42,17 +44,25 @@ class Move:
         return torch.where(self.problem.known, known, hidden)
 
 
-def lanpaint(problem: Problem, settings: Settings) -> Tensor:
+def lanpaint(
+    problem: Problem,
+    *,
+    eta: Eta = 0.0,
+    moves: Annotated[int, "Langevin moves per level", Range(0, 1000)] = 5,
+    move_size: Annotated[float, "size of a move relative to the noise", Range(1e-6, 1.9)] = 1.2,
+    pull: Annotated[
+        float, "how much more strongly the known part is pulled than by its own score", Range(0, 1000)
+    ] = 8.0,
+) -> Tensor:
     """Move `moves` times at every level, then take one step with the known part in the expected data.
 
     Calls: levels * (moves + 1). At equal calls, few levels with many moves do better than the reverse.
     """
-    eta = 0.0 if settings.eta is None else settings.eta
     z = problem.noise()
     for here, there in pairwise(problem.levels):
         z, before = problem.inject(z, here), problem.noise()
-        move = Move(problem, here, settings.pull, settings.move_size)
-        for _ in range(settings.moves):
+        move = Move(problem, here, pull, move_size)
+        for _ in range(moves):
             fresh = problem.noise()
             z, before = move(z, before, fresh), fresh
         z = step(z, problem.paste(problem.denoise(z, here)), here, there, eta, problem.noise)

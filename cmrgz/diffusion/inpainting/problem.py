@@ -1,41 +1,19 @@
-"""What every inpainting algorithm is given."""
+"""What every inpainting algorithm is given, and how it says what may be chosen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import torch
 from torch import Tensor
 
 from cmrgz.diffusion.levels import Level, Levels
 from cmrgz.diffusion.samplers import Denoise, Noise, Tick
+from cmrgz.options import Range, schema
 
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Options of the algorithms; each reads its own.
-
-    Attributes:
-        sampler: Solver of `cond`, by name.
-        eta: Share of fresh noise in the outer steps of `cond`, `replace`, `dps` and `lanpaint`; None is the
-            algorithm's own.
-        moves: Langevin moves per level (`lanpaint`).
-        move_size: Their size relative to the noise (`lanpaint`).
-        pull: How much more the known part is pulled than by its own score (`lanpaint`).
-        rounds: Times that a level is done (`repaint`), calls that are averaged (`pnpflow`).
-        strength: Step size of the guidance (`dps`), of the data step (`pnpflow`).
-        particles: Draws that compete for an item (`smc`).
-        late: Inject the known part one level too noisy, as published code does (`replace` under `paper_like`).
-    """
-
-    sampler: str = "dpm"
-    eta: float | None = None
-    moves: int = 5
-    move_size: float = 1.2
-    pull: float = 8.0
-    rounds: int = 5
-    strength: float = 1.0
-    particles: int = 8
-    late: bool = False
+Eta = Annotated[float, "share of fresh noise in a step", Range(0, 1)]
+"""An option of draws given nothing, too: an algorithm that names it gives its own default."""
 
 
 @dataclass(frozen=True)
@@ -71,3 +49,42 @@ class Problem:
         if level.ab >= 1:
             return self.paste(z)
         return torch.where(self.known, level.signal * self.y + level.noise * self.noise(), z)
+
+
+class Declared(NamedTuple):
+    """An option as a signature declares it."""
+
+    annotation: Any
+    default: Any
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """An inpainting algorithm; its function's keywords are its options.
+
+    Attributes:
+        draw: `Problem` and options -> latents (b, c, h, w), of which the known part is as given.
+        steps: Noise levels where the user names no number of them.
+        told: The network is told of the known part, for which it has to be trained.
+        objective: What the network has to predict, "" for anything.
+        ahead: No other numbers are drawn between those of `Problem.noise`, which then may be drawn ahead.
+    """
+
+    draw: Callable[..., Tensor]
+    steps: int
+    told: bool = False
+    objective: str = ""
+    ahead: bool = True
+
+    @cached_property
+    def options(self) -> Mapping[str, Declared]:
+        """The options by name."""
+        hints = get_type_hints(self.draw, include_extras=True)
+        return {
+            name: Declared(hints[name], option.default) for name, option in schema(self.draw, skip=("problem",)).items()
+        }
+
+    def __call__(self, problem: Problem, given: Mapping[str, Any]) -> Tensor:
+        """Draw with those of the options in `given` that it has; None stands for its own default."""
+        own = {name: given[name] for name in self.options if given.get(name) is not None}
+        return self.draw(problem, **own)

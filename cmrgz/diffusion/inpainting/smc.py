@@ -2,23 +2,25 @@
 
 import math
 from itertools import pairwise
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from cmrgz.diffusion.inpainting.problem import Problem, Settings
+from cmrgz.diffusion.inpainting.problem import Problem
 from cmrgz.diffusion.levels import Level
 from cmrgz.diffusion.samplers import step
+from cmrgz.options import Range
 from cmrgz.rng import systematic
 
 
-def smc(problem: Problem, settings: Settings) -> Tensor:
+def smc(problem: Problem, *, particles: Annotated[int, "draws that compete for an item", Range(2, 4096)] = 8) -> Tensor:
     """Run `particles` for each item beside one noised path of the known part, and return one of them.
 
     Exact for many particles; collapses onto one where much is known, because a weight is a density in as many
     dimensions. A diagnostic, not a default. Calls the network on b * particles items.
     """
-    k, (b, c) = settings.particles, problem.y.shape[:2]
+    k, (b, c) = particles, problem.y.shape[:2]
     many = problem.spread(k)
     weight = problem.y.new_zeros(b, k)
     path = _known_path(problem)
