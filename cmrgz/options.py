@@ -5,20 +5,23 @@
 gives the options `width` and `heads`, from which come the help, the listing and the check of `--set width=512`.
 """
 
-import inspect
 import math
 import re
-import types
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
-from cmrgz.errors import PluginError, UsageError, did_you_mean
+from cmrgz.errors import UsageError, did_you_mean
+from cmrgz.signature import OfLoss as OfLoss
+from cmrgz.signature import Only as Only
+from cmrgz.signature import Option as Option
+from cmrgz.signature import Range as Range
+from cmrgz.signature import extended as extended
+from cmrgz.signature import schema as schema
+from cmrgz.signature import union
 
 Where = str | Callable[[str], str]
 """What an error points at: a text such as `--set`, or a function from an option's name to `file:line:column`."""
 
-_SCALARS = (int, float, bool, str)
 # Stricter than `int` and `float`, which also take underscores, blanks and digits of other scripts.
 _NUMBER = {
     int: re.compile(r"[-+]?[0-9]+"),
@@ -29,91 +32,13 @@ DIGITS = 18
 _NONE = ("none", "null")
 
 
-class Range(NamedTuple):
-    """Inclusive bounds of a number, given in `Annotated[int, "help", Range(1, 1000)]`; None is unbounded."""
-
-    low: float | None = None
-    high: float | None = None
-
-    def __contains__(self, value: object) -> bool:
-        low, high = -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high
-        return isinstance(value, int | float) and low <= value <= high
-
-    def __str__(self) -> str:
-        if self.high is None:
-            return f"at least {self.low}"
-        return f"at most {self.high}" if self.low is None else f"{self.low} .. {self.high}"
-
-
 P = TypeVar("P", bound=NamedTuple)
-F = TypeVar("F", bound=Callable[..., Any])
 Sizes = Annotated[Literal["tiny", "reference", "S", "B"], "stands for depths and widths; each may be given, and wins"]
 """An option of builders with presets: see `overridden`."""
 
 
-class Only(NamedTuple):
-    """A mark of an option that takes effect only where another one, which names a way, has one of these values."""
-
-    option: str
-    values: tuple[str, ...]
-
-
-class OfLoss:
-    """A mark of an option that only the loss knows: training may start from weights that were made with another."""
-
-
 Axes = Annotated[Literal["yx", "tyx", "zyx", "tzyx"], "axes of a scan that are seen together"]
 """An option of builders whose models can see phases (t) and slices (z); training sets it to those of its items."""
-
-
-@dataclass(frozen=True)
-class Option:
-    """One option of a builder or a sampler.
-
-    Attributes:
-        name: The keyword.
-        type: The annotation without `Annotated`.
-        default: Its default value.
-        help: What it does, from `Annotated[..., "help"]`, or "".
-        range: Bounds of a number, or None.
-        of_loss: Whether it is marked `OfLoss`.
-        only: Where it takes effect, or None: everywhere.
-    """
-
-    name: str
-    type: Any
-    default: Any
-    help: str = ""
-    range: Range | None = None
-    of_loss: bool = False
-    only: Only | None = None
-
-    @property
-    def kind(self) -> str:
-        """The type in words: `int`, `a | b`, `float or none`, `int,...`."""
-        return _kind(self.type)
-
-    def describe(self) -> dict[str, Any]:
-        """Return name, type, default, range and help for a listing in JSON, and what it goes with if anything."""
-        bounds = str(self.range) if self.range else None
-        facts = {"name": self.name, "type": self.kind, "default": self.default, "range": bounds, "help": self.help}
-        return facts | ({"only": {self.only.option: list(self.only.values)}} if self.only else {})
-
-
-def schema(function: Callable[..., Any], skip: Collection[str] = ()) -> dict[str, Option]:
-    """Return the options that a function declares.
-
-    Args:
-        function: A builder or a `sample` method.
-        skip: Parameters that are no options, for example `("tokenizer",)`.
-
-    Raises:
-        PluginError: `plugin-protocol` for `*args`, `**kwargs`, or an option without annotation or default.
-    """
-    where = f"{function.__module__}:{function.__qualname__}"
-    hints = _hints(function, where)
-    parameters = [p for p in inspect.signature(function).parameters.values() if p.name not in skip]
-    return {p.name: _option(p, hints, where) for p in parameters}
 
 
 def parse(
@@ -175,80 +100,12 @@ def effective(
     return {name: value for name, value in every.items() if name not in idle}
 
 
-def extended(more: Mapping[str, tuple[Any, Any]]) -> Callable[[F], F]:
-    """Return a decorator of a function that takes `**own`: its signature then has these options in place of them.
-
-    Args:
-        more: Annotation and default of each; an option that the function names itself stays as it is there.
-    """
-
-    def extend(function: F) -> F:
-        signature = inspect.signature(function)
-        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        rest = {name: told for name, told in more.items() if name not in signature.parameters}
-        added = [
-            inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d, annotation=a) for n, (a, d) in rest.items()
-        ]
-        function.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
-        function.__annotations__ |= {name: annotation for name, (annotation, _) in rest.items()}
-        return function
-
-    return extend
-
-
 def overridden(preset: P, **given: Any) -> P:
     """Return a preset, a named tuple, with the values of options that were given in place of its own; None is not.
 
     A builder that takes a `size` declares the options that it stands for as `int | None = None`.
     """
     return preset._replace(**{name: value for name, value in given.items() if value is not None})
-
-
-def _hints(function: Callable[..., Any], where: str) -> dict[str, Any]:
-    try:
-        # Resolves annotations that are text, as all are under `from __future__ import annotations`.
-        return get_type_hints(function, include_extras=True)
-    except (NameError, TypeError, AttributeError) as error:
-        raise PluginError("plugin-protocol", where, f"annotations cannot be read: {error}") from error
-
-
-def _option(parameter: inspect.Parameter, hints: Mapping[str, Any], where: str) -> Option:
-    name = parameter.name
-    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-        raise PluginError("plugin-protocol", where, f"'*{name}' hides options", hint="name each of them")
-    if name not in hints or parameter.default is parameter.empty:
-        missing = "annotation" if name not in hints else "default"
-        raise PluginError("plugin-protocol", where, f"option '{name}' has no {missing}")
-    hint, *extras = get_args(hints[name]) if get_origin(hints[name]) is Annotated else (hints[name],)
-    if not _supported(hint):
-        raise PluginError("plugin-protocol", where, f"option '{name}' has type {hint}, which no text can give")
-    text = next((e for e in extras if isinstance(e, str)), "")
-    bounds = next((e for e in extras if isinstance(e, Range)), None)
-    only = next((e for e in extras if isinstance(e, Only)), None)
-    return Option(name, hint, parameter.default, text, bounds, OfLoss in extras, only)
-
-
-def _union(hint: Any) -> tuple[Any, ...]:
-    """Return the members of `X | None` but None, or () where `hint` is no union."""
-    if get_origin(hint) not in (Union, types.UnionType):
-        return ()
-    return tuple(a for a in get_args(hint) if a is not type(None))
-
-
-def _supported(hint: Any) -> bool:
-    if members := _union(hint):
-        return len(members) == 1 and _supported(members[0])
-    if get_origin(hint) is tuple:
-        return bool(get_args(hint)) and all(part in (*_SCALARS, Ellipsis) for part in get_args(hint))
-    return get_origin(hint) is Literal or hint in _SCALARS
-
-
-def _kind(hint: Any) -> str:
-    if members := _union(hint):
-        return f"{_kind(members[0])} or none"
-    if get_origin(hint) is tuple:
-        return ",".join("..." if part is Ellipsis else part.__name__ for part in get_args(hint))
-    return " | ".join(map(str, get_args(hint))) if get_origin(hint) is Literal else str(hint.__name__)
 
 
 def _split(assignments: Iterable[str], where: Where) -> list[tuple[str, str]]:
@@ -265,7 +122,7 @@ def _split(assignments: Iterable[str], where: Where) -> list[tuple[str, str]]:
 
 def _read(option: Option, hint: Any, value: Any, textual: bool, where: str) -> Any:
     """Return `value` as the type `hint`; text from the command line is read, other values must have the type."""
-    if members := _union(hint):
+    if members := union(hint):
         absent = value is None or (textual and value.lower() in _NONE)
         return None if absent else _read(option, members[0], value, textual, where)
     if get_origin(hint) is tuple:

@@ -171,3 +171,13 @@ def test_what_hides_options_is_refused() -> None:
         with pytest.raises(PluginError) as refusal:
             options.schema(function)
         assert refusal.value.code == "plugin-protocol"
+
+
+def test_what_is_annotated_beside_none_is_read() -> None:
+    def pattern(every: Annotated[int, "one in so many", Range(2, 9)] | None = None) -> None: ...
+
+    known = options.schema(pattern)
+    assert (known["every"].kind, known["every"].help) == ("int or none", "one in so many")
+    assert options.parse(["every=3"], known, "--set") == {"every": 3}
+    with pytest.raises(UsageError, match="must be 2 .. 9"):
+        options.parse(["every=1"], known, "--set")

@@ -5,7 +5,7 @@ lowest scores are hidden first. The ratio only says where that order is cut, so 
 ratio hides a part of what a larger one hides. A *scan pattern* says at once what it hides of the whole scan.
 
 To add a pattern, write one function and one line in `PATTERNS`. The function's further keywords are the options of
-the recipe: `Annotated[int, range(...)]` is a bounded integer, `Literal[...]` a choice.
+the recipe: `Annotated[int, Range(1, 100)]` is a bounded integer, `Literal[...]` a choice; see `cmrgz.options`.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,11 +19,13 @@ from cmrgz.data.mask_draw import WHERE, Draw, Plane
 from cmrgz.data.mask_planes import Every, frames, slices
 from cmrgz.data.mask_units import Bools, Floats, hidden_units, lowest
 from cmrgz.errors import DataError
+from cmrgz.options import Range
 
 MYOCARDIUM = 2
 """Label value of the myocardium, as in the cine data sets that this project reads."""
 
-Size = Annotated[int, range(1, 4097)]
+EDGE = Range(1, 4096)
+Size = Annotated[int, EDGE]
 Place = Literal["random", "image", "heart"]
 Hold = Literal["t", "z", "tz"]
 
@@ -67,7 +69,7 @@ def half(plane: Plane, *, side: Literal["bottom", "top", "left", "right"] = "bot
     return np.broadcast_to(order, plane.grid)
 
 
-def irregular(plane: Plane, *, strokes: Annotated[int, range(1, 101)] = 4) -> Floats:
+def irregular(plane: Plane, *, strokes: Annotated[int, Range(1, 100)] = 4) -> Floats:
     """Random brush strokes: distance to random polylines, with noise of less than a unit between equal distances."""
     ink = np.ones(plane.grid, dtype=bool)
     for _ in range(strokes):
@@ -117,7 +119,7 @@ def _by_bits(plane: Plane) -> Floats:
     return 2.0**-25 * patch(plane) / place.size - backwards
 
 
-def lesion(draw: Draw, *, ratio: float | None = None, sector: Annotated[int, range(1, 361)] = 60) -> Bools:
+def lesion(draw: Draw, *, ratio: float | None = None, sector: Annotated[int, Range(1, 360)] = 60) -> Bools:
     """A random sector of the myocardium, `sector` degrees wide, at the same angle in all frames of a slice."""
     if draw.label is None or not np.any(draw.label == MYOCARDIUM):
         raise DataError("mask-empty", WHERE, f"'lesion' needs a label with myocardium ({MYOCARDIUM})", hint="give one")

@@ -13,8 +13,9 @@ import numpy as np
 from cmrgz.data.mask_draw import WHERE, Draw
 from cmrgz.data.mask_units import Bools, lowest
 from cmrgz.errors import UsageError
+from cmrgz.options import Range
 
-Every = Annotated[int, range(2, 1001)]
+Every = Annotated[int, Range(2, 1000)]
 Planes = Annotated[str, "numbers from 1, such as 3-5,9"]
 
 NUMBERS = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?", re.ASCII)

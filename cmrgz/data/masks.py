@@ -6,19 +6,21 @@ models see the same one; the streams of slices and frames are independent, and t
 that a smaller ratio hides a part of what a larger one hides.
 """
 
-import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from inspect import signature
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cmrgz import options as reader
 from cmrgz.data.mask_draw import WHERE, Draw
-from cmrgz.data.mask_patterns import PATTERNS, Hold, PlanePattern, ScanPattern, Size
+from cmrgz.data.mask_patterns import EDGE, PATTERNS, Hold, PlanePattern, ScanPattern
 from cmrgz.data.mask_planes import canonical, numbered
 from cmrgz.errors import DataError, UsageError, did_you_mean
+from cmrgz.options import Option
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 Value = int | str
@@ -126,37 +128,36 @@ def parse(spec: str) -> Mask:
     ratio = pattern.ratio if ratio is None else ratio
     _check_ratio(name, pattern, ratio, options, "planes" in kinds)
     # Without what is as by default: equal masks have equal texts, and the journals of sweeps know cells by them.
-    return Mask(name, ratio, tuple(sorted((k, v) for k, v in options.items() if v != kinds[k][1])))
+    return Mask(name, ratio, tuple(sorted((k, v) for k, v in options.items() if v != kinds[k].default)))
 
 
-def _options(pattern: PlanePattern | ScanPattern) -> dict[str, tuple[Any, Any]]:
-    """Return {option: (annotation, default)}, read from the signature of the pattern's function."""
-    hints = get_type_hints(pattern.function, include_extras=True)
-    keywords = [p for p in inspect.signature(pattern.function).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    kinds = {p.name: (hints[p.name], p.default) for p in keywords if p.name != "ratio"}
+def _options(pattern: PlanePattern | ScanPattern) -> dict[str, Option]:
+    """Return the options of a pattern, those that its function declares and those that all patterns of planes have."""
+    target = next(iter(signature(pattern.function).parameters))
+    kinds = reader.schema(pattern.function, skip=(target, "ratio"))
     if isinstance(pattern, ScanPattern):
         return kinds
-    return {**kinds, "size": (Size, pattern.size), "hold": (Hold, None)}
+    return {**kinds, "size": Option("size", int, pattern.size, range=EDGE), "hold": Option("hold", Hold, None)}
 
 
-def _read(name: str, word: str, kinds: dict[str, tuple[Any, Any]]) -> tuple[str, Value | float]:
+def _read(name: str, word: str, kinds: Mapping[str, Option]) -> tuple[str, Value | float]:
     """Return (option, value) of one word between commas, or ("ratio", float)."""
     key, equals, value = (part.strip() for part in word.partition("="))
     if equals:
         if key not in kinds:
             raise UsageError("unknown-key", WHERE, f"'{name}' has no option '{key}'", hint=did_you_mean(key, kinds))
-        return key, _value(key, value, kinds[key][0])
+        return key, _value(kinds[key], value)
     if NUMBER.fullmatch(word):
         return "ratio", _ratio(word)
-    choices = {choice: key for key, (kind, _) in kinds.items() for choice in _choices(kind)}
+    choices = {choice: key for key, option in kinds.items() for choice in _choices(option)}
     if word not in choices:
         what = f"'{word}' is neither a ratio nor an option of '{name}'"
         raise UsageError("usage", WHERE, what, hint=did_you_mean(word, [*choices, *(f"{k}=" for k in kinds)]))
     return choices[word], word
 
 
-def _choices(kind: object) -> tuple[str, ...]:
-    return get_args(kind) if get_origin(kind) is Literal else ()
+def _choices(option: Option) -> tuple[str, ...]:
+    return get_args(option.type) if get_origin(option.type) is Literal else ()
 
 
 def _ratio(text: str) -> float:
@@ -167,24 +168,21 @@ def _ratio(text: str) -> float:
     return ratio
 
 
-def _value(key: str, text: str, kind: object) -> Value:
-    """Read the value of an option: a choice, or a bounded integer."""
-    if choices := _choices(kind):
-        if text not in choices:
-            raise UsageError("usage", WHERE, f"{key} cannot be '{text}'", hint=did_you_mean(text, choices))
-        return text
-    allowed = _allowed(kind)
-    if not re.fullmatch(r"[+-]?\d{1,18}", text, re.ASCII) or int(text) not in allowed:
-        what = f"{key} must be an integer {allowed.start} .. {allowed.stop - 1}"
-        raise UsageError("range", WHERE, what, f"is '{text}'")
-    return int(text)
+def _value(option: Option, text: str) -> Value:
+    """Read the value of an option: a choice, or a bounded integer, in the words of masks where it is wrong."""
+    try:
+        value = reader.parse([f"{option.name}={text}"], {option.name: option}, WHERE)[option.name]
+    except UsageError as error:
+        raise _wrong(option, text, error.hint) from None
+    if value is None:  # a default that no text gives: the option is left out instead
+        raise _wrong(option, text)
+    return value  # type: ignore[no-any-return]  # as the option says
 
 
-def _allowed(kind: object) -> range:
-    """Return the range of `Annotated[int, range(...)]`, alone or in a union with None."""
-    parts = [kind, *get_args(kind)]
-    allowed: range = next(meta for part in parts for meta in getattr(part, "__metadata__", ()))
-    return allowed
+def _wrong(option: Option, text: str, hint: str = "") -> UsageError:
+    if _choices(option):
+        return UsageError("usage", WHERE, f"{option.name} cannot be '{text}'", hint=hint)
+    return UsageError("range", WHERE, f"{option.name} must be an integer {option.range}", f"is '{text}'")
 
 
 def _check_ratio(
