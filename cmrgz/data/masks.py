@@ -176,7 +176,7 @@ def _value(option: Option, text: str) -> Value:
         raise _wrong(option, text, error.hint) from None
     if value is None:  # a default that no text gives: the option is left out instead
         raise _wrong(option, text)
-    return value  # type: ignore[no-any-return]  # as the option says
+    return value
 
 
 def _wrong(option: Option, text: str, hint: str = "") -> UsageError:
