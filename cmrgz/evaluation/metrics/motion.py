@@ -77,12 +77,12 @@ def seam_error(frame: Sampled, across: bool) -> float:
 
 
 def across(frame: Sampled) -> float:
-    """Return `error` where two frames were drawn in two blocks."""
+    """Return the motion error of a frame that another block drew than the frame before."""
     return seam_error(frame, across=True)
 
 
 def within(frame: Sampled) -> float:
-    """Return `error` where two frames were drawn in one block."""
+    """Return the motion error of a frame that the same block drew as the frame before."""
     return seam_error(frame, across=False)
 
 

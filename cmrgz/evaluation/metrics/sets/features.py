@@ -50,7 +50,7 @@ def most_different(generated: Floats, real: Floats, names: Sequence[str], most: 
 
 
 def ks_mean(generated: Floats, real: Floats) -> float:
-    """Return the mean over features of `ks_distances`."""
+    """Return the mean over features of their Kolmogorov-Smirnov distances, 0 .. 1; see `ks_distances`."""
     return float(ks_distances(generated, real).mean())
 
 
