@@ -29,7 +29,8 @@ _NUMBER = {
 }
 DIGITS = 18
 """Most of an integer: one that has more is out of every range."""
-_NONE = ("none", "null")
+_NONE = ("none", "null", "automatic")
+"""What stands for None in text; listings show it as the last of them."""
 
 
 P = TypeVar("P", bound=NamedTuple)
@@ -73,7 +74,7 @@ def complete(values: Mapping[str, Any], declared: Mapping[str, Option]) -> dict[
 
 def effective(
     values: Mapping[str, Any],
-    known: Mapping[str, Option],
+    declared: Mapping[str, Option],
     settle: Callable[[Mapping[str, Any]], Mapping[str, Any]],
     where: str,
 ) -> dict[str, Any]:
@@ -81,20 +82,20 @@ def effective(
 
     Args:
         values: Those that were given, from `parse`.
-        known: The options there are.
+        declared: The options there are.
         settle: Returns all options with what `auto` stands for in its place.
         where: What an error points at.
 
     Raises:
         UsageError: `unknown-key`: one that was given goes with another value of the option that it is `Only` for.
     """
-    every = complete(values, known)
+    every = complete(values, declared)
     now = settle(every)
-    idle = {name: o.only for name, o in known.items() if o.only and now[o.only.option] not in o.only.values}
+    idle = {name: o.only for name, o in declared.items() if o.only and now[o.only.option] not in o.only.values}
     for name in (name for name in values if name in idle):
         option, ways = idle[name]
         way = str(now[option])
-        own = [o.name for o in known.values() if o.only and o.only.option == option and way in o.only.values]
+        own = [o.name for o in declared.values() if o.only and o.only.option == option and way in o.only.values]
         what = f"'{name}' goes with {option}={' or '.join(ways)}, not with {way}"
         raise UsageError("unknown-key", where, what, hint=f"{way} has {', '.join(own) or 'no options of its own'}")
     return {name: value for name, value in every.items() if name not in idle}

@@ -64,7 +64,7 @@ class Option:
 
     @property
     def kind(self) -> str:
-        """The type in words: `int`, `a | b`, `float or none`, `int,...`."""
+        """The type in words: `int`, `a | b`, `float or automatic`, `int,...`."""
         return _kind(self.type)
 
     def describe(self) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def _supported(hint: Any) -> bool:
 
 def _kind(hint: Any) -> str:
     if members := union(hint):
-        return f"{_kind(members[0])} or none"
+        return f"{_kind(members[0])} or automatic"
     if get_origin(hint) is tuple:
         return ",".join("..." if part is Ellipsis else part.__name__ for part in get_args(hint))
     return " | ".join(map(str, get_args(hint))) if get_origin(hint) is Literal else str(hint.__name__)

@@ -38,7 +38,7 @@ def test_schema_reads_types_defaults_help_and_range() -> None:
         "help": "channels",
     }
     kinds = [o.kind for o in SCHEMA.values()]
-    assert kinds == ["int", "float", "bool", "layer | rms", "str", "int or none", "int,...", "1 | 2", "int,int"]
+    assert kinds == ["int", "float", "bool", "layer | rms", "str", "int or automatic", "int,...", "1 | 2", "int,int"]
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,7 @@ def test_schema_reads_types_defaults_help_and_range() -> None:
         ("note=a=b", "a=b"),
         ("note=", ""),
         ("depth=none", None),
+        ("depth=automatic", None),
         ("depth=3", 3),
         ("scales=1,2,4", (1, 2, 4)),
         ("scales=8", (8,)),
@@ -177,7 +178,7 @@ def test_what_is_annotated_beside_none_is_read() -> None:
     def pattern(every: Annotated[int, "one in so many", Range(2, 9)] | None = None) -> None: ...
 
     known = options.schema(pattern)
-    assert (known["every"].kind, known["every"].help) == ("int or none", "one in so many")
+    assert (known["every"].kind, known["every"].help) == ("int or automatic", "one in so many")
     assert options.parse(["every=3"], known, "--set") == {"every": 3}
     with pytest.raises(UsageError, match="must be 2 .. 9"):
         options.parse(["every=1"], known, "--set")

@@ -2,20 +2,25 @@
 
 import json
 from collections.abc import Sequence
-from importlib.resources import files
+from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cmrgz import records, registry
-from cmrgz.durable import is_folder, read_bytes
+from cmrgz.cli.examples import examples
 from cmrgz.errors import CheckpointError, CmrgzError, UsageError, did_you_mean
-from cmrgz.options import Option, schema
-from cmrgz.plugin import ModelSpec, TokenizerSpec
-from cmrgz.vocabulary import NUMBERS, is_vocabulary
 
-Entry = registry.Entry[ModelSpec] | registry.Entry[TokenizerSpec]
+if TYPE_CHECKING:  # `cmrgz --help` imports every command: what takes long is imported where it is used
+    from cmrgz.options import Option
+    from cmrgz.plugin import ModelSpec, TokenizerSpec
+    from cmrgz.registry import Entry
+
+EXAMPLES = examples(
+    ("What is installed, and which have weights", "cmrgz models"),
+    ("The options of a model, which --set takes", "cmrgz models ldm-unet"),
+    ("What a checkpoint of your own knows and takes", "cmrgz models runs/unet/checkpoint"),
+)
 ITEMS = {"yx": "frames", "tyx": "clips", "zyx": "stacks", "tzyx": "blocks"}
 """What items of axes are called."""
 SHARES, SHARE = ("phase", "slice"), "0 .. 1"
@@ -31,18 +36,21 @@ TITLES = {
 def command(
     name: Annotated[
         str | None,
-        typer.Argument(help="A model, a tokenizer or a checkpoint folder, to see its options.", show_default=False),
+        typer.Argument(
+            help="A model, a tokenizer or a checkpoint folder, to see its options [all].", show_default=False
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the installed models and tokenizers, or the options of one of them.
+    """List the installed models and tokenizers, or options of one.
 
-    Broken ones are listed with the reason.
+    Broken ones are listed with the reason. Of one: the options of its architecture, of training and of sampling.
     """
     if name is not None:
         facts = _details(name)
         typer.echo(json.dumps(facts, indent=1) if as_json else "\n".join(_page(facts)))
         return
+    from cmrgz import registry
     from cmrgz.authoring.survey import survey
 
     models, tokenizers = [*registry.models().values()], [*registry.tokenizers().values()]
@@ -54,7 +62,7 @@ def command(
     typer.echo("\n\n".join("\n".join(_table(kind.capitalize(), part)) for kind, part in found.items()))
 
 
-def _facts(entry: Entry) -> dict[str, Any]:
+def _facts(entry: "Entry[ModelSpec] | Entry[TokenizerSpec]") -> dict[str, Any]:
     """Return what an entry's spec says, or why there is none."""
     facts: dict[str, Any] = {"name": entry.name, "package": entry.package, "version": entry.version}
     spec = entry.spec
@@ -68,18 +76,25 @@ def _facts(entry: Entry) -> dict[str, Any]:
     return {"kind": "model", **facts, **_conditions(spec, _bundled(spec).get("conditions"))}
 
 
-def _conditions(spec: ModelSpec, vocabulary: Any) -> dict[str, Any]:
+def _conditions(spec: "ModelSpec", vocabulary: Any) -> dict[str, Any]:
     """Return the conditions that a model knows, of frames and of patients, and what each may be where that is said."""
+    from cmrgz.vocabulary import NUMBERS, is_vocabulary
+
     known = vocabulary if is_vocabulary(vocabulary) else {}
     values = {name: SHARE for name in spec.conditions if name in SHARES}
     values |= {name: list(words) or str(NUMBERS[name]) for name, words in known.items()}
     return {"conditions": [*spec.conditions, *known], "condition_values": values}
 
 
-def _bundled(spec: ModelSpec) -> dict[str, Any]:
+def _bundled(spec: "ModelSpec") -> dict[str, Any]:
     """Return the meta of the bundled weights as it stands there, empty where there are none or it is damaged."""
     if spec.checkpoint is None:
         return {}
+    from importlib.resources import files
+
+    from cmrgz import records
+    from cmrgz.durable import read_bytes
+
     package, _, folder = spec.checkpoint.partition(":")
     try:
         data = read_bytes(Path(str(files(package) / folder), "meta.json"), CheckpointError)
@@ -88,7 +103,7 @@ def _bundled(spec: ModelSpec) -> dict[str, Any]:
         return {}
 
 
-def _weights_of(spec: ModelSpec) -> str | None:
+def _weights_of(spec: "ModelSpec") -> str | None:
     """Return what the bundled weights see, read from their meta alone: `frames`, `blocks 5x3`; None without weights."""
     meta = _bundled(spec)
     try:
@@ -100,6 +115,9 @@ def _weights_of(spec: ModelSpec) -> str | None:
 
 def _details(name: str) -> dict[str, Any]:
     """Return the facts of one entry with its options; imports what builds it."""
+    from cmrgz import registry
+    from cmrgz.durable import is_folder
+
     if (model := registry.find(name, registry.models())) is not None:
         spec = model.require()
         options = {"build": registry.build_schema(spec), "train": _training(), "sample": registry.sample_schema(spec)}
@@ -114,8 +132,9 @@ def _details(name: str) -> dict[str, Any]:
     raise UsageError("unknown-plugin", name, "no registered model or tokenizer has this name", hint=hint)
 
 
-def _training() -> dict[str, Option]:
+def _training() -> "dict[str, Option]":
     """Return the options of training, the same for all."""
+    from cmrgz.options import schema
     from cmrgz.training.options import TrainOptions
 
     return schema(TrainOptions)
@@ -127,6 +146,7 @@ def _of_checkpoint(folder: str) -> dict[str, Any]:
     Raises:
         CheckpointError: It is none, or damaged.
     """
+    from cmrgz import registry
     from cmrgz.meta import read_folder
 
     meta = read_folder(Path(folder))
@@ -140,7 +160,7 @@ def _of_checkpoint(folder: str) -> dict[str, Any]:
     return facts | _conditions(spec, told) | {"sample": _described(registry.sample_schema(spec))}
 
 
-def _described(options: dict[str, Option]) -> list[dict[str, Any]]:
+def _described(options: "dict[str, Option]") -> list[dict[str, Any]]:
     return [option.describe() for option in options.values()]
 
 
@@ -166,7 +186,18 @@ def _page(facts: dict[str, Any]) -> list[str]:
         lines += [f"  {name}={_text(value)}" for name, value in values.items()]
     for key, title in TITLES.items():
         if key in facts:
-            lines += ["", title, *(_option(option) for option in facts[key])]
+            lines += ["", title, *_options(facts[key])]
+    return lines
+
+
+def _options(options: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the lines of options, those that go with a value of another under a line that says so."""
+    lines = []
+    for only, own in groupby(options, lambda option: option.get("only")):
+        if only is not None:
+            (name, ways), *_ = only.items()
+            lines.append(f"  with {name}={' or '.join(ways)}")
+        lines += [f"{'' if only is None else '  '}{_option(option)}" for option in own]
     return lines
 
 
@@ -177,6 +208,12 @@ def _text(value: Any) -> str:
 
 
 def _option(option: dict[str, Any]) -> str:
-    default = ",".join(map(str, option["default"])) if isinstance(option["default"], tuple) else option["default"]
     bounds = f" ({option['range']})" if option["range"] else ""
-    return f"  {option['name']}={default}  {option['type']}{bounds}  {option['help']}".rstrip()
+    return f"  {option['name']}={_typed(option['default'])}  {option['type']}{bounds}  {option['help']}".rstrip()
+
+
+def _typed(value: Any) -> str:
+    """Return a default as --set takes it."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "automatic" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

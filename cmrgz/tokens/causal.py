@@ -131,7 +131,7 @@ class TokenModel(CodeModel):
         top_k: Annotated[int, "draw from the k most likely codes only; 0 is off", Range(0)] = 0,
         top_p: Annotated[float, "draw from the smallest set of codes of this share; 1 is off", Range(1e-6, 1)] = 1.0,
         parallel: Annotated[
-            int | None, "most positions a step; none is 8 of frames, a fortieth of blocks; smc draws one", Range(1)
+            int | None, "most positions a step; automatic: 8 of frames, a fortieth of blocks; smc draws one", Range(1)
         ] = None,
         particles: Annotated[int, "smc: draws that compete for an item", Range(2, 4096)] = 8,
         output: Annotated[Literal["draw", "mean"], "mean: expected vectors in one step, no draw"] = "draw",

@@ -24,7 +24,7 @@ from cmrgz.tokens.prior import (
 )
 
 CANDIDATES_HELP = (
-    "draws of the hints of blocks that the network weighs; 0 draws its codes, none is 1 where nothing is cut"
+    "draws of the hints of blocks that the network weighs; 0 draws its codes, automatic: 1 where nothing is cut"
 )
 """Of the option `candidates`."""
 SAID = 256

@@ -92,7 +92,7 @@ class MaskedTokenModel(CodeModel):
         rng: Streams,
         progress: Progress | None = None,
         order: Annotated[MaskedOrder, "which hidden positions come first"] = "halton",
-        schedule: Annotated[Schedule | None, "how many a step; none is arccos, for confidence cosine"] = None,
+        schedule: Annotated[Schedule | None, "how many a step; automatic: arccos, for confidence cosine"] = None,
         steps: Annotated[int, "steps; 0 is 16 of a whole frame, by the square root of what is hidden", Range(0)] = 0,
         temperature: Annotated[float, "1 samples the model, 0 takes the most likely code", Range(0)] = 1.0,
         top_k: Annotated[int, "draw from the k most likely codes only; 0 is off", Range(0)] = 0,

@@ -24,7 +24,7 @@ class TrainOptions:
     steps: Annotated[int, "optimiser steps", Range(1, MOST)] = 2000
     item: Annotated[
         tuple[int, ...] | None,
-        "what a model sees: rows,columns, or phases,slices,rows,columns of at most so many; none is the model's own",
+        "what a model sees: rows,columns, or phases,slices,rows,columns of at most so many; automatic: the model's own",
         Range(1),
     ] = None
     conditions: Annotated[
