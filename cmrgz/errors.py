@@ -13,23 +13,25 @@ CmrgzError
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from difflib import get_close_matches
 
 MAX_LINE = 240
 # A context and not an argument: hints are written deep in the library, which knows no command.
-_ABSENT: ContextVar[frozenset[str]] = ContextVar("absent", default=frozenset())
+_ABSENT: ContextVar[Callable[[], Collection[str]]] = ContextVar("absent", default=frozenset)
 
 
 @contextmanager
-def without_options(names: Iterable[str]) -> Iterator[None]:
+def without_options(names: Collection[str] | Callable[[], Collection[str]]) -> Iterator[None]:
     """Name no option of these in a hint: those that the running command has not, though another has.
+
+    A function is asked for them only where a hint names an option: to know them takes longer than a light command.
 
     A part of a hint that does is left out; parts are set off by `, or `. What follows `cmrgz` is another command.
     """
-    token = _ABSENT.set(frozenset(names))
+    token = _ABSENT.set(names if callable(names) else lambda: names)
     try:
         yield
     finally:
@@ -38,10 +40,8 @@ def without_options(names: Iterable[str]) -> Iterator[None]:
 
 def _offered(hint: str) -> str:
     """Return the parts of a hint that the running command can follow."""
-    absent = _ABSENT.get()
-    if not absent or "--" not in hint:
-        return hint
-    parts = [part for part in hint.split(", or ") if "cmrgz " in part or absent.isdisjoint(_named(part))]
+    absent = _ABSENT.get()() if "--" in hint else ()
+    parts = [part for part in hint.split(", or ") if "cmrgz " in part or not set(absent).intersection(_named(part))]
     return ", or ".join(parts)
 
 

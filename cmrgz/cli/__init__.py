@@ -5,6 +5,7 @@ stdout holds results only; errors, warnings and progress go to stderr, one line 
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from cmrgz.signals import Ending, end_on_signals
 
@@ -35,6 +36,6 @@ def _run(arguments: list[str], ending: Ending) -> int:
 
     arguments = hoisted(arguments)
     debug = faults.wants_traceback(arguments)
-    with exits_told(), faults.warned(debug), without_options(absent_options(arguments)):
+    with exits_told(), faults.warned(debug), without_options(partial(absent_options, arguments)):
         code = faults.guarded(lambda: run(arguments), arguments, ending)
     return faults.guarded(lambda: faults.flush(code), arguments, ending)

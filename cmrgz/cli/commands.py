@@ -15,8 +15,17 @@ from cmrgz.cli import data, env, evaluate, generate, inpaint, measure, metrics, 
 GLOBAL = ("--debug", "--quiet", "-q", "--verbose", "-v")
 
 
+ORDER = ("inpaint", "generate", "train", "evaluate", "models", "measure", "view", "metrics", "data", "plugins", "env")
+"""Commands as the help lists them: what a reader comes for first."""
+
+
 class Commands(typer.core.TyperGroup):
-    """A group that names the nearest command and takes no option twice."""
+    """A group that lists its commands by use, names the nearest one and takes no option twice."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands; Typer has those that hold others after all that do not."""
+        place = {name: number for number, name in enumerate(ORDER)}
+        return sorted(super().list_commands(ctx), key=lambda name: place.get(name, len(ORDER)))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that `args` names, with the rest of them."""
@@ -49,15 +58,15 @@ app = typer.Typer(
 
 app.add_typer(data.app, name="data", cls=Commands, no_args_is_help=False)
 app.add_typer(plugins.app, name="plugins", cls=Commands, no_args_is_help=False)
-app.add_typer(evaluate.app, name="evaluate", help="Compare models, with what bounds them, and write a report.")
-app.command("inpaint")(inpaint.command)
-app.command("generate")(generate.command)
-app.command("measure")(measure.command)
+app.add_typer(evaluate.app, name="evaluate", help="Compare models with what bounds them, and write a report.")
+app.command("inpaint", epilog=inpaint.EXAMPLES)(inpaint.command)
+app.command("generate", epilog=generate.EXAMPLES)(generate.command)
+app.command("measure", epilog=measure.EXAMPLES)(measure.command)
 app.command("view", epilog=view.EXAMPLES)(view.command)
-app.command("train")(train.command)
-app.command("models")(models.command)
-app.command("metrics")(metrics.command)
-app.command("env")(env.command)
+app.command("train", epilog=train.EXAMPLES)(train.command)
+app.command("models", epilog=models.EXAMPLES)(models.command)
+app.command("metrics", epilog=metrics.EXAMPLES)(metrics.command)
+app.command("env", epilog=env.EXAMPLES)(env.command)
 
 
 def run(arguments: Sequence[str]) -> int:

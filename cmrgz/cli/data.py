@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cmrgz.cli.examples import examples
 from cmrgz.cli.inpaint import Axes, Labels
 from cmrgz.errors import CmrgzError, UsageError
 
@@ -19,28 +20,39 @@ BAD_DATA = 3
 
 @app.callback(invoke_without_command=True)
 def data(context: typer.Context) -> None:
-    """Render phantoms, check a data set, make a bank of it."""
+    """Render phantoms, check a data set, or make a bank of it."""
     if context.invoked_subcommand is None:
         raise UsageError("unknown-command", "cmrgz data", "expected a command", hint="see cmrgz data --help")
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        ("Four hearts with labels and exact volumes", "cmrgz data phantom phantoms"),
+        (
+            "Twenty of one disease, quickly, for a test",
+            "cmrgz data phantom DCM --subjects 20 --group DCM --lite --size 64",
+        ),
+    )
+)
 def phantom(
     out: Annotated[Path, typer.Argument(help="The folder to write.")],
-    subjects: Annotated[int, typer.Option(help="How many.", min=1)] = 4,
+    subjects: Annotated[int, typer.Option(help="How many subjects.", min=1)] = 4,
     size: Annotated[int, typer.Option(help="Pixels along a side.")] = 128,
-    spacing: Annotated[float | None, typer.Option(help="Pixel size in mm; 230.4 / size if not given.")] = None,
+    spacing: Annotated[float | None, typer.Option(help="Pixel size in mm [230.4 / size].")] = None,
     phases: Annotated[int, typer.Option(help="Frames per cycle; 12 or more for ejection fractions.", min=1)] = 12,
-    slices: Annotated[int | None, typer.Option(help="Only so many middle slices.", min=1)] = None,
+    slices: Annotated[int | None, typer.Option(help="Only so many middle slices [all].", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Seed of the first subject; the next ones follow.", min=0)] = 0,
-    group: Annotated[str | None, typer.Option(help="NOR, DCM, HCM, MINF or RV; drawn if not given.")] = None,
+    group: Annotated[str | None, typer.Option(help="Disease: NOR (none), DCM, HCM, MINF or RV [drawn].")] = None,
     lite: Annotated[bool, typer.Option("--lite", help="Fast: no through-plane partial volume, no RV fit.")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="No misregistration, trabeculae, atria, outflow.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     workers: Annotated[int | None, typer.Option(help="Processes that render [one a processor].", min=1)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the truth of each subject as JSON.")] = False,
 ) -> None:
-    """Render virtual subjects: cine, labels, exact volumes and a manifest, a data set by itself."""
+    """Render virtual subjects with labels and exact volumes.
+
+    The folder holds a cine and a label map of each, and a manifest: a data set by itself.
+    """
     from cmrgz.cli.progress import progress
     from cmrgz.data.phantom import Phantom, sample_subject
     from cmrgz.data.phantom.files import write_dataset
@@ -63,15 +75,23 @@ def phantom(
     _print(records, [_line(record) for record in records], as_json)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        ("Is every scan readable, and whose is it?", "cmrgz data check DATA"),
+        (
+            "The same where a manifest has its own column of patients",
+            "cmrgz data check DATA/manifest.csv --subject-column patient",
+        ),
+    )
+)
 def check(
-    paths: Annotated[list[str], typer.Argument(metavar="DATA...", help="Directory, manifest, scans or pattern.")],
+    paths: Annotated[list[str], typer.Argument(metavar="DATA...", help="Folders, manifests, scans or patterns.")],
     subject_column: Annotated[str, typer.Option(help="The manifest's column that names the patient.")] = "subject",
     axes: Axes = None,
     labels: Labels = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Read every scan and label map of a data set, and report all bad ones at once.
+    """Read every scan and label map, and report all bad ones.
 
     Says as which layout it was read, what that says of the scans, and what was left out and why.
     """
@@ -90,9 +110,15 @@ def check(
         raise typer.Exit(BAD_DATA)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        ("A bank for models of 1.4 mm, and a training from it", "cmrgz data bank DATA -o BANK"),
+        ("", "cmrgz train ldm-dit BANK"),
+        ("More scans into it", "cmrgz data bank MORE -o BANK"),
+    )
+)
 def bank(
-    paths: Annotated[list[str], typer.Argument(metavar="DATA...", help="Directory, manifest, scans or pattern.")],
+    paths: Annotated[list[str], typer.Argument(metavar="DATA...", help="Folders, manifests, scans or patterns.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the bank; one that is there is added to.")],
     spacing: Annotated[float, typer.Option(help="Pixel size of the models in mm.", min=0.1, max=100)] = 1.4,
     subject_column: Annotated[str, typer.Option(help="The manifest's column that names the patient.")] = "subject",
@@ -101,8 +127,9 @@ def bank(
     workers: Annotated[int | None, typer.Option(help="Processes that read [one a processor].", min=1)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Write what training reads of scans once, for data sets larger than memory: cmrgz train NAME BANK.
+    """Write once what training reads of scans, for large data sets.
 
+    A bank may be larger than memory: cmrgz train NAME BANK.
     After an interrupt the same command goes on: scans that are done are not read again.
     """
     from cmrgz.cli.progress import progress

@@ -1,20 +1,25 @@
 """`cmrgz env`: versions for a bug report, read from metadata, so that it works where an import does not."""
 
 import json
-import platform
 import re
 import sys
-from importlib.metadata import PackageNotFoundError, entry_points, requires, version
 from typing import Annotated, Any
 
 import typer
 
 from cmrgz import __version__
-from cmrgz.registry import MODELS, TOKENIZERS
+from cmrgz.cli.examples import examples
+
+EXAMPLES = examples(
+    ("What to put into a bug report", "cmrgz env"),
+    ("The same, for a program", "cmrgz env --json"),
+)
 
 
 def command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Show versions of Python, cmrgz, its dependencies and its plugins."""
+    """Show versions of Python, cmrgz, dependencies and plugins."""
+    import platform
+
     facts = {
         "cmrgz": __version__,
         "python": platform.python_version(),
@@ -35,11 +40,17 @@ def dependency_versions() -> dict[str, str]:
 
 def plugin_versions() -> dict[str, str]:
     """Return the version of each package that registers a model or a tokenizer; imports none of them."""
+    from importlib.metadata import entry_points
+
+    from cmrgz.registry import MODELS, TOKENIZERS
+
     points = [point for group in (MODELS, TOKENIZERS) for point in entry_points(group=group)]
     return dict(sorted((p.dist.name, p.dist.version) for p in points if p.dist))
 
 
 def _requirements() -> list[str]:
+    from importlib.metadata import PackageNotFoundError, requires
+
     try:
         return requires("cmrgz") or []
     except PackageNotFoundError:  # run from a checkout that is not installed
@@ -47,6 +58,8 @@ def _requirements() -> list[str]:
 
 
 def _installed(name: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(name)
     except PackageNotFoundError:

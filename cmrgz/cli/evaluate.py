@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
+from cmrgz.cli.examples import examples
 from cmrgz.cli.inpaint import Axes, Batch, Device, Labels, MaskLabel, batch
 from cmrgz.cli.results import tell
 from cmrgz.errors import DataError, PartialError
@@ -46,10 +47,22 @@ def _with_plan(args: list[str]) -> list[str]:
 app = typer.Typer(cls=Evaluate, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
-@app.command(RUN, epilog="Of a run that is there: cmrgz evaluate report | verify | repair RUN.")
+@app.command(
+    RUN,
+    epilog=examples(
+        ("Try it: two models on built-in phantoms", "cmrgz evaluate -m ldm-unet -m ar-vq --preset smoke"),
+        (
+            "On own scans, held against copies of the training data",
+            "cmrgz evaluate TEST --bank TRAIN -m runs/unet/checkpoint --mask 0.7",
+        ),
+        ("Many masks; say first how long it takes", "cmrgz evaluate TEST --sweep --preset standard --dry-run"),
+        ("Of a run that is there: the report anew, and a check of it", "cmrgz evaluate report runs/evaluate"),
+        ("", "cmrgz evaluate verify runs/evaluate"),
+    ),
+)
 def run(
     data: Annotated[
-        list[str] | None, typer.Argument(metavar="DATA...", help="Data sets or scans. None: built-in phantoms.")
+        list[str] | None, typer.Argument(metavar="DATA...", help="Data sets or scans [built-in phantoms].")
     ] = None,
     model: Annotated[
         list[str] | None,
@@ -79,7 +92,7 @@ def run(
     bank: Annotated[
         list[str] | None, typer.Option(help="Training data, for copies of it and for memorisation [built-in phantoms].")
     ] = None,
-    subjects: Annotated[int | None, typer.Option(help="Most patients [8].")] = None,
+    subjects: Annotated[int | None, typer.Option(help="How many patients at most [8].")] = None,
     frames: Annotated[str | None, typer.Option(help="Frames a scan: a number, stack or cine [2].")] = None,
     samples: Annotated[int | None, typer.Option(help="Draws of each frame [2].")] = None,
     extractor: Annotated[
@@ -101,11 +114,11 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and how long it takes.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare models on frames of which a part is hidden, with what bounds them, and write a report.
+    """Compare models on frames of which a part is hidden.
 
-    Every score comes with an interval over patients, beside trivial fills, copies of training frames and the round trip
-    of each tokenizer. What is done is not done again: the same command goes on, another model or mask adds to it.
-    Not a medical device.
+    Writes a report. Every score comes with an interval over patients, beside trivial fills, copies of training frames
+    and the round trip of each tokenizer. What is done is not done again: the same command goes on, another model or
+    mask adds to it. Not a medical device.
     """
     from cmrgz.durable import require_writable
     from cmrgz.evaluation import options
@@ -193,14 +206,25 @@ def _tell(root: Path, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-@app.command("report")
+@app.command(
+    "report", epilog=examples(("After an interrupt, or of another version", "cmrgz evaluate report runs/evaluate"))
+)
 def report(root: Folder, as_json: Json = False) -> None:
-    """Write the report of a run anew, from its files alone; also while it is going on."""
+    """Write the report of a run anew, from its files alone.
+
+    Also while it is going on.
+    """
     _there(root)
     _tell(root, as_json)
 
 
-@app.command("verify")
+@app.command(
+    "verify",
+    epilog=examples(
+        ("Four cells of a run", "cmrgz evaluate verify runs/evaluate --cells 4"),
+        ("Where its data were moved", "cmrgz evaluate verify runs/evaluate --data TEST"),
+    ),
+)
 def verify(
     root: Folder,
     data: Annotated[list[str] | None, typer.Option(help="Data of the run, in order [as it was told].")] = None,
@@ -213,9 +237,10 @@ def verify(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Compute some cells of a run again and compare them with what is stored. Exit code 8 if one differs.
+    """Compute some cells of a run again, and compare.
 
-    Data, weights and masks are looked for where the run was told to find them (sources.json); name those that moved.
+    With what is stored. Exit code 8 if one differs. Data, weights and masks are looked for where the run was told to
+    find them (sources.json); name those that moved.
     """
     _there(root)
     from cmrgz.cli.devices import pick
@@ -242,9 +267,12 @@ def verify(
         raise PartialError("changed", str(root), what, hint="another device or version?")
 
 
-@app.command("repair")
+@app.command("repair", epilog=examples(("After a full disk", "cmrgz evaluate repair runs/evaluate")))
 def repair(root: Folder) -> None:
-    """Take damaged lines out of a run's journal; their cells are done again by the next run. The old one is kept."""
+    """Take damaged lines out of the journal of a run.
+
+    Their cells are done again by the next run. The old journal is kept.
+    """
     _there(root)
     from cmrgz.evaluation.store import repair as mend
 

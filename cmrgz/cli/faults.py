@@ -1,17 +1,13 @@
 """Every fault becomes one line on stderr and an exit code; a bug leaves a crash file."""
 
 import os
-import platform
-import secrets
 import sys
-import tempfile
-import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -19,6 +15,9 @@ from cmrgz import __version__
 from cmrgz.cli.process import discard_stdout, interrupted, leads, say
 from cmrgz.errors import CmrgzError, CmrgzWarning, ResourceError, UsageError, did_you_mean, format_line
 from cmrgz.signals import Ending
+
+if TYPE_CHECKING:
+    import traceback
 
 CLOSED_PIPE = 141
 OWN = (ResourceError.exit_code, 70)
@@ -43,6 +42,8 @@ def guarded(run: Callable[[], int], arguments: Sequence[str], ending: Ending) ->
         return CLOSED_PIPE
     except BaseException as error:
         if wants_traceback(arguments):
+            import traceback
+
             traceback.print_exc()
         if ending.raised is not None and not isinstance(error, CmrgzError):
             return interrupted(ending.raised, arguments)
@@ -144,6 +145,10 @@ def _crash(error: BaseException, arguments: Sequence[str]) -> CmrgzError:
 
     It holds no message, local or argument: they could hold what identifies a patient.
     """
+    import secrets
+    import tempfile
+    import traceback
+
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "cmrgz"
     try:
@@ -157,7 +162,9 @@ def _crash(error: BaseException, arguments: Sequence[str]) -> CmrgzError:
     return CmrgzError("internal", place, f"this is a bug in cmrgz: {type(error).__name__}", hint=hint)
 
 
-def _report(error: BaseException, frames: traceback.StackSummary, arguments: Sequence[str]) -> str:
+def _report(error: BaseException, frames: "traceback.StackSummary", arguments: Sequence[str]) -> str:
+    import platform
+
     from cmrgz.cli.env import dependency_versions, plugin_versions
 
     versions = {"cmrgz": __version__, "python": platform.python_version(), "platform": platform.platform()}

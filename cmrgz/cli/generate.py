@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from cmrgz.cli.examples import examples
 from cmrgz.cli.inpaint import Axes, Batch, Device, Guide, MaskLabel, Model, Options, Precision, assignments, batch
 from cmrgz.cli.results import tell
 from cmrgz.errors import UsageError, format_line
@@ -18,6 +19,18 @@ if TYPE_CHECKING:
     from cmrgz.scans.like import Like
 
 LOG = logging.getLogger("cmrgz.generate")
+EXAMPLES = examples(
+    ("Eight frames", "cmrgz generate --model flow-dit -n 8 -o frames"),
+    ("A cine of 3 slices and 10 phases", "cmrgz generate -m ldm-unet --slices 3 --phases 10 -o cine"),
+    (
+        "On the grid of a scan, of which every other slice is kept",
+        "cmrgz generate -m ar-vq --like scan.nii.gz --mask slices:every=2",
+    ),
+    (
+        "A cohort, measured; go on where it stopped",
+        "cmrgz generate -m ldm-unet -n 100 --segment --skip-existing -o cohort",
+    ),
+)
 
 
 def command(
@@ -30,7 +43,8 @@ def command(
         typer.Option(help="Frames of each: a cine of models of blocks, else drawn one by one [1, or those of --like]."),
     ] = None,
     like: Annotated[
-        str | None, typer.Option(help="A scan whose grid all have; with --mask they keep what that does not hide.")
+        str | None,
+        typer.Option(help="A scan whose grid all have; with --mask they keep what it does not hide [none]."),
     ] = None,
     mask: Annotated[
         str | None, typer.Option(help="What of --like is drawn anew, as in `cmrgz inpaint`, e.g. slices:every=2 [all].")
@@ -49,7 +63,7 @@ def command(
         list[str] | None,
         typer.Option(
             "--condition",
-            help="What to ask for, e.g. group=DCM, ef=0.4; spread over the scans: ef=0.2..0.7, group=DCM,NOR.",
+            help="What to ask for: group=DCM, ef=0.4; spread over the scans: ef=0.2..0.7, group=DCM,NOR [nothing].",
         ),
     ] = None,
     guide: Guide = None,
@@ -69,7 +83,9 @@ def command(
     axes: Axes = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Draw scans given nothing: generated-0001.nii.gz and on, each with a sidecar. Not a medical device.
+    """Draw new scans given nothing, or given a part of a scan.
+
+    Writes generated-0001.nii.gz and on, each with a sidecar that says how it was made. Not a medical device.
 
     Models of blocks draw slices and frames that belong together; models of frames draw each independently, at its place
     in the heart and its part of the cycle: they do not make one heart that beats.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from cmrgz.cli.examples import examples
 from cmrgz.cli.results import tell
 from cmrgz.errors import CmrgzError, PartialError, UsageError, format_line
 
@@ -15,24 +16,55 @@ if TYPE_CHECKING:
     from cmrgz.scans.inpaint import Done
 
 LOG = logging.getLogger("cmrgz.inpaint")
+EXAMPLES = examples(
+    ("Hide 70 % of the pixels in patches, and draw them anew", "cmrgz inpaint scan.nii.gz --model ldm-unet --mask 0.7"),
+    (
+        "Draw every other slice four times; write the mean and its spread",
+        "cmrgz inpaint scan.nii.gz -m ar-vq --mask slices:every=2 --samples 4",
+    ),
+    ("Twice as many phases, nothing hidden", "cmrgz inpaint scan.nii.gz -m ldm-unet --refine t=2 -o fine.nii.gz"),
+    (
+        "All scans of a folder by another algorithm; go on where it stopped",
+        "cmrgz inpaint DATA -m ldm-unet --mask box:0.3 --set algorithm=repaint "
+        "\\\n    --set rounds=10 -o filled --skip-existing",
+    ),
+)
 
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", envvar="CMRGZ_MODEL", help="A model (see `cmrgz models`) or a checkpoint folder."),
+    typer.Option(
+        "--model",
+        "-m",
+        envvar="CMRGZ_MODEL",
+        help="A model (see `cmrgz models`) or a checkpoint folder; must be given.",
+    ),
 ]
 Device = Annotated[
     str, typer.Option("--device", "-d", envvar="CMRGZ_DEVICE", help="auto, cpu, cuda, cuda:N, gpu or mps.")
 ]
-Batch = Annotated[str, typer.Option("--batch-size", help="Items in flight, or auto; does not change the result.")]
+Batch = Annotated[
+    str,
+    typer.Option(
+        "--batch-size", help="Items computed at once, or auto: what memory allows; does not change the result."
+    ),
+]
 Options = Annotated[
-    list[str] | None, typer.Option("--set", help="name=value: a sampling option, see `cmrgz models MODEL`.")
+    list[str] | None,
+    typer.Option(
+        "--set", help="name=value: a sampling option, see `cmrgz models MODEL`; again for another [the defaults]."
+    ),
 ]
 Conditions = Annotated[
-    list[str] | None, typer.Option("--condition", help="name=value in place of what the scan says, e.g. phase=0.4.")
+    list[str] | None,
+    typer.Option("--condition", help="name=value, e.g. phase=0.4, group=DCM; again for another [what the scan says]."),
 ]
-Guide = Annotated[str | None, typer.Option(help="A weaker checkpoint of the same model; goes with --set guidance=2.")]
+Guide = Annotated[
+    str | None,
+    typer.Option(help="A weaker checkpoint of the same model, to draw away from; goes with --set guidance=2 [none]."),
+]
 Precision = Annotated[
-    Literal["fp32", "bf16"], typer.Option(help="Of the products in the networks; bf16 is fast on a GPU.")
+    Literal["fp32", "bf16"],
+    typer.Option(help="Arithmetic of the networks; bf16 is faster on a GPU, and gives other bits."),
 ]
 Antithetic = Annotated[
     bool,
@@ -46,8 +78,12 @@ Labels = Annotated[
     typer.Option(help="What the values of label maps are, e.g. lv=1,myo=2,rv=3 [by the layout, else rv=1,myo=2,lv=3]."),
 ]
 MaskLabel = Annotated[Literal["hidden", "known"] | None, typer.Option(help="What 1 means in a mask file [hidden].")]
-Scans = Annotated[list[str] | None, typer.Argument(metavar="SCAN...", help="Scans, folders, patterns or manifests.")]
-MoreScans = Annotated[list[str] | None, typer.Option("--input", "-i", help="The same as SCAN.")]
+Scans = Annotated[
+    list[str] | None, typer.Argument(metavar="SCAN...", help="Scans, folders, patterns or manifests; one at least.")
+]
+MoreScans = Annotated[
+    list[str] | None, typer.Option("--input", "-i", help="The same as SCAN, for scripts; again for another [none].")
+]
 Seed = Annotated[int, typer.Option(help="Seed of the mask and of what is drawn.")]
 
 
@@ -68,7 +104,7 @@ def command(
         list[str] | None,
         typer.Option(
             help="z=2 or t=2, 3, ... 8: a finer grid, whose new slices or phases are drawn; --mask then hides of the "
-            "scan as it is, and may be left out."
+            "scan as it is, and may be left out [the grid of the scan]."
         ),
     ] = None,
     output: Annotated[
@@ -80,7 +116,9 @@ def command(
             "[./NAME_inpainted.nii.gz for one scan, ./inpainted/NAME_inpainted.nii.gz for several].",
         ),
     ] = None,
-    samples: Annotated[int, typer.Option(help="Draws; of more than one the mean and its std are written.")] = 1,
+    samples: Annotated[
+        int, typer.Option(help="Draws of each scan; of more than one the mean and its standard deviation are written.")
+    ] = 1,
     keep_samples: Annotated[bool, typer.Option("--keep-samples", help="Write each draw as well.")] = False,
     antithetic: Antithetic = False,
     seed: Seed = 0,
@@ -97,9 +135,12 @@ def command(
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave out scans whose results are there: go on with a batch.")
     ] = False,
-    nonfinite: Annotated[Literal["refuse", "zero"], typer.Option(help="NaN and infinite voxels.")] = "refuse",
+    nonfinite: Annotated[
+        Literal["refuse", "zero"], typer.Option(help="What to do with NaN and infinite voxels.")
+    ] = "refuse",
     orientation: Annotated[
-        Literal["refuse", "sform"], typer.Option(help="Where sform and qform contradict one another.")
+        Literal["refuse", "sform"],
+        typer.Option(help="What to do where sform and qform of a header contradict one another."),
     ] = "refuse",
     axes: Axes = None,
     labels: Labels = None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from cmrgz.cli.examples import examples
 from cmrgz.cli.inpaint import Axes, Batch, Device, Labels, MaskLabel, Model, MoreScans, Options, Scans, Seed, batch
 from cmrgz.errors import CmrgzError, PartialError, UsageError
 
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from cmrgz.evaluation.measure import Measured, Posterior
 
 LOG = logging.getLogger("cmrgz.measure")
+EXAMPLES = examples(
+    ("Volumes, ejection fractions and mass", "cmrgz measure scan.nii.gz"),
+    ("Of all scans of a data set, into a table", "cmrgz measure DATA -o volumes.csv"),
+    (
+        "What is sure of them where every other slice is missing",
+        "cmrgz measure scan.nii.gz -m ldm-unet --mask slices:every=2 --samples 19",
+    ),
+)
 COLUMNS = {
     "LVEDV": "LVEDV ml", "LVESV": "LVESV ml", "LVSV": "LVSV ml", "LVEF": "LVEF %", "LVM_ED": "LVM g",
     "RVEDV": "RVEDV ml", "RVESV": "RVESV ml", "RVSV": "RVSV ml", "RVEF": "RVEF %",
@@ -30,7 +39,8 @@ def command(
     scan: Scans = None,
     more: MoreScans = None,
     mask: Annotated[
-        str | None, typer.Option(help="Hide this, as for inpaint, and measure draws of it too; goes with --model.")
+        str | None,
+        typer.Option(help="Hide this, as for inpaint, and measure draws of it too; goes with --model [nothing]."),
     ] = None,
     mask_label: MaskLabel = None,
     model: Model = None,
@@ -41,11 +51,13 @@ def command(
     batch_size: Batch = "auto",
     axes: Axes = None,
     labels: Labels = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A .csv file to write as well.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A .csv file to write as well [none].")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: ml, g, and fractions of 1.")] = False,
 ) -> None:
-    """Measure volumes, ejection fractions and mass of short-axis cines. Not a medical device.
+    """Measure volumes, ejection fractions and mass of cines.
+
+    Of short-axis cines. Not a medical device.
 
     By their label maps, where they have some, and by the bundled segmenter. With --mask and --model what is hidden is
     drawn several times, each draw is measured, and the median and an interval of each quantity are told.

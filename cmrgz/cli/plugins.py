@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cmrgz.cli.examples import examples
 from cmrgz.cli.results import tell
 from cmrgz.errors import PluginError, UsageError
 
@@ -21,9 +22,12 @@ def shared(context: typer.Context) -> None:
         raise UsageError("unknown-command", "cmrgz plugins", "expected a command", hint="see cmrgz plugins --help")
 
 
-@app.command("list")
+@app.command("list", epilog=examples(("Which plugin has which name", "cmrgz plugins list")))
 def list_(as_json: Json = False) -> None:
-    """List registered names from metadata alone: works whatever a plugin does when it is imported."""
+    """List the registered names; no plugin is imported for it.
+
+    From metadata alone: works whatever a plugin does when it is imported.
+    """
     from cmrgz.authoring.doctor import listed
 
     found = listed()
@@ -35,7 +39,7 @@ def list_(as_json: Json = False) -> None:
         typer.echo(f"{plugin.kind:<9}  {plugin.name:<14}  {plugin.package} {plugin.version}{note}")
 
 
-@app.command("info")
+@app.command("info", epilog=examples(("A model and its options", "cmrgz plugins info ldm-unet")))
 def info(name: Annotated[str, typer.Argument(help="A registered name.")], as_json: Json = False) -> None:
     """Show what a model or tokenizer says of itself, with its options."""
     from cmrgz.cli import models
@@ -43,7 +47,13 @@ def info(name: Annotated[str, typer.Argument(help="A registered name.")], as_jso
     models.command(name, as_json)
 
 
-@app.command("doctor")
+@app.command(
+    "doctor",
+    epilog=examples(
+        ("Does everything that is installed work?", "cmrgz plugins doctor"),
+        ("One of them, with more time", "cmrgz plugins doctor ldm-unet --time-limit 300"),
+    ),
+)
 def doctor(
     name: Annotated[list[str] | None, typer.Argument(help="Registered names [all].", show_default=False)] = None,
     time_limit: Annotated[float, typer.Option(help="Seconds that each may take.")] = 60.0,
@@ -70,9 +80,19 @@ def doctor(
         raise PluginError("plugin-broken", ", ".join(ill), f"{len(ill)} of {len(found)} plugins are not well")
 
 
-@app.command("check")
+@app.command(
+    "check",
+    epilog=examples(
+        ("A model", "cmrgz plugins check ldm-unet"),
+        ("A metric, and a mask pattern", "cmrgz plugins check psnr-hole"),
+        ("", "cmrgz plugins check box"),
+    ),
+)
 def check(name: Annotated[str, typer.Argument(help="A registered name.")], as_json: Json = False) -> None:
-    """Check that a model, tokenizer, metric or mask pattern keeps its promises. Exit code 5 if it breaks one."""
+    """Check that a plugin, metric or mask pattern keeps its promises.
+
+    Of a model, a tokenizer, a metric or a mask pattern by name. Exit code 5 if it breaks one.
+    """
     from cmrgz.testing.conformance import owner_of, run_checks
 
     results = []
@@ -89,12 +109,15 @@ def check(name: Annotated[str, typer.Argument(help="A registered name.")], as_js
         raise PluginError("plugin-check", f"{name} [{owner_of(name)}]", what, ", ".join(failed[:4]))
 
 
-@app.command("new")
+@app.command("new", epilog=examples(("A package in the folder my-model", "cmrgz plugins new my-model")))
 def new(
     name: Annotated[str, typer.Argument(help="Name of the model, like my-model.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write [./NAME].")] = None,
 ) -> None:
-    """Write a package with a small model that passes every check: a start for your own."""
+    """Write a package with a small model that passes every check.
+
+    A start for your own.
+    """
     from cmrgz.authoring.template import write
 
     tell(write(name, output or Path(name)))
