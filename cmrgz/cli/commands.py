@@ -29,6 +29,7 @@ class Commands(typer.core.TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that `args` names, with the rest of them."""
+        # Before Typer looks: its own refusal names no nearest command and takes several lines.
         if args[0] not in self.commands and not args[0].startswith("-"):
             hint = errors.did_you_mean(args[0], self.commands)
             raise errors.UsageError("unknown-command", args[0], "no such command", hint=hint)
@@ -49,6 +50,7 @@ def _refuse_repeats(parent: Any, command: Any, args: list[str]) -> None:
 
 
 app = typer.Typer(
+    # Plain help and errors of one line: Rich would draw boxes, and be imported by every command.
     cls=Commands,
     rich_markup_mode=None,
     add_completion=False,
@@ -71,6 +73,7 @@ app.command("env", epilog=env.EXAMPLES)(env.command)
 
 def run(arguments: Sequence[str]) -> int:
     """Parse and run; `Command.main` is not used, because it answers some faults by itself."""
+    # Built anew each time, and not kept: in tests and notebooks commands are added between two calls.
     command = typer.main.get_command(app)
     try:
         with command.make_context("cmrgz", list(arguments)) as context:  # it empties its list
@@ -100,6 +103,7 @@ def _options(command: Any) -> set[str]:
 
 def hoisted(args: Sequence[str]) -> list[str]:
     """Return the arguments with the shared options first, so that they may stand anywhere before `--`."""
+    # The parser knows the shared options before the command's name only; people type them last.
     end = args.index("--") if "--" in args else len(args)
     front = [a for a in args[:end] if a in GLOBAL]
     return [*front, *(a for a in args[:end] if a not in GLOBAL), *args[end:]]
@@ -126,6 +130,7 @@ def shared(
     del version, debug  # both are acted on before the command is parsed
     if context.invoked_subcommand is None:
         raise errors.UsageError("unknown-command", "cmrgz", "expected a command", hint="see cmrgz --help")
+    # What is typed wins over the environment.
     asked = "WARNING" if quiet else "DEBUG" if verbose else ""
     _log(asked or os.environ.get("CMRGZ_LOG_LEVEL", "INFO").upper())
 
@@ -135,6 +140,7 @@ def _log(level: str) -> None:
     logger = logging.getLogger("cmrgz")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
+    # In place of those there: a process may run more than one command line, and each line is told once.
     logger.handlers = [handler]
     try:
         logger.setLevel(level)

@@ -21,6 +21,7 @@ BAD_DATA = 3
 @app.callback(invoke_without_command=True)
 def data(context: typer.Context) -> None:
     """Render phantoms, check a data set, or make a bank of it."""
+    # An error with exit code 2, where Typer would print the help and end as if all were well.
     if context.invoked_subcommand is None:
         raise UsageError("unknown-command", "cmrgz data", "expected a command", hint="see cmrgz data --help")
 
@@ -59,6 +60,7 @@ def phantom(
     from cmrgz.data.phantom.processes import available
 
     sample_subject(seed, group)  # refuse a wrong group before anything is written
+    # Not the phantoms themselves: they are built and rendered in other processes, many at a time.
     kind = partial(Phantom, nsub=1 if lite else 2, realism=not plain, fit_rv=not lite)
     phantoms = [partial(kind, seed + k, group, size, spacing) for k in range(subjects)]
     workers = workers or available()
@@ -99,12 +101,14 @@ def check(
     from cmrgz.data import cases
     from cmrgz.data.check import check as check_cases
 
+    # A bank that is there is checked as scans are; to make one of one would be to copy it, so `bank` takes none.
     sets = cases.look_all(paths, subject_column=subject_column, axes=axes, labels=labels, banks=True)
     found = [case for part in sets for case in part.cases]
     with progress("scans") as report:
         bad = check_cases(found, lambda done: report(done, len(found)))
     for error in bad:
         typer.echo(error.line, err=True)
+    # The listing is the result, whatever is bad: so there is no error to raise, only an exit code.
     _tell(sets, bad, as_json)
     if bad:
         raise typer.Exit(BAD_DATA)

@@ -11,6 +11,7 @@ def range_checked(option: str, value: int, low: int, high: int) -> int:
     Raises:
         UsageError: `range` outside of low .. high.
     """
+    # Not by Typer's min and max: there a number of 20 digits is of the wrong type, not out of range.
     if not low <= value <= high:
         raise UsageError("range", f"option {option}", f"must be {low} .. {high}", f"got {value}")
     return value
@@ -33,10 +34,12 @@ def pick(device: str) -> str:
         ResourceError: `device`: it is not there. Never falls back to another.
     """
     there = available()
+    # Of several GPUs the bare name: which of them is this process's is settled below.
     if device == "auto":
         device = "cuda" if there[0].startswith("cuda") else there[0]
     name = device.replace("gpu", "cuda", 1) if device.startswith("gpu") else device
     name = f"cuda:{_own_gpu()}" if name == "cuda" else name
+    # Never the CPU instead: what was to take an hour would take a week, and nothing would say why.
     if name not in there:
         raise ResourceError("device", "option --device", f"no device '{name}'", f"there are: {', '.join(there)}")
     return name
@@ -44,5 +47,6 @@ def pick(device: str) -> str:
 
 def _own_gpu() -> int:
     """Return the number of the GPU that is this process's."""
+    # Set by torchrun; the processes of other machines have the same numbers, and GPUs of their own.
     local = os.environ.get("LOCAL_RANK", "")
     return int(local) if local.isascii() and local.isdigit() else 0

@@ -33,7 +33,9 @@ def command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def dependency_versions() -> dict[str, str]:
     """Return the installed version of each requirement of cmrgz, extras left out."""
+    # Extras are nobody's need until they are asked for; they would all be listed as not installed.
     lines = [line for line in _requirements() if "extra ==" not in line]
+    # By hand: to import a parser of requirements would take longer than the rest of the command.
     names = [re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in lines]
     return {name: _installed(name) for name in sorted(names)}
 

@@ -30,6 +30,7 @@ class Evaluate(typer.core.TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put `run` before arguments that name no command, and let `--sweep` stand with or without a file."""
+        # `cmrgz evaluate DATA` is what one types; so the common case is the command that need not be named.
         if not args or args[0] not in self.commands:
             args = [RUN, *args]
         return list(super().parse_args(ctx, _with_plan(args) if args[0] == RUN else args))
@@ -39,6 +40,7 @@ def _with_plan(args: list[str]) -> list[str]:
     """Turn `--sweep FILE.yaml` into `--sweep --plan FILE.yaml`."""
     result: list[str] = []
     for arg in args:
+        # An option whose value may be left out, which Typer has not: the file becomes an option of its own.
         follows = bool(result) and result[-1] == "--sweep" and arg.lower().endswith((".yaml", ".yml"))
         result += ["--plan", arg] if follows else [arg]
     return result
@@ -123,8 +125,10 @@ def run(
     from cmrgz.durable import require_writable
     from cmrgz.evaluation import options
 
+    # Before hours of work, and before a model is loaded: is there a place for the result?
     if not dry_run:
         require_writable(output)
+    # None is what was not typed: the preset and the YAML file decide it, and options win over both.
     given = {
         "data": _tuple(data),
         "bank": _tuple(bank),
@@ -145,6 +149,7 @@ def run(
     if dry_run:
         _tell_plan(order, output, as_json)
         return
+    # Cells that failed are told after the report, which holds all the others and the reasons.
     failure = _computed(order, output, cluster)
     _tell(output, as_json)
     if failure is not None:
@@ -171,6 +176,7 @@ def _computed(order: "Order", output: Path, cluster: str | None) -> PartialError
     from cmrgz.evaluation.sweep import run as run_sweep
 
     compute = None
+    # Only then: Ray is an extra, and takes seconds to import.
     if cluster is not None:
         from cmrgz.evaluation.cluster import on_cluster
 
@@ -203,6 +209,7 @@ def _tell(root: Path, as_json: bool) -> None:
         return
     typer.echo("\n".join(lines(summary)))
     tell(files[0])
+    # What failed is told on stderr next, and is to stand below the table.
     sys.stdout.flush()
 
 

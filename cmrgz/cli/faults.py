@@ -35,16 +35,20 @@ def guarded(run: Callable[[], int], arguments: Sequence[str], ending: Ending) ->
     """
     try:
         return run()
+    # Before the others: a command that was broken off has not failed, and leaves no crash file.
     except KeyboardInterrupt as error:
         return interrupted(error, arguments)
+    # As under `| head`: who reads has enough, which is no error to tell.
     except BrokenPipeError:
         discard_stdout()
         return CLOSED_PIPE
+    # Not Exception: a plugin may call exit(), and must not look like success.
     except BaseException as error:
         if wants_traceback(arguments):
             import traceback
 
             traceback.print_exc()
+        # Foreign code turns an interrupt into errors of its own; what counts is that one came.
         if ending.raised is not None and not isinstance(error, CmrgzError):
             return interrupted(ending.raised, arguments)
         known = _known(error) or _crash(error, arguments)
@@ -78,6 +82,7 @@ def warned(debug: bool) -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("default" if debug else "ignore")
+        # Always, because Python shows one place once: the count below needs to see each.
         warnings.simplefilter("always", CmrgzWarning)
         warnings.showwarning = show  # type: ignore[assignment]  # it takes all that it is given
         try:
@@ -101,6 +106,7 @@ def _known(error: BaseException) -> CmrgzError | None:
         return _usage(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # the name of torch's
         return ResourceError("too-large", "cmrgz", "memory is used up", hint="use smaller scans, or lower --batch-size")
+    # One without a number comes from no system call: it is a bug, of ours or of a library.
     if isinstance(error, OSError) and error.errno is not None:
         return _of_the_machine(error)
     if isinstance(error, ImportError) and (error.name or "").partition(".")[0] != "cmrgz":
@@ -123,6 +129,7 @@ def _of_the_machine(error: OSError) -> CmrgzError:
 
 def _usage(error: Any) -> UsageError:
     """Return a fault that the parser found: which option, what is wrong, what to type."""
+    # The parser's own message is cut into lines for a terminal; of its facts we make one line.
     path = error.ctx.command_path if error.ctx else "cmrgz"
     parameter = getattr(error, "param", None)
     if option := getattr(error, "option_name", None):

@@ -90,11 +90,13 @@ def command(
     Models of blocks draw slices and frames that belong together; models of frames draw each independently, at its place
     in the heart and its part of the cycle: they do not make one heart that beats.
     """
+    # Not left to the parser: its message would not say where models are listed.
     if model is None:
         raise UsageError("usage", "option --model", "is missing", hint="see cmrgz models")
     from cmrgz.cli.devices import pick, range_checked
     from cmrgz.cli.progress import progress
 
+    # Each has a bound: what exceeds it is a slip of the keyboard, and would fill the disk.
     sizes = (("--number", number, 99999), ("--slices", slices, 1000), ("--phases", phases, 1000))
     for option, value, most in sizes:
         range_checked(option, 1 if value is None else value, 1, most)
@@ -102,6 +104,7 @@ def command(
     in_flight = batch(batch_size)
     _check_like(like, mask, mask_label, slices, phases)
 
+    # What is wrong with the words is told before this, since torch takes seconds to import.
     from cmrgz.scans.choice import Chosen
     from cmrgz.scans.generate import Order
 
@@ -153,6 +156,7 @@ def _read_like(
 
 def _make(order: "Order", output: Path, segment: bool, teller: "_Teller", report: Any) -> "Cohort | None":
     """Generate, and return what is said of a cohort whose hearts were measured."""
+    # The segmenter belongs to evaluation, which is not imported to draw alone.
     if not segment:
         from cmrgz.scans.generate import generate_scans
 
@@ -173,6 +177,7 @@ class _Teller:
 
     def done(self, names: "Names") -> None:
         """Tell a scan."""
+        # Kept even where each is printed at once: a cohort is told whole at its end.
         self.made.append({**{role: str(path) for role, path in names.roles.items()}, "sidecar": str(names.sidecar)})
         if not self.as_json:
             tell(names.image)

@@ -152,6 +152,7 @@ def command(
     sidecar NAME.json that says how it was made; the paths of the results are printed.
     """
     sources = [*(scan or []), *(more or [])]
+    # Not left to the parser: scans may come by either of two ways, and a model from the environment.
     if not sources or model is None:
         raise _missing("SCAN" if not sources else "option --model")
     from cmrgz.cli.devices import pick, range_checked
@@ -162,10 +163,12 @@ def command(
 
     range_checked("--seed", seed, 0, 2**63 - 1)
     range_checked("--samples", samples, 1, 1000)
+    # In this order the words are checked first, then the files, and only then is torch imported, which takes seconds.
     in_flight = batch(batch_size)
     hiding = None if mask is None else Hiding.of(mask, seed, mask_label)
     finer = Finer.of(refine or [])
     found = find_scans(sources, output, axes, labels)
+    # A manifest may name a mask for each scan; one that lacks it must not be inpainted with nothing hidden.
     if hiding is None and not finer.axes and not all(case.mask for case in found):
         raise _missing("option --mask")
 
@@ -208,6 +211,7 @@ def batch(text: str) -> int | None:
     """
     from cmrgz.cli.devices import range_checked
 
+    # Text, because the option is a number or a word; so its digits are read here, of any length.
     if text == "auto":
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 19):
@@ -230,6 +234,7 @@ class _Teller:
         self.as_json = as_json
         self.results: list[dict[str, Any]] = []
         self.errors: list[CmrgzError] = []
+        # One that was there is no failure and no result of this run: a script has to tell them apart.
         self.there: list[str] = []
 
     def done(self, result: "Done") -> None:
@@ -261,5 +266,6 @@ class _Teller:
             typer.echo(json.dumps({"outputs": self.results, "skipped": self.there, "failed": failed}, indent=1))
         if self.errors:
             total = len(self.errors) + len(self.results) + len(self.there)
+            # Exit code 8, not that of the fault: a batch whose other scans are done is neither success nor failure.
             what = f"{len(self.errors)} of {total} scans were refused"
             raise PartialError("partial", "cmrgz inpaint", what, hint="the others are done")

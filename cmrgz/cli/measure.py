@@ -65,6 +65,7 @@ def command(
     sources = [*(scan or []), *(more or [])]
     if not sources:
         raise UsageError("usage", "SCAN", "is missing", hint="see cmrgz measure --help")
+    # Refused, not ignored: who typed it thinks that something is hidden.
     if mask is None and (samples is not None or mask_label is not None or set_):
         name = "--samples" if samples is not None else "--mask-label" if mask_label is not None else "--set"
         raise UsageError("usage", f"option {name}", "goes with --mask", hint="e.g. --mask slices:every=2")
@@ -75,6 +76,7 @@ def command(
     from cmrgz.scans.scans import find_scans
 
     found = find_scans(sources, None, axes, labels)
+    # Before the work: a table that cannot be written is found out about at once.
     if output is not None:
         check([output], [path for case in found for path in (case.image, *case.label_maps)], overwrite)
     posterior = None if mask is None else _posterior(mask, mask_label, model, samples, set_, seed, device, batch_size)
@@ -118,6 +120,7 @@ def _posterior(
     if model is None:
         raise UsageError("usage", "option --model", "is missing", hint="see cmrgz models")
     range_checked("--seed", seed, 0, 2**63 - 1)
+    # Nine is the least for 80 %: one more draw lies between the least and the greatest of n with (n - 1) / (n + 1).
     number = range_checked("--samples", 9 if samples is None else samples, 1, 1000)
     hiding, in_flight = Hiding.of(mask, seed, mask_label), batch(batch_size)
     from cmrgz.evaluation.measure import Posterior
@@ -144,6 +147,7 @@ def _row(result: "Measured") -> dict[str, Any]:
 
 
 def _finite(value: float) -> float | None:
+    # JSON has no NaN; six digits are more than any segmenter is good for.
     return round(value, 6) if math.isfinite(value) else None
 
 
@@ -160,6 +164,7 @@ def _write(output: Path | None, rows: list[dict[str, Any]], overwrite: bool) -> 
     flat = [{k: v for k, v in row.items() if not isinstance(v, dict)} | _ends(row) for row in rows]
     names = list(dict.fromkeys(name for row in flat for name in row))
     text = io.StringIO()
+    # Newlines of one character: a table is the same file on every system, and can be compared.
     writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(flat)

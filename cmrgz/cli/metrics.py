@@ -51,6 +51,7 @@ def _lines(rows: dict[str, dict[str, Any]]) -> list[str]:
     width = max(map(len, rows))
     groups: dict[str, list[dict[str, Any]]] = {"Headlines": [rows[name] for name in HEADLINES if name in rows]}
     for row in rows.values():
+        # Not twice: a listing has one line a metric, so that it can be counted and searched.
         if row["name"] not in HEADLINES:
             groups.setdefault(row["group"], []).append(row)
     lines: list[str] = []
@@ -112,6 +113,7 @@ def _module(of: Callable[..., float]) -> str:
 
 def _title(module: str) -> str:
     """Return what a family of metrics is, from the first line of its file."""
+    # The file of a family says what it measures; a table of titles here would go stale.
     first = (getattr(sys.modules.get(module), "__doc__", None) or "Other").splitlines()[0]
     return re.split(r"[:.,] |\.$", first)[0]
 

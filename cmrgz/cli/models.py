@@ -54,6 +54,7 @@ def command(
     from cmrgz.authoring.survey import survey
 
     models, tokenizers = [*registry.models().values()], [*registry.tokenizers().values()]
+    # In a process of its own: what a plugin does when it is imported, be it to end the process, costs one line.
     rows = survey([*models, *tokenizers], _facts)
     found = {"models": rows[: len(models)], "tokenizers": rows[len(models) :]}
     if as_json:
@@ -80,6 +81,7 @@ def _conditions(spec: "ModelSpec", vocabulary: Any) -> dict[str, Any]:
     """Return the conditions that a model knows, of frames and of patients, and what each may be where that is said."""
     from cmrgz.vocabulary import NUMBERS, is_vocabulary
 
+    # From a file that anyone may have written: what is no vocabulary is left out, and the rest still listed.
     known = vocabulary if is_vocabulary(vocabulary) else {}
     values = {name: SHARE for name in spec.conditions if name in SHARES}
     values |= {name: list(words) or str(NUMBERS[name]) for name, words in known.items()}
@@ -125,6 +127,7 @@ def _details(name: str) -> dict[str, Any]:
     if (tokenizer := registry.find(name, registry.tokenizers())) is not None:
         build = _described(registry.build_schema(tokenizer.require()))
         return _facts(tokenizer) | {"build": build, "train": _described(_training())}
+    # Last: a folder that happens to have the name of a model does not hide it.
     if is_folder(name):
         return _of_checkpoint(name)
     names = [*registry.models(), *registry.tokenizers()]

@@ -64,6 +64,7 @@ def doctor(
     from cmrgz.errors import did_you_mean
 
     names = {plugin.name for plugin in listed()}
+    # Before the first is loaded: a slip in the last name would be told after minutes.
     for unknown in set(name or ()) - names - {plugin.qualified for plugin in listed()}:
         raise UsageError("unknown-plugin", unknown, "is not registered", hint=did_you_mean(unknown, names))
     found = []
@@ -75,6 +76,7 @@ def doctor(
             typer.echo(f"{diagnosis.status:<7}  {plugin.name}  [{plugin.package} {plugin.version}]{reason}")
     if as_json:
         typer.echo(json.dumps([diagnosis.facts for diagnosis in found], indent=1))
+    # After all of them: one that is broken is no reason not to look at the next.
     ill = [diagnosis.plugin.name for diagnosis in found if diagnosis.status != "ok"]
     if ill:
         raise PluginError("plugin-broken", ", ".join(ill), f"{len(ill)} of {len(found)} plugins are not well")
@@ -103,6 +105,7 @@ def check(name: Annotated[str, typer.Argument(help="A registered name.")], as_js
             typer.echo(f"{result.status:<7}  {result.name}{reason}")
     if as_json:
         typer.echo(json.dumps([asdict(result) for result in results], indent=1))
+    # Likewise: who writes a plugin wants to see every check that fails.
     failed = [result.name for result in results if result.status == "failed"]
     if failed:
         what = f"{len(failed)} of {len(results)} checks failed"

@@ -9,6 +9,7 @@ from typing import NoReturn
 from cmrgz.errors import PluginError, format_line
 from cmrgz.signals import Terminated
 
+# 128 + SIGINT, as a shell has it; 75 is EX_TEMPFAIL of sysexits.h, by which a scheduler knows to try again.
 INTERRUPTED, STOPPED = 130, 75
 RESUMED = ("train", "evaluate")
 """Commands that go on when they are given again."""
@@ -31,6 +32,7 @@ def open_streams() -> None:
 def discard_stdout() -> None:
     """Send what is left in the buffer of stdout nowhere, so that the interpreter's exit does not fail on it."""
     null = os.open(os.devnull, os.O_WRONLY)
+    # The descriptor, not the object: the interpreter flushes its own stdout at exit, whoever is in sys.stdout.
     os.dup2(null, sys.stdout.fileno())
     os.close(null)
 
@@ -50,6 +52,7 @@ def say(line: str) -> None:
 
 def interrupted(error: KeyboardInterrupt, arguments: Sequence[str]) -> int:
     """Return the exit code of a command that was broken off; Ctrl-C needs no line, another signal is told."""
+    # Who pressed Ctrl-C knows it; who reads a log of a cluster does not know who sent SIGTERM.
     if not isinstance(error, Terminated):
         return INTERRUPTED
     command = next((word for word in arguments if not word.startswith("-")), "")
@@ -62,6 +65,7 @@ def interrupted(error: KeyboardInterrupt, arguments: Sequence[str]) -> int:
 @contextmanager
 def exits_told() -> Iterator[None]:
     """Tell who ends this process by `os._exit` while the block runs: a plugin that does must not look like success."""
+    # It runs no handler and flushes nothing: a plugin that calls it with 0 would look like a run that went well.
     real = os._exit
     os._exit = _told(real, os.getpid())  # type: ignore[assignment]  # a function for a function
     try:

@@ -30,6 +30,7 @@ class Progress:
             self._open(total)
         self._bar.update(done - self._bar.n)
         now = time.monotonic()
+        # A log of a cluster wants a line now and then; a bar would fill it with thousands.
         if self._bar.disable and now - self._last >= PAUSE and 0 < done < total:
             speed, self._last = done / (now - self._start), now
             LOG.info(f"{done}/{total} {self.unit}, {speed:.2g} {self.unit}/s, {(total - done) / speed:.0f} s left")

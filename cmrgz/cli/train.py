@@ -88,9 +88,11 @@ def command(
         device=pick(device),
         dtype="float16" if half else "float32",
         axes=axes,
+        # As many as there are processors for this job, which a cluster sets below those of the machine.
         processes=available(),
         log=log,
     )
     trained = train(plan, quiet=is_quiet())
+    # All processes that torchrun started get here; the others wrote nothing.
     if leads():
         tell(trained)

@@ -87,6 +87,7 @@ class BlockOrigin(Origin):
     def of(cls, mean: Tensor, scale: Tensor, spread: Tensor, shares: Tensor, known: Tensor) -> "BlockOrigin":
         """Return an origin that the network is told; `known` (b, 1, *grid), all (b, ?, *grid) but `spread` (c,)."""
         relative = scale / spread.view(-1, 1, 1, 1, 1)
+        # A known position is certain; the least scale stands for 0, which has no logarithm.
         told = torch.where(known, LEAST, relative).log()
         return cls(torch.cat([mean, told, shares, known.to(mean)], 1), mean, scale, relative)
 
@@ -100,10 +101,14 @@ class BlockOrigin(Origin):
 
     def predicted(self, output: Tensor, objective: Objective, z: Tensor, a: Factor, s: Factor) -> Tensor:
         """Return the output and what is best for standard normal data, of which E[x | z] = a z and E[e | z] = s z."""
+        # The network has only to learn what the best linear denoiser leaves over, as with c_skip of Karras et al. 2022
+        # (arXiv 2206.00364, eq. 7).
         return output + objective.target(a * z, s * z, a, s)
 
     def mean_error(self, error: Tensor, weight: Tensor, hidden: Tensor) -> Tensor:
         """Return the mean (b,) of squared errors; where little is certain counts most, and items count alike."""
+        # By the scale, not by its square, as equal errors of latents would be: the few positions that are farthest from
+        # all that is known would then be all that counts.
         weights = self.relative * weight.view(-1, 1, 1, 1, 1) * hidden
         return (error * weights).flatten(1).sum(1) / weights.flatten(1).sum(1).clamp(min=1e-6)
 
@@ -133,6 +138,8 @@ class Given(ABC):
     @cached_property
     def latents(self) -> Tensor:
         """Vectors of known positions; see the class."""
+        # Patches that are hidden, in part or as a whole, are encoded as well: what comes of them must not get any
+        # further.
         return torch.where(self.positions, self.encode(self.x), 0.0)
 
     def encode(self, x: Tensor) -> Tensor:
@@ -147,6 +154,7 @@ class Given(ABC):
     @cached_property
     def blank(self) -> tuple[bool, bool]:
         """Whether nothing is known of any of the items, and of some of them."""
+        # One question to the device: each makes the host wait for all that was launched before.
         none, some = torch.stack([self.empty.all(), self.empty.any()]).cpu()
         return bool(none), bool(some)
 
@@ -178,12 +186,14 @@ class FrameGiven(Given):
         """The vectors of the continuation, at known positions those of the pixels; all 0 where nothing is known."""
         vectors = self.tokenizer.encode(smooth_fill(self.x, self.known))
         known = self.positions.to(vectors)
+        # An item of which nothing is known gets zeros, as in training, and not the vectors of a continuation of nothing.
         return Origin(torch.cat([vectors * known.amax((2, 3), keepdim=True), known], 1))
 
     @property
     def untold(self) -> Origin:
         """Zeros."""
         b, c, *grid = self.latents.shape
+        # What the network was shown with the items of training that know nothing: so it is a plain denoiser.
         return Origin(self.latents.new_zeros(b, c + 1, *grid))
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -66,12 +66,16 @@ class DiffusionHead(nn.Module):
         The mean over `draws` levels, which are spread evenly over all and are the same for the positions of an item.
         """
         k = self.draws
+        # One number in each k-th of the levels: for the same calls the loss varies less than by independent ones.
         u = sent((rng.uniform(k) + torch.arange(k)) / k, vectors.device).to(vectors.dtype)
+        # Normal numbers by their quantile, so that the strata carry over to logit-normal times; at 0 and 1 it is
+        # infinite.
         time = self.path.draw(u, torch.special.ndtri(u.clamp(1e-6, 1 - 1e-6)))
         ab = self.path.ab(time)[..., None, None]
         a, s = ab.sqrt(), (1 - ab).sqrt()
         noise, x = sent(rng.normal(k, *vectors.shape[1:]), vectors.device).to(vectors.dtype), vectors[:, None]
         state = self.objective.enter(a * x + s * noise, a, s)
+        # Features are told once for all `draws` levels: the network that made them is what costs.
         told = self.network.prepare(features)[:, None]
         output = self.network(state, time[..., None], told).float()
         error = (output - self.objective.target(x, noise, a, s)).square()
@@ -94,9 +98,12 @@ class DiffusionHead(nn.Module):
             solver: `ddpm` is stochastic, as in the paper; the others are deterministic.
         """
         told = self.network.prepare(features)
+        # All noise comes at once, in the order of the steps: what a position draws is then a function of its own
+        # stream.
         parts = iter((temperature * noise).unbind(-2))
 
         def denoise(z: Tensor, level: Level) -> Tensor:
+            # One level for all positions, of size 1: it is embedded once, not for each.
             time = z.new_full((1,) * (z.ndim - 1), level.time)
             output = self.network(self.objective.enter(z, level.signal, level.noise), time, told).float()
             return self.objective.to_x0(output, z, level.signal, level.noise)

@@ -55,6 +55,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (b, n, width)."""
+        # One product for all three: three small ones cost a launch each.
         q, k, v = self.enter(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = self.query_norm(q.float()).to(v), self.key_norm(k.float()).to(v)  # in full precision under autocast
         y = F.scaled_dot_product_attention(q, k, v)
@@ -81,6 +82,8 @@ class Lines:
         """Return those of inputs (b, c, t, z, h, w), or of frames (b, c, h, w)."""
         if inputs.ndim == 4:
             return cls((), inputs.new_empty(0), inputs.new_empty(0))
+        # Of what is told, not by counting: scans differ in the distance of slices, and a block may hold a part of a
+        # cycle.
         time, height = places(condition, inputs)
         return cls(tuple(inputs.shape[2:4]), time.flatten(1), height.flatten(1))
 

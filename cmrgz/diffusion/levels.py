@@ -77,6 +77,7 @@ class Path(ABC):
 
     def level(self, time: float) -> Level:
         """Return the level of a time."""
+        # In double precision: solvers divide by differences between logarithms of levels that lie close together.
         return Level(float(self.ab(torch.tensor([time], dtype=torch.float64))[0]), time)
 
     @abstractmethod
@@ -104,6 +105,8 @@ class DiffusionPath(Path):
 
     def times(self, steps: int) -> list[float]:
         """Return trailing times."""
+        # From 999 down: times that start lower begin at a state with some signal, which pure noise has not. So draws
+        # were grey on average (Lin et al. 2024, sec. 3.3).
         return [round(TIMES * (1 - i / steps)) - 1.0 for i in range(steps)]
 
     def ab(self, time: Tensor) -> Tensor:
@@ -112,6 +115,7 @@ class DiffusionPath(Path):
 
     def _table(self, device: torch.device) -> Tensor:
         """Return the table on a device, where it is kept."""
+        # A table that goes up to the card in every step makes the host wait for it.
         if device not in self._tables:
             self._tables[device] = sent(self.table, device)
         return self._tables[device]
@@ -135,6 +139,7 @@ class FlowPath(Path):
 
     def times(self, steps: int) -> list[float]:
         """Return even times, shifted."""
+        # Shifted towards noise: a picture of more pixels needs more of it to hide what it shows.
         even = (1 - i / steps for i in range(steps))
         return [TIMES * self.shift * s / (1 + (self.shift - 1) * s) for s in even]
 

@@ -87,6 +87,7 @@ class LatentDiffusion(Model):
         Raises:
             UsageError: `usage`: it predicts something else, or of other items.
         """
+        # The outputs of both are subtracted from one another, which needs one meaning of them.
         if not isinstance(weaker, LatentDiffusion) or type(weaker.objective) is not type(self.objective):
             raise UsageError("usage", "option --guide", "must have the objective of the model that it guides")
         if weaker.axes != self.axes:
@@ -101,6 +102,7 @@ class LatentDiffusion(Model):
             UsageError: `range`.
         """
         name = given.get("algorithm", "auto")
+        # What `auto` stands for always fits, see `settled`.
         if name == "auto":
             return
         needed, objective = ALGORITHMS[name].objective, build.get("objective", "flow")
@@ -134,16 +136,20 @@ class LatentDiffusion(Model):
         """
         x, condition = lift(x, self.axes), _without_fill(condition)
         grid = tuple(self._checked_grid(x))
+        # Both numbers of time are drawn on every path, so that the streams behind them stay where they are.
         u = sent(rng.uniform(2), x.device)
         time = self.path.draw(u[:, 0], sent(rng.normal(1)[:, 0], x.device))
         ab = self.path.ab(time)
         known = sent(training_known(grid, rng), x.device)
+        # The items that know nothing teach generation, and the denoiser that algorithms without training need.
         known = known & across(u[:, 1] < self.known_share, known)
+        # The tokenizer is frozen, and the fill is a linear solve of many iterations: no gradient goes through them.
         with torch.no_grad():
             given = self._given(x, position_pixels(known, self.tokenizer.patch), condition, QUICK)
             latents, origin = given.encode(x), given.told
             states = origin.to_units(latents)
         noise = sent(rng.normal(*states.shape[1:]), x.device)
+        # The same convention for all objectives, see `levels`: a network of a flow sees it scaled, by `enter`.
         a, s = across(ab.sqrt(), states), across((1 - ab).sqrt(), states)
         z = a * states + s * noise
         inputs = torch.cat([self.objective.enter(z, a, s), origin.context], 1)
@@ -198,11 +204,13 @@ class LatentDiffusion(Model):
 
         An algorithm reads its own of them; the command line refuses those of others.
         """
+        # `**own` takes any name: Python itself refuses none here.
         if unknown := own.keys() - DECLARED.keys():
             raise TypeError(f"sample() has no option {', '.join(sorted(unknown))}")
         solver = self.usual.sampler if sampler == "auto" else sampler
         name = _usual_algorithm(self.usual, self.known_share) if algorithm == "auto" else algorithm
         given = {**own, "sampler": solver, "eta": eta}
+        # Last: the preset stands for all that published code fixes, whatever else was asked for.
         if preset == "paper_like":
             name, steps, given = PAPER_LIKE
         items = self._given(lift(x, self.axes), lift(known, self.axes), self._lifted(condition))
@@ -213,6 +221,7 @@ class LatentDiffusion(Model):
         none_known, some_empty = items.blank
         if not none_known:
             latents = draw.inpainted(name, self.path.levels(steps or self.usual.steps_of(name)), given)
+        # To generate is to inpaint with nothing known, in the same code: by the solver, whatever the algorithm.
         if some_empty:
             drawn = draw.generated(self.path.levels(steps or GENERATION_STEPS), solver, eta or 0.0)
             latents = torch.where(across(items.empty, drawn), drawn, latents)

@@ -47,6 +47,7 @@ class DenoisingNetwork(nn.Module, ABC):
 def level_waves(time: Tensor, frequencies: int = 64) -> Tensor:
     """Return sines and cosines (..., 2 * frequencies) of noise levels (...), as of positions in Vaswani et al. 2017."""
     rates = torch.exp(torch.arange(frequencies, device=time.device) * (-math.log(10000) / frequencies))
+    # In float32 also under bf16, whose eight bits cannot tell level 900 from 901.
     angle = time[..., None].float() * rates
     return torch.cat([angle.cos(), angle.sin()], -1)
 
@@ -63,5 +64,6 @@ class LevelEmbedding(nn.Module):
     def forward(self, time: Tensor, condition: Condition | None, frames: tuple[int, ...] = ()) -> Tensor:
         """Return (b, width) of levels (b,), or (b, t, z, width) with the conditions of the frames (t, z) of blocks."""
         waves = level_waves(time, self.frequencies)
+        # The level and the conditions are added, not joined: a condition that is dropped leaves the level as it is.
         level = self.leave(F.silu(self.enter(waves.to(self.enter.weight))))
         return level.view(-1, *[1] * len(frames), level.shape[-1]) + self.condition(condition, len(time), frames)

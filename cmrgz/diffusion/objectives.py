@@ -53,6 +53,7 @@ class Noise(Objective):
 
     def to_x0(self, output: Tensor, z: Tensor, a: Factor, s: Factor) -> Tensor:
         """Return (z - s e) / a."""
+        # a is never 0, see `levels.LEAST_AB`; near noise an error of the output is magnified by 1 / a.
         return (z - s * output) / a
 
     def weight(self, snr: Tensor, gamma: float) -> Tensor:
@@ -61,6 +62,7 @@ class Noise(Objective):
 
     def even_weight(self, snr: Tensor) -> Tensor:
         """Return (snr + 1) / snr, at most 1000."""
+        # Without a bound one item near pure noise would be most of the loss of its batch.
         return (1 + 1 / snr).clamp(max=1000)
 
 
@@ -99,6 +101,7 @@ class Data(Objective):
 
     def even_weight(self, snr: Tensor) -> Tensor:
         """Return snr + 1, at most 1000."""
+        # Likewise near clean data.
         return (snr + 1).clamp(max=1000)
 
 
@@ -122,4 +125,5 @@ class Flow(Objective):
         return (z - s * output) / (a + s)
 
 
+# Flow has no weights of its own: its times of training, logit-normal, weigh the levels already.
 OBJECTIVES: dict[str, Objective] = {"v": Velocity(), "eps": Noise(), "x0": Data(), "flow": Flow()}

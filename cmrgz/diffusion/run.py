@@ -62,6 +62,8 @@ class Denoiser:
         output = self._asked(self.network, entered, time, origin.context, condition)
         if self.guide is not None and self.guidance != 1:
             weaker = self._asked(self.guide, entered, time, origin.context, condition)
+            # Between outputs: x0 is affine in them for a given state, and the weights add up to 1, so that it is as
+            # between x0s.
             output = weaker + self.guidance * (output - weaker)
         predicted = origin.predicted(output, self.objective, z, level.signal, level.noise)
         return self.objective.to_x0(predicted, z, level.signal, level.noise)
@@ -75,6 +77,7 @@ class Denoiser:
             output: Tensor = network(torch.cat([state, context], 1), time, condition)
             return output.float()
 
+        # `dps` asks for a gradient, which a recorded call that is replayed has none of.
         if torch.is_grad_enabled():
             return ask(entered, time)
         key = (network, id(context))  # which lives as long as the record
@@ -108,6 +111,7 @@ class Noises:
     def __call__(self) -> Tensor:
         """Return the next (b * copies, c, *grid)."""
         if not self._left:
+            # Turned round, because `pop` takes from the end: numbers come in the order in which they were drawn.
             self._left = list(reversed(self._more()))
         return self._left.pop()
 
@@ -115,6 +119,7 @@ class Noises:
         """Return what is drawn at once."""
         if self.copies > 1:
             return [self._there(self.rng.normal(self.copies, *self.shape).flatten(0, 1))]
+        # Twice as many each time: a short draw makes few that nobody asks for, a long one seldom waits.
         many, self._next = self._next, min(2 * self._next, MOST)
         if not self.ahead or self.device.type == "cpu":
             return [self._there(self.rng.normal(*self.shape))]
@@ -157,6 +162,7 @@ class Run:
         ahead: bool,
     ) -> "Run":
         """Return the run of items of which a part is given, measured from an origin."""
+        # Hidden positions are 0 here too, whatever the units are, so that no algorithm can read them by mistake.
         y = torch.where(given.positions, origin.to_units(given.latents), 0.0)
         return cls(denoiser, origin, y, given.positions, condition, Noises(rng, y, temperature, ahead=ahead))
 
@@ -172,6 +178,7 @@ class Run:
         """Return the same run with every item k times in a row."""
         y, known = self.y.repeat_interleave(k, 0), self.known.repeat_interleave(k, 0)
         condition = {name: value.repeat_interleave(k, 0) for name, value in self.condition.items()}
+        # The stream of an item serves all its copies in turn: particles differ, and no other item's numbers move.
         noise = Noises(self.noise.rng, self.y, self.noise.temperature, k)
         return Run(self.denoiser, self.origin.repeated(k), y, known, condition, noise)
 
@@ -210,6 +217,7 @@ class Draw:
     progress: Progress | None
 
     def _run(self, origin: Origin, purpose: str, ahead: bool = True) -> Run:
+        # A stream for each purpose: what an item draws does not depend on whether others of its batch are empty.
         rng = self.rng.child(purpose)
         return Run.of(self.denoiser, origin, self.given, self.condition, rng, self.temperature, ahead)
 
@@ -218,6 +226,7 @@ class Draw:
         given, algorithm = self.given, ALGORITHMS[name]
         run = self._run(given.told if algorithm.told else given.untold, "inpaint", algorithm.ahead)
         states = algorithm(run.problem(levels, ticker(self.progress, len(levels) - 1)), options)
+        # To units and back is rounded: known positions are taken as they were given.
         return torch.where(given.positions, given.latents, run.origin.from_units(states))
 
     def generated(self, levels: Levels, sampler: str, eta: float) -> Tensor:

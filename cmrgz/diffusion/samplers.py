@@ -27,8 +27,10 @@ def step(z: Tensor, x0: Tensor, here: Level, there: Level, eta: float, noise: No
     if there.ab >= 1:
         return x0
     fresh = eta * math.sqrt((1 - there.ab) / (1 - here.ab) * (1 - here.ab / there.ab))
+    # With eta 1 near pure noise this is a rounding error, of either sign.
     kept = math.sqrt(max(1 - there.ab - fresh**2, 0.0)) / here.noise
     z = kept * z + (there.signal - kept * here.signal) * x0
+    # Without fresh noise none is drawn: a deterministic solver takes one number of each stream, its start.
     return z + fresh * noise() if fresh else z
 
 
@@ -60,6 +62,7 @@ def heun(denoise: Denoise, z: Tensor, levels: Levels, noise: Noise, tick: Tick, 
         straight = z / (here.signal + here.noise)
         slope = (straight - denoise(z, here)) / s
         moved = straight + (s_next - s) * slope
+        # At the end s_next is 0, and the second slope would be divided by it: the last step is Euler's, as in alg. 1.
         if there.ab < 1:
             ahead = denoise(moved * (there.signal + there.noise), there)
             moved = straight + (s_next - s) * (slope + (moved - ahead) / s_next) / 2
@@ -76,6 +79,7 @@ def dpm(denoise: Denoise, z: Tensor, levels: Levels, noise: Noise, tick: Tick, e
     for here, there in pairwise(levels):
         x0 = denoise(z, here)
         h = there.log_snr - here.log_snr
+        # First order without a step before, and in the last one, whose h is infinite (diffusers: euler_at_final).
         slope = x0 if before is None or math.isinf(h) else x0 + h / (2 * last) * (x0 - before)
         kept = there.noise / here.noise
         z = kept * z + (there.signal - kept * here.signal) * slope
@@ -95,6 +99,7 @@ def trig(denoise: Denoise, z: Tensor, levels: Levels, noise: Noise, tick: Tick, 
     for here, there in pairwise(levels):
         turn = here.angle - there.angle
         v = (here.signal * z - denoise(z, here)) / here.noise
+        # The weights 1 + r/2 and -r/2 of Adams-Bashforth for steps of unequal length, r this one over the last.
         slope = v if before is None else v + turn / (2 * before[1]) * (v - before[0])
         z = z - turn * slope
         before = v, turn
@@ -115,6 +120,7 @@ def unipc(denoise: Denoise, z: Tensor, levels: Levels, noise: Noise, tick: Tick,
         kept = there.noise / here.noise
         gain = there.signal - kept * here.signal
         base = kept * z + gain * x0
+        # The step before lies at r < 0 in units of this one; differences are divided by it, as in the paper's D1.
         past = None if old is None else (old[0] - x0) / -(old[1] / h)
         moved = base if past is None or math.isinf(h) else base + gain * past / 2
         tick()
@@ -130,6 +136,7 @@ def _correction(ahead: Tensor, past: Tensor | None, r: float, h: float) -> Tenso
     """Return the corrector's sum of differences, weights from the order conditions [[1, 1], [r, 1]] rho = b."""
     if past is None:
         return ahead / 2
+    # Not exp(-h) - 1, of which the digits cancel where steps are short.
     one = math.expm1(-h)
     first = one / -h - 1
     second = first / -h - 0.5

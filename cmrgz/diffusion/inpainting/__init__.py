@@ -44,6 +44,7 @@ def declared(option: str, common: Collection[str]) -> dict[str, Declared]:
     owners: dict[str, tuple[str, ...]] = {}
     for name, algorithm in ALGORITHMS.items():
         for key, told in algorithm.options.items():
+            # eta has other defaults in other algorithms, and means the same in all.
             if key not in common and found.setdefault(key, told) != told:
                 raise TypeError(f"'{key}' of '{name}' is declared otherwise by '{owners[key][0]}'")
             owners[key] = (*owners.get(key, ()), name)

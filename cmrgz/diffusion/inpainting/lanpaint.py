@@ -38,6 +38,7 @@ class Move:
         variance = 1 - level.ab
         score = level.signal * self.problem.denoise(z, level) - z  # times the variance
         hidden = z + size * score + math.sqrt(size * variance / 2) * (before + fresh)
+        # An Ornstein-Uhlenbeck process, solved for the whole move: Euler's step would be unstable at a strong pull.
         decay = math.exp(-(1 + pull) * size)
         target = level.signal * self.problem.y - pull / (1 + pull) * score
         known = target + decay * (z - target) + math.sqrt((1 - decay**2) * variance / (1 + pull)) * fresh
@@ -60,11 +61,14 @@ def lanpaint(
     """
     z = problem.noise()
     for here, there in pairwise(problem.levels):
+        # The known part starts at its level's noise, near where the moves take it: few of them are enough.
         z, before = problem.inject(z, here), problem.noise()
         move = Move(problem, here, pull, move_size)
         for _ in range(moves):
             fresh = problem.noise()
             z, before = move(z, before, fresh), fresh
+        # Known values are pasted into the expected data, where they are exact, and not into the state, where they are
+        # noised.
         z = step(z, problem.paste(problem.denoise(z, here)), here, there, eta, problem.noise)
         problem.tick()
     return problem.paste(z)

@@ -46,6 +46,7 @@ class Problem:
 
     def inject(self, z: Tensor, level: Level) -> Tensor:
         """Return z with the known part as the forward process takes it to a level."""
+        # No noise is left at the end, and no number is drawn for it.
         if level.ab >= 1:
             return self.paste(z)
         return torch.where(self.known, level.signal * self.y + level.noise * self.noise(), z)
@@ -86,5 +87,6 @@ class Algorithm:
 
     def __call__(self, problem: Problem, given: Mapping[str, Any]) -> Tensor:
         """Draw with those of the options in `given` that it has; None stands for its own default."""
+        # A model passes all that it was given: others may belong to other algorithms.
         own = {name: given[name] for name in self.options if given.get(name) is not None}
         return self.draw(problem, **own)

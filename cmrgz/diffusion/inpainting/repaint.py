@@ -15,11 +15,13 @@ def repaint(problem: Problem, *, rounds: Annotated[int, "times that each level i
     """Do every level `rounds` times: after a step with injection, noise is put back, so that the parts can agree."""
     z = problem.noise()
     for here, there in pairwise(problem.levels):
+        # The last level ends in data, on which no noise is put back.
         times = rounds if there.ab < 1 else 1
         for time in range(times):
             z = problem.inject(z, here)
             z = step(z, problem.denoise(z, here), here, there, 1.0, problem.noise)
             if time < times - 1:
+                # One step of the forward process, from `there` to `here`: hidden and known part are mixed by it alike.
                 back = here.ab / there.ab
                 z = math.sqrt(back) * z + math.sqrt(1 - back) * problem.noise()
         problem.tick()

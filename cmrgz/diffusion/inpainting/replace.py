@@ -23,6 +23,7 @@ def replace(
     """
     z = problem.noise()
     for here, there in pairwise(problem.levels):
+        # Before the call, with the level of the state; published code does it after the step, with that of before.
         if not late:
             z = problem.inject(z, here)
         z = step(z, problem.denoise(z, here), here, there, eta, problem.noise)
