@@ -111,7 +111,7 @@ def run(
     device: Device = "auto",
     batch_size: Batch = "auto",
     cluster: Annotated[
-        str | None, typer.Option(help="auto or ADDRESS: compute on a Ray cluster (pip install 'cmrgz[cluster]').")
+        str | None, typer.Option(help="auto or ADDRESS: on a Ray cluster (pip install 'cmrgz[cluster]') [here].")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and how long it takes.")] = False,
     as_json: Json = False,
@@ -120,7 +120,7 @@ def run(
 
     Writes a report. Every score comes with an interval over patients, beside trivial fills, copies of training frames
     and the round trip of each tokenizer. What is done is not done again: the same command goes on, another model or
-    mask adds to it. Not a medical device.
+    mask adds to it. Of a run that is there: cmrgz evaluate report, verify or repair RUN. Not a medical device.
     """
     from cmrgz.durable import require_writable
     from cmrgz.evaluation import options
@@ -246,8 +246,8 @@ def verify(
 ) -> None:
     """Compute some cells of a run again, and compare.
 
-    With what is stored. Exit code 8 if one differs. Data, weights and masks are looked for where the run was told to
-    find them (sources.json); name those that moved.
+    They are compared with what is stored; exit code 8 if one differs. Data, weights and masks are looked for where the
+    run was told to find them (sources.json); name those that moved.
     """
     _there(root)
     from cmrgz.cli.devices import pick

@@ -57,7 +57,7 @@ def command(
 ) -> None:
     """Measure volumes, ejection fractions and mass of cines.
 
-    Of short-axis cines. Not a medical device.
+    The cines are short-axis ones. Not a medical device.
 
     By their label maps, where they have some, and by the bundled segmenter. With --mask and --model what is hidden is
     drawn several times, each draw is measured, and the median and an interval of each quantity are told.

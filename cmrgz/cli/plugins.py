@@ -93,7 +93,7 @@ def doctor(
 def check(name: Annotated[str, typer.Argument(help="A registered name.")], as_json: Json = False) -> None:
     """Check that a plugin, metric or mask pattern keeps its promises.
 
-    Of a model, a tokenizer, a metric or a mask pattern by name. Exit code 5 if it breaks one.
+    A plugin is a model or a tokenizer. Exit code 5 if one is broken.
     """
     from cmrgz.testing.conformance import owner_of, run_checks
 

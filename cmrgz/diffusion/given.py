@@ -186,7 +186,7 @@ class FrameGiven(Given):
         """The vectors of the continuation, at known positions those of the pixels; all 0 where nothing is known."""
         vectors = self.tokenizer.encode(smooth_fill(self.x, self.known))
         known = self.positions.to(vectors)
-        # An item of which nothing is known gets zeros, as in training, and not the vectors of a continuation of nothing.
+        # An item of which nothing is known gets zeros, as in training, and not vectors of a continuation of nothing.
         return Origin(torch.cat([vectors * known.amax((2, 3), keepdim=True), known], 1))
 
     @property

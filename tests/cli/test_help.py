@@ -69,7 +69,7 @@ def test_what_is_not_given_is_told(name: str) -> None:
     """A default that is None says nothing: the help says in brackets what is done then."""
     for p in LEAVES[name].params:
         if p.default is None and not p.required and p.opts[0] not in ("--help", "scan", "--model"):
-            assert re.search(r"\[.+\]", p.help or "") or p.hidden, f"{name} {p.opts[0]}: {p.help}"
+            assert re.search(r" \[.+\]\.$", p.help or "") or p.hidden, f"{name} {p.opts[0]}: {p.help}"
 
 
 # ---------------------------------------------------------------------- examples
