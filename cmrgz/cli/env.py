@@ -46,7 +46,8 @@ def plugin_versions() -> dict[str, str]:
 
     from cmrgz.registry import MODELS, TOKENIZERS
 
-    points = [point for group in (MODELS, TOKENIZERS) for point in entry_points(group=group)]
+    every = entry_points()  # once: each call reads the metadata of all that is installed
+    points = [point for group in (MODELS, TOKENIZERS) for point in every.select(group=group)]
     return dict(sorted((p.dist.name, p.dist.version) for p in points if p.dist))
 
 

@@ -9,7 +9,6 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from cmrgz.evaluation.metrics.base import Bools, Labels, Metric, Sampled
 
@@ -77,6 +76,8 @@ def _area(labels: Labels, part: str, spacing: float) -> float:
 
 def _hd95(a: NDArray[np.intp], b: NDArray[np.intp]) -> float:
     """Return the distance of two sets of points (n, 2), in pixels."""
+    from scipy.spatial import KDTree  # here: slow to import, see `calibration`
+
     nearest = KDTree(b).query(a)[0], KDTree(a).query(b)[0]
     return float(max(np.percentile(distance, 95) for distance in nearest))
 

@@ -5,7 +5,6 @@ must then have, for any K.
 """
 
 import numpy as np
-from scipy.stats import rankdata
 
 from cmrgz.evaluation.metrics.base import Floats, Metric, Ratio, Sampled, once
 from cmrgz.evaluation.metrics.proper import hidden_pixels
@@ -81,6 +80,8 @@ def spread_skill(frame: Sampled) -> float:
     spread, miss = spread_and_error(frame)
     if spread.size < 2 or np.ptp(spread) == 0 or np.ptp(miss) == 0:
         return float("nan")
+    from scipy.stats import rankdata  # here: it takes a second to import, which a listing of metrics need not
+
     return float(np.corrcoef(rankdata(spread), rankdata(miss))[0, 1])
 
 

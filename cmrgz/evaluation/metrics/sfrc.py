@@ -1,12 +1,12 @@
 """Scanning Fourier ring correlation: places at which structure was drawn that does not correlate with the truth."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.fft import rfft2
-from scipy.signal.windows import hann
 
 from cmrgz.evaluation.metrics.base import Bools, Floats, Metric, Sampled
 
@@ -20,8 +20,6 @@ So many that of the windows of frames that went through a bundled tokenizer and 
 LIMIT = 0.5
 FLOOR = 0.01
 """Standard deviation of a ring below which it holds nothing to be compared."""
-TAPER = np.outer(hann(WINDOW, sym=False), hann(WINDOW, sym=False))
-"""So that what correlates is not the frame of the window."""
 
 
 def sfrc(frame: Sampled) -> float:
@@ -50,6 +48,14 @@ def ring_correlation(frame: Sampled, rings: int = RINGS) -> tuple[Floats, Bools]
     return cross / np.sqrt(np.where(power, of_x * of_y, 1)), power
 
 
+@cache
+def _taper() -> NDArray[np.float64]:
+    """Return the weights (32, 32) of a window, so that what correlates is not its frame."""
+    from scipy.signal.windows import hann  # here: slow to import, see `calibration`
+
+    return np.outer(hann(WINDOW, sym=False), hann(WINDOW, sym=False))
+
+
 def _windows(x: NDArray[Any]) -> NDArray[Any]:
     """Return the windows of frames (n, h, w): (n, rows, columns, 32, 32), none of a smaller frame."""
     if min(x.shape[1:]) < WINDOW:
@@ -61,13 +67,14 @@ def _coefficients(windows: NDArray[Any], rings: int) -> NDArray[np.complex64]:
     """Return the coefficients (n, m, c) up to a ring, scaled so that their squares sum to the window's variance."""
     inside = _radius() <= rings
     spectrum = _spectrum(windows)[..., inside]
-    of_one = _spectrum(np.ones_like(TAPER))[inside]
+    of_one = _spectrum(np.ones((WINDOW, WINDOW)))[inside]
     return np.asarray(spectrum - spectrum[..., :1] / of_one[0] * of_one)  # the first is that of the mean
 
 
 def _spectrum(windows: NDArray[Any]) -> NDArray[np.complex64]:
     """Single precision: it takes half the time, and is compared with 0.5."""
-    return np.asarray(rfft2(windows.astype(np.float32) * (TAPER / (WINDOW * np.linalg.norm(TAPER))).astype(np.float32)))
+    taper = _taper()
+    return np.asarray(rfft2(windows.astype(np.float32) * (taper / (WINDOW * np.linalg.norm(taper))).astype(np.float32)))
 
 
 def _radius() -> Floats:

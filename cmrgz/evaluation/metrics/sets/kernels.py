@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import pdist
 
 from cmrgz.evaluation.metrics.base import Floats
 from cmrgz.evaluation.metrics.sets.base import Subjects, subset
@@ -37,6 +36,8 @@ def gaussian(x: Floats, y: Floats, sigma: float) -> Floats:
 
 def median_distance(real: Floats, most: int = 1000) -> float:
     """Return the median distance between reals (m, d), of at most `most` of them: the width of an RBF kernel."""
+    from scipy.spatial.distance import pdist  # here: slow to import, see `calibration`
+
     return float(np.median(pdist(subset(real, most, seed=0))))
 
 
