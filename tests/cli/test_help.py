@@ -16,7 +16,7 @@ from cmrgz.cli import main
 from cmrgz.cli.commands import app
 from cmrgz.data.scan import Scan, save
 from cmrgz.evaluation import cohort, lineup, measure
-from cmrgz.output import generate, inpaint
+from cmrgz.scans import generate, inpaint
 from cmrgz.training import run as training
 
 WIDTH = 80
