@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cmrgz.evaluation.statistics.bootstrap import LEVEL, Interval, bootstrap
-from cmrgz.evaluation.statistics.effects import cliff_delta, cohen_dz, detectable, wilcoxon_p
+from cmrgz.evaluation.statistics.effects import cliff_delta, cohen_dz, detectable
 from cmrgz.evaluation.statistics.estimates import mean
-from cmrgz.evaluation.statistics.subjects import FEW, paired
+from cmrgz.evaluation.statistics.subjects import paired
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,6 @@ class Contrast:
     Attributes:
         difference: Mean of first - second over subjects.
         p: Two-sided, of no difference in means, from the same resamples as the interval.
-        wilcoxon: p-value of the signed-rank test.
         dz: Cohen's dz.
         cliff: Cliff's delta.
         detectable: Smallest difference that so many subjects show with 80 % power.
@@ -24,15 +23,9 @@ class Contrast:
 
     difference: Interval
     p: float
-    wilcoxon: float
     dz: Interval
     cliff: Interval
     detectable: float
-
-    @property
-    def descriptive(self) -> bool:
-        """Whether there are too few subjects to conclude for others."""
-        return self.difference.n < FEW
 
 
 def compare(first: Mapping[str, float], second: Mapping[str, float], level: float = LEVEL) -> Contrast:
@@ -47,6 +40,5 @@ def compare(first: Mapping[str, float], second: Mapping[str, float], level: floa
     a, b = values.T if len(subjects) else (values[:, 0], values[:, 1])
     mean_of, dz, cliff = (bootstrap(s, len(subjects)) for s in (mean(a - b), cohen_dz(a - b), cliff_delta(a, b)))
     return Contrast(
-        mean_of.interval(level), mean_of.p(), wilcoxon_p(a - b), dz.interval(level), cliff.interval(level),
-        detectable(a - b),
+        mean_of.interval(level), mean_of.p(), dz.interval(level), cliff.interval(level), detectable(a - b)
     )  # fmt: skip

@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import wilcoxon
 
 from cmrgz.evaluation.statistics.bootstrap import Statistic
 
@@ -32,17 +31,6 @@ def cliff_delta(first: Floats, second: Floats) -> Statistic:
     """
     ahead = np.sign(first[:, None] - second)
     return lambda weights: ((weights @ ahead) * weights).sum(1) / weights.sum(1) ** 2
-
-
-def wilcoxon_p(differences: Floats) -> float:
-    """Return the two-sided p-value of Wilcoxon's signed-rank test of (n,) paired differences; zeros are dropped.
-
-    1 where all are zero, NaN without any. Wilcoxon 1945, doi:10.2307/3001968.
-    """
-    if not len(differences):
-        return np.nan
-    left = differences[differences != 0]
-    return float(wilcoxon(left).pvalue) if len(left) else 1.0
 
 
 def detectable(differences: Floats) -> float:

@@ -6,13 +6,9 @@ Two one-sided tests: Schuirmann 1987, doi:10.1007/BF01068419.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import t as student
 
 from cmrgz.errors import UsageError
 from cmrgz.evaluation.statistics.bootstrap import Bootstrap, Interval
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -55,30 +51,9 @@ def tost(effect: Bootstrap, margin: float, alpha: float = 0.05) -> Equivalence:
     Raises:
         UsageError: `range` for a margin that is not above 0.
     """
-    _check(margin)
+    if not margin > 0:
+        raise UsageError("range", "equivalence", "the margin must be above 0", f"is {margin:g}")
     low, high = effect.confidence(-margin), effect.confidence(margin)
     least = max(2.0**-effect.n, 1 / (len(effect.replicates) + 1))  # as for Bootstrap.p, of one side
     inside, beyond = np.maximum([max(low, 1 - high), min(1 - low, high)], least)  # NaN stays
     return Equivalence(effect.interval(1 - 2 * alpha), margin, float(inside), float(beyond), alpha)
-
-
-def tost_t(values: Floats, margin: float, alpha: float = 0.05) -> Equivalence:
-    """Test the mean of (n,) paired differences for equivalence by Student's t.
-
-    Raises:
-        UsageError: `range` for a margin that is not above 0.
-    """
-    _check(margin)
-    n, point = len(values), float(np.mean(values)) if len(values) else np.nan
-    if n < 2:
-        interval = Interval(point, np.nan, np.nan, n, 1 - 2 * alpha, "one subject" if n else "no subject")
-        return Equivalence(interval, margin, np.nan, np.nan, alpha)
-    error = max(float(np.std(values, ddof=1)) / n**0.5, np.finfo(np.float64).tiny)
-    half = float(student.ppf(1 - alpha, n - 1)) * error
-    p = float(student.sf((margin - abs(point)) / error, n - 1))
-    return Equivalence(Interval(point, point - half, point + half, n, 1 - 2 * alpha), margin, p, 1 - p, alpha)
-
-
-def _check(margin: float) -> None:
-    if not margin > 0:
-        raise UsageError("range", "equivalence", "the margin must be above 0", f"is {margin:g}")

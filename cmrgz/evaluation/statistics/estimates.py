@@ -1,6 +1,6 @@
 """Statistics of subjects as functions of how often each counts (see `bootstrap`)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -55,42 +55,9 @@ def slope(ratios: Sequence[float], statistics: Sequence[Statistic]) -> Statistic
     return combined(away / (away**2).sum(), statistics)
 
 
-def of_drawn(function: Callable[[NDArray[np.int64]], float]) -> Statistic:
-    """Return a function of the numbers of the drawn subjects (n,), with repetitions, as a statistic: one call each."""
-
-    def statistic(weights: Floats) -> Floats:
-        every = np.arange(weights.shape[1])
-        return np.array([function(np.repeat(every, row.astype(int))) for row in weights])
-
-    return statistic
-
-
-def spearman(x: Floats, y: Floats) -> Statistic:
-    """Return Spearman's rank correlation over subjects of (n,) values each; ties have their mean rank."""
-    ranks = _weighted_ranks(x), _weighted_ranks(y)
-
-    def statistic(weights: Floats) -> Floats:
-        a, b = (rank(weights) for rank in ranks)
-        return _correlation(a, b, weights)
-
-    return statistic
-
-
 def rank_correlation(x: NDArray[Any], y: NDArray[Any]) -> Floats:
     """Return Spearman's rank correlation of each row: (b, m), (b, m) -> (b,); NaN for a constant row."""
-    a, b = rankdata(x, axis=1), rankdata(y, axis=1)
-    return _correlation(a, b, np.ones(a.shape))
-
-
-def _weighted_ranks(values: Floats) -> Statistic:
-    """Return the mean rank of each subject among the drawn ones: (b, n)."""
-    less, equal = values < values[:, None], values == values[:, None]
-    return lambda weights: weights @ less.T.astype(np.float64) + (weights @ equal.T.astype(np.float64) + 1) / 2
-
-
-def _correlation(x: Floats, y: Floats, weights: Floats) -> Floats:
-    total = weights.sum(1, keepdims=True)
-    x, y = (v - (weights * v).sum(1, keepdims=True) / total for v in (x, y))
-    spread = np.sqrt((weights * x**2).sum(1) * (weights * y**2).sum(1))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(spread > 1e-12 * total[:, 0], (weights * x * y).sum(1) / spread, np.nan)
+    # scipy's spearmanr pairs every row with every other one, and there are 5,000; it also warns of constant ones
+    a, b = (rank - rank.mean(1, keepdims=True) for rank in (rankdata(x, axis=1), rankdata(y, axis=1)))
+    spread = np.sqrt((a**2).sum(1) * (b**2).sum(1))
+    return np.divide((a * b).sum(1), spread, out=np.full(len(a), np.nan), where=spread > 0)

@@ -1,14 +1,15 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from cmrgz.evaluation.statistics.bootstrap import Bootstrap, bootstrap, draws
+from cmrgz.evaluation.statistics.bootstrap import Bootstrap, Statistic, bootstrap, draws
 from cmrgz.evaluation.statistics.estimates import (
     difference,
     mean,
-    of_drawn,
     ratio_of_means,
     slope,
     slopes,
@@ -17,6 +18,11 @@ from cmrgz.evaluation.statistics.estimates import (
 
 def skewed(n: int = 25, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).exponential(size=n)
+
+
+def of_drawn(function: Callable[[np.ndarray], float]) -> Statistic:
+    """Return a function of the numbers of the drawn subjects, with repetitions, as a statistic."""
+    return lambda weights: np.array([function(np.repeat(np.arange(len(w)), w.astype(int))) for w in weights])
 
 
 def scipy_interval(data: tuple[np.ndarray, ...], statistic: object, paired: bool = False) -> list[float]:

@@ -4,8 +4,8 @@ from scipy import stats
 
 from cmrgz.evaluation.statistics.bootstrap import bootstrap
 from cmrgz.evaluation.statistics.contrast import compare
-from cmrgz.evaluation.statistics.effects import cliff_delta, cohen_dz, detectable, wilcoxon_p
-from cmrgz.evaluation.statistics.estimates import rank_correlation, spearman
+from cmrgz.evaluation.statistics.effects import cliff_delta, cohen_dz, detectable
+from cmrgz.evaluation.statistics.estimates import rank_correlation
 
 
 def normal(n: int = 40, at: float = 0.0, seed: int = 0) -> np.ndarray:
@@ -56,31 +56,12 @@ def test_cliff_is_mann_whitney_scaled() -> None:
     assert bootstrap(cliff_delta(a, b), 40).point == pytest.approx(2 * u / 40**2 - 1)
 
 
-def test_wilcoxon_handles_zeros_and_nothing() -> None:
-    d = np.array([0.0, 1.5, -0.5, 2.5, 3.5, 4.5, 0.0])
-    assert wilcoxon_p(d) == pytest.approx(
-        4 / 32
-    )  # W = 1: of 32 signings 2 have 1 or less, and as many on the other side
-    assert wilcoxon_p(np.zeros(4)) == 1 and np.isnan(wilcoxon_p(np.empty(0)))
-
-
 def test_the_detectable_difference_has_eighty_percent_power() -> None:
     n, rng = 60, np.random.default_rng(0)
     effect = 2.8 / n**0.5
     power = np.mean([stats.ttest_1samp(rng.normal(effect, 1, n), 0).pvalue < 0.05 for _ in range(2000)])
     assert detectable(np.array([0.0, 2.0])) == pytest.approx(2.8 * 2**0.5 / 2**0.5)
     assert abs(power - 0.8) < 0.03 and np.isnan(detectable(np.ones(1)))
-
-
-def test_spearman_agrees_with_scipy_and_so_do_its_resamples() -> None:
-    rng = np.random.default_rng(0)
-    x, y = rng.integers(0, 8, (2, 30)).astype(float)
-    found = bootstrap(spearman(x, y), 30)
-    assert found.point == pytest.approx(stats.spearmanr(x, y).statistic)
-    drawn = rng.integers(0, 30, 30)
-    weights = np.bincount(drawn, minlength=30)[None].astype(float)
-    assert spearman(x, y)(weights)[0] == pytest.approx(stats.spearmanr(x[drawn], y[drawn]).statistic)
-    assert found.interval().low < found.point < found.interval().high
 
 
 def test_rank_correlation_of_rows() -> None:
@@ -93,17 +74,17 @@ def test_rank_correlation_of_rows() -> None:
 def test_a_comparison_of_two_methods() -> None:
     base = 5 * normal(40)
     found = compare(column(base + normal(40, 1.0, seed=1)), column(base))
-    assert found.difference.side() == 1 and found.p < 0.001 and found.wilcoxon < 0.001
+    assert found.difference.side() == 1 and found.p < 0.001
     assert found.dz.side() == 1 and 0 < found.cliff.point < 0.3  # pairing sees what the columns hide
-    assert not found.descriptive and found.detectable == pytest.approx(2.8 * normal(40, 1.0, 1).std(ddof=1) / 40**0.5)
+    assert found.detectable == pytest.approx(2.8 * normal(40, 1.0, 1).std(ddof=1) / 40**0.5)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
-def test_a_comparison_of_next_to_nothing_is_descriptive_and_does_not_fail(n: int) -> None:
+def test_a_comparison_of_next_to_nothing_decides_nothing_and_does_not_fail(n: int) -> None:
     found = compare(column(normal(n)), column(normal(n, seed=1)))
-    assert found.descriptive and found.difference.n == n and not found.p < 0.5
+    assert found.difference.n == n and not found.p < 0.5
 
 
 def test_the_same_values_twice_show_nothing() -> None:
     found = compare(column(normal()), column(normal()))
-    assert found.difference.side() == 0 and found.p == 1 and found.wilcoxon == 1 and found.cliff.side() == 0
+    assert found.difference.side() == 0 and found.p == 1 and found.cliff.side() == 0

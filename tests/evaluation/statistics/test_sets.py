@@ -1,4 +1,4 @@
-"""Numbers of whole sets of images: the kernel distance by subject, permutations and subsampling."""
+"""Numbers of whole sets of images: the kernel distance by subject."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,6 @@ from cmrgz.evaluation.metrics.sets.kernels import kid
 from cmrgz.evaluation.statistics.bootstrap import bootstrap
 from cmrgz.evaluation.statistics.estimates import difference
 from cmrgz.evaluation.statistics.kernel import kernel_distance
-from cmrgz.evaluation.statistics.permutation import permutation_test
-from cmrgz.evaluation.statistics.subsampling import subsampled
 
 
 def features(rng: np.random.Generator, n: int = 20, each: int = 4, at: float = 0.0, own: float = 0.7) -> np.ndarray:
@@ -93,75 +91,6 @@ def test_shapes_must_agree() -> None:
         kernel_distance(x, ["a"] * 3, x, ["a"] * 4)
     with pytest.raises(DataError, match="shape-mismatch"):
         kernel_distance(x, ["a"] * 4, x[:, :2], ["a"] * 4)
-
-
-def gap(x: np.ndarray, y: np.ndarray) -> float:
-    return float(np.linalg.norm(x.mean(0)) - np.linalg.norm(y.mean(0)))
-
-
-def test_permutations_find_a_difference_and_only_that() -> None:
-    rng = np.random.default_rng(0)
-    a, b, far = (list(features(rng, at=at)) for at in (0.0, 0.0, 1.5))
-    assert permutation_test(gap, a, far).p == pytest.approx(0.001)
-    assert permutation_test(gap, a, b).p > 0.05
-    same = permutation_test(gap, a, a, permutations=99)
-    assert same.p == 1 and same.observed == 0 and same.n == 20
-
-
-def test_permutations_go_by_subject_so_that_the_size_is_right() -> None:
-    """Items of a subject resemble one another; swapping them one by one would reject far too often."""
-    rng = np.random.default_rng(0)
-    by_subject, by_item = [], []
-    for _ in range(150):
-        a, b = (features(rng, n=12, each=6, own=2.0) for _ in range(2))
-        by_subject.append(permutation_test(gap, list(a), list(b), 99).p <= 0.05)
-        by_item.append(permutation_test(gap, list(flat(a)[:, None]), list(flat(b)[:, None]), 99).p <= 0.05)
-    assert np.mean(by_subject) < 0.1 < 0.2 < np.mean(by_item)
-
-
-def test_the_number_of_images_may_differ() -> None:
-    rng = np.random.default_rng(0)
-    a = [rng.normal(size=(k, 3)) for k in (1, 2, 3, 4, 2, 5)]
-    b = [rng.normal(size=(k, 3)) for k in (4, 1, 1, 2, 2, 3)]
-    assert 0 < permutation_test(gap, a, b, 99).p <= 1
-
-
-def test_permutations_need_the_same_subjects() -> None:
-    with pytest.raises(DataError, match="shape-mismatch"):
-        permutation_test(gap, [np.zeros((1, 2))], [])
-    with pytest.raises(DataError, match="empty-dataset"):
-        permutation_test(gap, [], [])
-
-
-def test_halves_without_replacement_give_intervals_of_the_right_width() -> None:
-    """Of a mean the interval must be that of `sd / sqrt(n)`; scaled by sqrt(m / n) it would be 0.71 of that."""
-    rng = np.random.default_rng(0)
-    ratio, held = [], []
-    for _ in range(300):
-        x = rng.normal(size=40)
-        interval = subsampled(lambda chosen, x=x: x[chosen].mean(), 40)
-        ratio.append((interval.high - interval.low) / (2 * 1.96 * x.std(ddof=1) / 40**0.5))
-        held.append(interval.side() == 0)
-    assert 0.93 < np.mean(ratio) < 1.03
-    assert 0.9 < np.mean(held) < 0.98
-
-
-def test_a_bias_that_depends_on_the_number_does_not_move_the_interval() -> None:
-    x = np.random.default_rng(0).normal(size=40)
-    plain = subsampled(lambda chosen: x[chosen].mean(), 40)
-    biased = subsampled(lambda chosen: x[chosen].mean() + 100 / len(chosen), 40)
-    assert biased.low - biased.point == pytest.approx(plain.low - plain.point)
-
-
-@pytest.mark.parametrize("n", [0, 1, 3])
-def test_too_few_subjects_for_halves(n: int) -> None:
-    interval = subsampled(lambda chosen: float(len(chosen)), n)
-    assert np.isnan(interval.low) and interval.why == "too few subjects"
-
-
-def test_an_undefined_half_is_said() -> None:
-    interval = subsampled(lambda chosen: np.nan if 0 in chosen else 1.0, 10)
-    assert np.isnan(interval.low) and interval.why == "not defined in each subset"
 
 
 def test_a_single_subject_has_no_distance() -> None:
