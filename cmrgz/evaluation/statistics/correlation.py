@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import pearsonr
 
 FEWEST = 4
 """Cases from which on there is an interval."""
@@ -21,9 +22,9 @@ class Correlation:
     """
 
     n: int
-    r: float
-    interval: tuple[float, float]
-    slope: float
+    r: float = np.nan
+    interval: tuple[float, float] = (np.nan, np.nan)
+    slope: float = np.nan
 
 
 def correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> Correlation:
@@ -31,10 +32,8 @@ def correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> Corr
     both = np.isfinite(first) & np.isfinite(second)
     x, y, n = first[both], second[both], int(both.sum())
     if n < FEWEST - 1 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return Correlation(n, np.nan, (np.nan, np.nan), np.nan)
-    r = float(np.clip(np.corrcoef(x, y)[0, 1], -1, 1))
-    slope = float(r * y.std() / x.std())
-    if n < FEWEST:
-        return Correlation(n, r, (np.nan, np.nan), slope)
-    middle, half = np.arctanh(np.clip(r, -1 + 1e-15, 1 - 1e-15)), 1.959964 / np.sqrt(n - 3)
-    return Correlation(n, r, (float(np.tanh(middle - half)), float(np.tanh(middle + half))), slope)
+        return Correlation(n)
+    found = pearsonr(x, y)
+    # Fisher's z has the variance 1 / (n - 3): of three cases scipy gives the whole range, which tells a reader nothing
+    low, high = found.confidence_interval() if n >= FEWEST else (np.nan, np.nan)
+    return Correlation(n, float(found.statistic), (float(low), float(high)), float(found.statistic * y.std() / x.std()))

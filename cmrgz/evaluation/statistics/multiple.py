@@ -21,12 +21,11 @@ def holm(p: Sequence[float] | Floats) -> Floats:
     Args:
         p: (m,).
     """
-    given = np.asarray(p, dtype=np.float64)
-    tested = np.flatnonzero(np.isfinite(given))
-    order = tested[np.argsort(given[tested], kind="stable")]
-    steps = given[order] * np.arange(len(order), 0, -1)
+    given, order, left = _steps(p)
     adjusted = np.full(given.shape, np.nan)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1) if len(order) else steps
+    # scipy.stats.false_discovery_control bounds the share of false findings, not the chance of any: no substitute.
+    # The running maximum keeps a larger p-value from passing where a smaller one did not.
+    adjusted[order] = np.minimum(np.maximum.accumulate(given[order] * left), 1)
     return adjusted
 
 
@@ -35,12 +34,17 @@ def holm_levels(p: Sequence[float] | Floats, level: float = LEVEL) -> Floats:
 
     An interval of that level excludes the null where its own step rejects.
     """
-    given = np.asarray(p, dtype=np.float64)
-    tested = np.flatnonzero(np.isfinite(given))
-    order = tested[np.argsort(given[tested], kind="stable")]
+    given, order, left = _steps(p)
     levels = np.full(given.shape, np.nan)
-    levels[order] = 1 - (1 - level) / np.arange(len(order), 0, -1)
+    levels[order] = 1 - (1 - level) / left
     return levels
+
+
+def _steps(p: Sequence[float] | Floats) -> tuple[Floats, NDArray[np.intp], NDArray[np.intp]]:
+    """Return the p-values, which of them are tested, smallest first, and how many are left at each step."""
+    given = np.asarray(p, dtype=np.float64)
+    order = np.argsort(given, kind="stable")[: np.isfinite(given).sum()]  # NaN is sorted last
+    return given, order, np.arange(len(order), 0, -1)
 
 
 def tied(methods: Mapping[str, Mapping[str, float]], better: Better, level: float = LEVEL) -> tuple[str, ...]:
