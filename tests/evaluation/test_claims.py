@@ -97,7 +97,7 @@ class World:
         }
         families, measures = {"diffusion": "ldm", "autoregressive": "ar", "masked": "mar"}, values("hallucination")
         scores = (values(name) for name in ("psnr", "mse", "haarpsi"))
-        return Evidence(DIFFUSION, OTHER, families, {"hallucination rate": measures}, *scores, None, kid)
+        return Evidence(DIFFUSION, OTHER, families, {"hallucination rate": measures}, *scores, kid)
 
 
 def world(**changed: Any) -> World:
@@ -227,7 +227,7 @@ def test_a_smaller_effect_with_other_samplers_is_no_artefact_until_the_drop_is_s
     curves = {"ldm:replace": rising(0.2), "ar:forced": rising(0.1), "ldm": rising(0.14), "ar": rising(0.1)}
     close = replace(world(hallucination=curves), seed=4).draw(sets=False).evidence()
     verdict = intrinsic(close)
-    assert growth(close).outcome == "supported" and dict(verdict.parts)["less with these samplers by"].side() == 0
+    assert growth(close).outcome == "supported"
     assert verdict.outcome == "undecided"
 
 
@@ -235,7 +235,7 @@ def test_both_sides_stable_sets_neither_apart() -> None:
     """Also where they are shown to change differently, by less than the margin."""
     both = world(haarpsi={"ldm": rising(-0.04, 0.8)}, shift={"ldm": flat(0.2)}).draw().evidence()
     verdict = stability(both)
-    assert dict(verdict.parts)["HaarPSI, difference"].side() == -1
+    assert verdict.why.endswith("that they change differently is shown")
     assert verdict.outcome == "undecided" and "diffusion is stable" in verdict.why
 
 
@@ -257,18 +257,6 @@ def test_growth_needs_diffusion_itself_to_grow() -> None:
     assert verdict.interval.side() == 1 and verdict.outcome == "undecided"
 
 
-def test_other_measures_and_over_confidence_are_parts() -> None:
-    drawn = world().draw(sets=False).evidence()
-    rate = drawn.hallucination["hallucination rate"]
-    one = {k: dict.fromkeys(v, 1.0) for k, v in rate.items()}
-    variance = {(m, r): dict.fromkeys(v, 1 - 0.8 * r * m.startswith("ldm")) for (m, r), v in rate.items()}
-    evidence = replace(drawn, hallucination={**drawn.hallucination, "false edges": rate}, kappa=(variance, one))
-    parts = dict(growth(evidence).parts)
-    assert list(parts) == ["hallucination rate, slope of diffusion", "false edges", "over-confidence"]
-    expected = np.polyfit(BETWEEN, -np.log([1 - 0.8 * r for r in BETWEEN]), 1)[0]
-    assert parts["over-confidence"].point == pytest.approx(expected)
-
-
 @pytest.mark.parametrize(("floor", "words"), [(0.1, "the same"), (0.82, "another outcome")])
 def test_fidelity_says_whether_it_is_the_tokenizer(floor: float, words: str) -> None:
     worse = {"ldm": flat(0.1), "ldm:round-trip": flat(0.0), "ar": flat(0.82), "ar:round-trip": flat(floor - 0.1)}
@@ -287,7 +275,7 @@ def test_perception_says_whether_it_is_the_tokenizer() -> None:
     tokenizer = world(shift={"ar": lambda r: 0.5 if r < 1 else 0.6, "ldm": lambda r: 0.3 if r == 1 else 0.0})
     verdict = unconditional(tokenizer.draw().evidence())
     assert verdict.outcome == "supported" and "another outcome with the round trips subtracted" in verdict.why
-    assert [name for name, _ in verdict.parts] == ["ssl", "random", "ssl, less floors", "random, less floors"]
+    assert "by ssl" in verdict.why and "by random" in verdict.why
 
 
 def test_one_extractor_alone_decides_nothing() -> None:

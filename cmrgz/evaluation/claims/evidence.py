@@ -45,11 +45,10 @@ class Evidence:
         diffusion: The one side.
         autoregressive: The other.
         families: The method that stands for each family, for the trade-off between them.
-        hallucination: Measures that grow with what is invented; the first decides, the others are reported.
+        hallucination: Measures that grow with what is invented, of which the first decides.
         psnr: Of the hole, dB.
         mse: Of the hole.
         haarpsi: Of the hole.
-        kappa: Mean variance and mean squared error whose ratio over subjects is the calibration factor, or None.
         kid: By extractor, the first is the primary one; the kernel distance at each method and ratio.
         fill: The method that fills with the mean.
     """
@@ -61,7 +60,6 @@ class Evidence:
     psnr: Values = field(default_factory=dict)
     mse: Values = field(default_factory=dict)
     haarpsi: Values = field(default_factory=dict)
-    kappa: tuple[Values, Values] | None = None
     kid: Mapping[str, Mapping[Key, Resampled]] = field(default_factory=dict)
     fill: str = "mean"
 
@@ -78,7 +76,6 @@ class Verdict:
         interval: Of the effect, above 0 in the direction of the claim unless the claim says otherwise.
         p: The smallest level at which the rule of the claim would still decide; NaN where not tested.
         adjusted: `p` after Holm over the claims tested together.
-        parts: What else belongs to it: other extractors, ratios, measures; exploratory.
     """
 
     name: str
@@ -88,7 +85,6 @@ class Verdict:
     interval: Interval = Interval(np.nan, np.nan, np.nan, 0)
     p: float = np.nan
     adjusted: float = np.nan
-    parts: tuple[tuple[str, Interval], ...] = ()
 
     @property
     def effect(self) -> float:
@@ -129,6 +125,13 @@ def between(keys: Mapping[Key, object], methods: Sequence[str], least: int) -> t
     return ratios
 
 
+def grid(values: Values, methods: Sequence[str], least: int) -> tuple[tuple[float, ...], Floats]:
+    """Return the ratios of `between`, and the values there of subjects that have all: (n, methods, ratios)."""
+    ratios = between(values, methods, least)
+    found = columns([(method, ratio) for method in methods for ratio in ratios], values)
+    return ratios, found.reshape(len(found), len(methods), len(ratios))
+
+
 def columns(keys: Sequence[Key], *tables: Values) -> Floats:
     """Return the values of subjects that have all of them, (n, tables x keys), or raise Missing."""
     absent = [f"{method} at {ratio:g}" for values in tables for method, ratio in keys if (method, ratio) not in values]
@@ -140,7 +143,7 @@ def columns(keys: Sequence[Key], *tables: Values) -> Floats:
     return found
 
 
-def agreement(each: Sequence[Bootstrap], need: int, adjust: bool) -> tuple[int, float]:
+def agreement(each: Sequence[Bootstrap], need: int, adjust: bool, against: int | None = None) -> tuple[int, float]:
     """Return the direction (1, -1, or 0 for none) in which at least `need` effects are shown, and the p-value of that.
 
     The p-value is the smallest level at which the rule would decide for the direction that is nearer to it.
@@ -149,13 +152,13 @@ def agreement(each: Sequence[Bootstrap], need: int, adjust: bool) -> tuple[int, 
         each: Effects with their resamples.
         need: How many must agree.
         adjust: Whether by Holm over the effects.
+        against: How many are enough for the direction -1; as many as `need` if None.
     """
-    p = np.array([b.p() for b in each])
+    p, sign = np.array([b.p() for b in each]), np.sign([b.point for b in each])
     p = holm(p) if adjust else p
-    sign = np.sign([b.point for b in each])
-    up, down = (float(np.sort(np.where((sign == s) & np.isfinite(p), p, 1.0))[need - 1]) for s in (1, -1))
-    direction = int(up <= 1 - LEVEL) - int(down <= 1 - LEVEL)
-    return direction, min(up, down)
+    up, down = (np.sort(np.where((sign == s) & np.isfinite(p), p, 1.0)) for s in (1, -1))
+    shown, refuted = float(up[need - 1]), float(down[(against or need) - 1])
+    return int(shown <= 1 - LEVEL) - int(refuted <= 1 - LEVEL), min(shown, refuted)
 
 
 def outcome(direction: int) -> Outcome:

@@ -26,8 +26,8 @@ STABLE = "autoregressive models look alike at every ratio, and diffusion models 
 def unconditional(evidence: Evidence) -> Verdict:
     """Judge C1: KID of the autoregressive side less that of diffusion at ratio 1, by each extractor, Holm-adjusted.
 
-    Supported where two extractors show it (refuted where two show the contrary); two are needed. Also with the distance
-    of each side's own round trip subtracted, as part of the verdict.
+    Supported where two extractors show it (refuted where two show the contrary); two are needed. Says whether
+    the same holds with the distance of each side's own round trip subtracted.
     """
     diffusion, other = arms(evidence)
     keys = [(other.best, 1.0), (diffusion.best, 1.0)]
@@ -41,8 +41,7 @@ def unconditional(evidence: Evidence) -> Verdict:
     if floors:
         survives = agreement(list(floors.values()), EXTRACTORS, adjust=True)[0] == direction
         why += f"; {'the same' if survives else 'another outcome'} with the round trips subtracted"
-    parts = [*zip(names, intervals, strict=True), *((f"{x}, less floors", b.interval()) for x, b in floors.items())]
-    return Verdict("C1", PERCEPTION, named(direction), why, intervals[0], p, parts=tuple(parts))
+    return Verdict("C1", PERCEPTION, named(direction), why, intervals[0], p)
 
 
 def stability(evidence: Evidence) -> Verdict:
@@ -70,8 +69,7 @@ def stability(evidence: Evidence) -> Verdict:
         f"from {low:g} to {high:g} the autoregressive side is {mine.said}, diffusion is {theirs.said}; "
         f"that they change differently is {'' if differs else 'not '}shown"
     )
-    parts = (*mine.parts("autoregressive"), *theirs.parts("diffusion"), ("HaarPSI, difference", haarpsi.interval()))
-    return Verdict("C3", STABLE, named(direction), why, mine.haarpsi.interval, mine.p(direction), parts=parts)
+    return Verdict("C3", STABLE, named(direction), why, mine.haarpsi.interval, mine.p(direction))
 
 
 @dataclass(frozen=True)
@@ -113,9 +111,6 @@ class _Stability:
         if direction < 0:
             return min(self.haarpsi.p_beyond, _shown([e.p_beyond for e in self.kid.values()]))
         return max(self.haarpsi.p, _shown([e.p for e in self.kid.values()]))
-
-    def parts(self, side: str) -> tuple[tuple[str, Interval], ...]:
-        return tuple((f"{name}, {side}", e.interval) for name, e in {**self.kid, "HaarPSI": self.haarpsi}.items())
 
 
 def _shown(p: Sequence[float]) -> float:

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cmrgz.evaluation.claims.evidence import Evidence, Floats, Key, Missing, Verdict, agreement, between, outcome
+from cmrgz.evaluation.claims.perception import EXTRACTORS
 from cmrgz.evaluation.statistics.bootstrap import Bootstrap, Statistic, bootstrap
 from cmrgz.evaluation.statistics.estimates import mean, rank_correlation
 from cmrgz.evaluation.statistics.kernel import Resampled
 
-EXTRACTORS = 2
 TRADE_OFF = "across families, the nearer to the truth the less real the results look"
 
 
@@ -26,12 +26,11 @@ def trade_off(evidence: Evidence) -> Verdict:
     found = _by_extractor(evidence, methods)
     each = [b for b, _ in found.values()]
     direction, p = agreement(each, EXTRACTORS, adjust=False)
-    intervals = {x: b.interval() for x, (b, _) in found.items()}
-    first, dominated = next(iter(found.items()))[0], next(iter(found.values()))[1]
+    first, (shown, dominated) = next(iter(found.items()))
     why = f"by {first}, at {dominated} of the ratios a family is worse than another in both"
     if direction > 0:
         why = f"one family dominates: no trade-off here; {why}"
-    return Verdict("C5", TRADE_OFF, outcome(-direction), why, intervals[first], p, parts=tuple(intervals.items()))
+    return Verdict("C5", TRADE_OFF, outcome(-direction), why, shown.interval(), p)
 
 
 def _by_extractor(evidence: Evidence, methods: Sequence[str]) -> dict[str, tuple[Bootstrap, str]]:

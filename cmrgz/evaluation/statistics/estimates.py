@@ -27,11 +27,6 @@ def combined(coefficients: Sequence[float] | Floats, statistics: Sequence[Statis
     return lambda weights: np.sum([c * s(weights) for c, s in zip(coefficients, statistics, strict=True)], axis=0)
 
 
-def difference(first: Statistic, second: Statistic) -> Statistic:
-    """Return `first - second`, both of the same subjects."""
-    return combined((1, -1), (first, second))
-
-
 def slopes(ratios: Sequence[float], values: Floats) -> Floats:
     """Return the least-squares slope of each subject over the ratios: (n,); NaN from fewer than two defined points.
 
@@ -46,13 +41,6 @@ def slopes(ratios: Sequence[float], values: Floats) -> Floats:
     scale = np.nansum(centred**2, 1)
     rise = np.nansum(centred * np.where(given, values, 0), 1)
     return np.where(scale > 0, rise / np.where(scale > 0, scale, 1), np.nan)
-
-
-def slope(ratios: Sequence[float], statistics: Sequence[Statistic]) -> Statistic:
-    """Return the least-squares slope of statistics over the ratios, for those that are not means (kappa, KID)."""
-    x = np.asarray(ratios, dtype=np.float64)
-    away = x - x.mean()
-    return combined(away / (away**2).sum(), statistics)
 
 
 def rank_correlation(x: NDArray[Any], y: NDArray[Any]) -> Floats:

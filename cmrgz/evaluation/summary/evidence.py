@@ -56,7 +56,6 @@ def evidence(table: Table, reals: Mapping[str, Reals]) -> Evidence:
         psnr=values("psnr-hole"),
         mse=values("mse-hole"),
         haarpsi=values("haarpsi-hole"),
-        kappa=(values("variance-hole"), values("error-hole")),
         kid={name: _distances(table, masks, name, own) for name, own in reals.items()},
     )
 

@@ -8,10 +8,9 @@ from scipy import stats
 
 from cmrgz.evaluation.statistics.bootstrap import Bootstrap, Statistic, bootstrap, draws
 from cmrgz.evaluation.statistics.estimates import (
-    difference,
+    combined,
     mean,
     ratio_of_means,
-    slope,
     slopes,
 )
 
@@ -127,19 +126,10 @@ def test_slopes_are_those_of_least_squares_of_each_subject() -> None:
     assert np.isnan(found[4])
 
 
-def test_a_slope_of_means_is_the_mean_of_slopes() -> None:
-    ratios, values = (0.1, 0.5, 0.9), np.random.default_rng(0).normal(size=(20, 3))
-    both = [
-        bootstrap(statistic, 20)
-        for statistic in (slope(ratios, [mean(v) for v in values.T]), mean(slopes(ratios, values)))
-    ]
-    np.testing.assert_allclose(both[0].replicates, both[1].replicates, atol=1e-12)
-
-
 def test_pairing_takes_away_what_subjects_share() -> None:
     rng = np.random.default_rng(0)
     shared, a, b = 10 * rng.normal(size=40), rng.normal(size=40), rng.normal(size=40)
-    together = bootstrap(difference(mean(shared + a), mean(shared + b)), 40)
+    together = bootstrap(combined((1, -1), (mean(shared + a), mean(shared + b))), 40)
     np.testing.assert_allclose(together.replicates, bootstrap(mean(a - b), 40).replicates, atol=1e-10)
 
 

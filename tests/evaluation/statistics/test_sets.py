@@ -6,7 +6,7 @@ import pytest
 from cmrgz.errors import DataError
 from cmrgz.evaluation.metrics.sets.kernels import kid
 from cmrgz.evaluation.statistics.bootstrap import bootstrap
-from cmrgz.evaluation.statistics.estimates import difference
+from cmrgz.evaluation.statistics.estimates import combined
 from cmrgz.evaluation.statistics.kernel import kernel_distance
 
 
@@ -81,7 +81,9 @@ def test_intervals_of_a_difference_of_distances_cover_the_truth() -> None:
     held = []
     for _ in range(150):
         real, a, b = (features(rng, each=2) for _ in range(3))
-        held.append(bootstrap(difference(distance(a, real).of, distance(b, real).of), 20, 400).interval().side() == 0)
+        held.append(
+            bootstrap(combined((1, -1), (distance(a, real).of, distance(b, real).of)), 20, 400).interval().side() == 0
+        )
     assert 0.86 < np.mean(held) <= 1
 
 
