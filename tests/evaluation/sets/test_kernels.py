@@ -36,7 +36,7 @@ def test_the_matrix_in_parts_is_the_matrix_at_once(monkeypatch: pytest.MonkeyPat
     assert kid(x, y) == pytest.approx(whole, rel=1e-9)
 
 
-@pytest.mark.parametrize("measure", [kid, rbf_mmd, lambda x, y: kid(x, y, block=10)])
+@pytest.mark.parametrize("measure", [kid, rbf_mmd])
 def test_the_null_is_zero_on_average_of_either_sign(measure: Any) -> None:
     values = np.array([measure(draws(2 * i, 30), draws(2 * i + 1, 40)) for i in range(300)])
     assert abs(values.mean()) < 3 * values.std() / math.sqrt(300)
@@ -71,13 +71,6 @@ def test_the_width_is_of_the_reals_alone() -> None:
     assert math.isnan(rbf_mmd(x, np.zeros((9, 8))))
 
 
-def test_blocks_give_the_mean_of_disjoint_blocks() -> None:
-    x, y = draws(0, 300), draws(1, 330, shift=0.3)
-    assert kid(x, y, block=50) == pytest.approx(kid(x, y), rel=0.25)
-    assert kid(x, y, block=50) == kid(x, y, block=50) != kid(x, y, block=50, seed=1)
-    assert math.isnan(kid(x, y, block=301))
-
-
 def clustered(seed: int, patients: int, frames: int, spread: float = 0.2) -> Any:
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(patients, 1, 8))
@@ -102,12 +95,6 @@ def test_completed_frames_beside_their_own_truth_are_null_with_the_pairs_left_ou
     values = [(kid(x, x), kid(x, x, subjects=(of, of))) for x in (draws(i, 60) for i in range(100))]
     plain, apart = np.transpose(values)
     assert (plain < 0).all() and apart == pytest.approx(0, abs=1e-9)
-
-
-def test_blocks_leave_out_pairs_of_one_subject() -> None:
-    x = draws(0, 60)
-    of = np.arange(60)
-    assert kid(x, x + 1, block=60, subjects=(of, of)) == pytest.approx(kid(x, x + 1, subjects=(of, of)))
 
 
 def test_one_subject_alone_has_no_pair() -> None:

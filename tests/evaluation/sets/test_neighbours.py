@@ -8,10 +8,15 @@ from cmrgz.evaluation.metrics.sets.neighbours import (
     coverage,
     density,
     distances,
-    ideal_coverage,
     precision,
     recall,
 )
+
+
+def ideal_coverage(n: int, k: int = 5) -> float:
+    """Return what is expected of n draws each of one distribution: Naeem et al. 2020, lemma 2."""
+    i = np.arange(1, k + 1)
+    return float(1 - np.prod((n - i) / (2 * n - i)))
 
 
 def draws(seed: int, n: int, d: int = 6, scale: float = 1.0) -> Any:

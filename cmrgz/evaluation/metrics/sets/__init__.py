@@ -7,23 +7,13 @@ reals score against reals. No conclusion rests on one extractor.
 
 from cmrgz.evaluation.metrics.sets.base import COMPONENTS, Control, Score, SetMetric, Space, control
 from cmrgz.evaluation.metrics.sets.diversity import ms_ssim_gap
-from cmrgz.evaluation.metrics.sets.features import Difference, ks_mean, most_different
+from cmrgz.evaluation.metrics.sets.features import ks_mean
 from cmrgz.evaluation.metrics.sets.frechet import fd, fd_infinity
 from cmrgz.evaluation.metrics.sets.kernels import kid, rbf_mmd
-from cmrgz.evaluation.metrics.sets.neighbours import K, coverage, density, ideal_coverage, precision, recall
+from cmrgz.evaluation.metrics.sets.neighbours import K, coverage, density, precision, recall
 from cmrgz.evaluation.metrics.sets.sliced import swd
 
-__all__ = [
-    "SET_METRICS",
-    "Control",
-    "Difference",
-    "Score",
-    "SetMetric",
-    "Space",
-    "control",
-    "ideal_coverage",
-    "most_different",
-]
+__all__ = ["SET_METRICS", "Control", "Score", "SetMetric", "Space", "control"]
 
 _FULL_RANK = COMPONENTS + 1
 _NAEEM = "Naeem et al. 2020, arXiv:2002.09797"

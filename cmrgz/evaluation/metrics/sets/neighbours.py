@@ -47,20 +47,12 @@ def density(generated: Floats, real: Floats, k: int = K) -> float:
 
 
 def coverage(generated: Floats, real: Floats, k: int = K) -> float:
-    """Return the share of real neighbourhoods that hold a generated item: `ideal_coverage` for equal distributions.
+    """Return the share of real neighbourhoods that hold a generated item.
 
-    Naeem et al. 2020, arXiv:2002.09797. Arguments as for `precision`.
+    For n draws each of one distribution `1 - prod_{i = 1 .. k} (n - i) / (2 n - i)` is expected, about 0.97. Naeem et
+    al. 2020, arXiv:2002.09797, lemma 2. Arguments as for `precision`.
     """
     return float(_inside(*_equal(generated, real), k).any(0).mean())
-
-
-def ideal_coverage(n: int, k: int = K) -> float:
-    """Return the expected coverage of two sets of n draws from one distribution: `1 - prod (n - i) / (2 n - i)`.
-
-    Naeem et al. 2020, lemma 2; i from 1 to k. About 0.97 for k = 5.
-    """
-    i = np.arange(1, k + 1)
-    return float(1 - np.prod((n - i) / (2 * n - i)))
 
 
 def _equal(generated: Floats, real: Floats) -> tuple[Floats, Floats]:
