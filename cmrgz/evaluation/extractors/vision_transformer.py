@@ -35,18 +35,6 @@ class Attention(nn.Module):
         return self.output["dense"](y.transpose(1, 2).flatten(2))
 
 
-class Scale(nn.Module):
-    """A learned factor for each channel."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.lambda1 = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return x (b, n, width), scaled."""
-        return x * self.lambda1
-
-
 class Layer(nn.Module):
     """A transformer layer, normalised before each part and scaled after."""
 
@@ -54,15 +42,15 @@ class Layer(nn.Module):
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=EPSILON)
         self.attention = Attention(width)
-        self.layer_scale1 = Scale(width)
+        self.layer_scale1 = nn.ParameterDict({"lambda1": torch.ones(width)})
         self.norm2 = nn.LayerNorm(width, eps=EPSILON)
         self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, 4 * width), "fc2": nn.Linear(4 * width, width)})
-        self.layer_scale2 = Scale(width)
+        self.layer_scale2 = nn.ParameterDict({"lambda1": torch.ones(width)})
 
     def forward(self, x: Tensor) -> Tensor:
         """Return tokens (b, n, width)."""
-        x = x + self.layer_scale1(self.attention(self.norm1(x)))
-        return x + self.layer_scale2(self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.norm2(x)))))
+        x = x + self.layer_scale1["lambda1"] * self.attention(self.norm1(x))
+        return x + self.layer_scale2["lambda1"] * self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.norm2(x))))
 
 
 class Embeddings(nn.Module):
