@@ -157,6 +157,20 @@ def _judged(data: bytes | bytearray, total: int, where: str) -> Layout:
     return Layout(slots, 8 + size)
 
 
+def read_foreign(path: Path, limit: int) -> tuple[bytearray, Layout]:
+    """Return the bytes of a safetensors file that the user brought, and its judged header.
+
+    Raises:
+        CheckpointError: As `read_bytes` and `inspect`, or `unsafe-pickle` for what is no safetensors file.
+    """
+    data = read_bytes(path, limit)
+    if len(data) > 8 and data[8:9] != b"{":
+        what = "expected safetensors: pickles, TorchScript and exported programs run code when they are loaded"
+        hint = "save its tensors as safetensors in a trusted place"
+        raise CheckpointError("unsafe-pickle", str(path), what, hint=hint)
+    return data, inspect(data, str(path))
+
+
 def check_expected(layout: Layout, expected: Mapping[str, Tensor], where: str) -> None:
     """Compare a file with the tensors that a module has, which may be on the meta device.
 

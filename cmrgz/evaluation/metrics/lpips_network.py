@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cmrgz import weights
-from cmrgz.errors import CheckpointError
 from cmrgz.evaluation.metrics.base import Floats
 
 LAYERS = {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)}
@@ -32,13 +31,7 @@ def load(path: Path) -> partial[Floats]:
     Raises:
         CheckpointError: The file is missing, damaged, not safetensors, or holds other weights.
     """
-    data = weights.read_bytes(path, MOST)
-    if len(data) > 8 and data[8:9] != b"{":
-        what = "expected safetensors: pickles run code when they are loaded"
-        raise CheckpointError(
-            "unsafe-pickle", str(path), what, hint="save its tensors as safetensors in a trusted place"
-        )
-    layout = weights.inspect(data, str(path))
+    data, layout = weights.read_foreign(path, MOST)
     weights.check_expected(layout, expected(), str(path))
     found = {name: value.float() for name, value in weights.tensors(data, layout, str(path)).items()}
     return partial(distances, found)
