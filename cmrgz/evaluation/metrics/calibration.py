@@ -4,6 +4,8 @@ With samples x_1 .. x_K of the true posterior, the truth is like one more sample
 must then have, for any K.
 """
 
+from functools import partial
+
 import numpy as np
 
 from cmrgz.evaluation.metrics.base import Floats, Metric, Ratio, Sampled, once
@@ -13,6 +15,8 @@ CENTRAL = 0.8
 """The share of the posterior that the interval of `coverage-hole` holds."""
 CONFIDENT = 0.05
 """The share of the pixels, those of the lowest spread, that `tail` looks at."""
+
+HAMILL = "doi:10.1175/1520-0493(2001)129<0550:IORHFV>2.0.CO;2"
 
 
 @once
@@ -65,14 +69,9 @@ def coverage(frame: Sampled) -> float:
     return float(inside @ rank_histogram(frame))
 
 
-def rank_low(frame: Sampled) -> float:
-    """Return how often the truth lies below all samples, over how often it must: K + 1 times the share."""
-    return float(rank_histogram(frame)[0]) * (len(frame.drawn) + 1)
-
-
-def rank_high(frame: Sampled) -> float:
-    """Return how often the truth lies above all samples, over how often it must: K + 1 times the share."""
-    return float(rank_histogram(frame)[-1]) * (len(frame.drawn) + 1)
+def rank_share(frame: Sampled, rank: int) -> float:
+    """Return how often the truth has a rank, 0 below all samples and -1 above all, over how often it must: 1."""
+    return float(rank_histogram(frame)[rank]) * (len(frame.drawn) + 1)
 
 
 def spread_skill(frame: Sampled) -> float:
@@ -130,8 +129,8 @@ METRICS = (
     Metric("variance-hole", variance, "none", least=2),
     Metric("error-hole", error, "lower", least=2),
     Metric("coverage-hole", coverage, "none", least=2),
-    Metric("rank-low-hole", rank_low, "one", least=2, cite="doi:10.1175/1520-0493(2001)129<0550:IORHFV>2.0.CO;2"),
-    Metric("rank-high-hole", rank_high, "one", least=2, cite="doi:10.1175/1520-0493(2001)129<0550:IORHFV>2.0.CO;2"),
+    Metric("rank-low-hole", partial(rank_share, rank=0), "one", least=2, cite=HAMILL),
+    Metric("rank-high-hole", partial(rank_share, rank=-1), "one", least=2, cite=HAMILL),
     Metric("spread-skill-hole", spread_skill, "higher", least=2),
     Metric("ause-hole", ause, "lower", least=2, cite="arXiv:1802.07095"),
     Metric("confident-error-hole", confident_error, "lower", least=2),

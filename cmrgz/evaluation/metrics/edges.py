@@ -5,7 +5,7 @@ frame before in time (the baseline of temporal copies).
 """
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_dilation, gaussian_filter
 
 from cmrgz.evaluation.metrics.base import Bools, Floats, Metric, Sampled, once
 
@@ -16,6 +16,7 @@ Between the 75th percentiles of heart-centred training frames: 0.047 of phantoms
 """
 NEAR = 2
 """Pixels by which an edge may be off."""
+DISC = np.hypot(*np.mgrid[-NEAR : NEAR + 1, -NEAR : NEAR + 1])[None] <= NEAR
 ROWS, COLUMNS = np.array([0, 1, 1, 1]), np.array([1, 1, 0, -1])
 """The neighbour along the gradient, by its direction in eighths of a turn."""
 
@@ -40,11 +41,7 @@ def edges(x: Floats) -> Bools:
 
 def near(marked: Bools) -> Bools:
     """Return the pixels of frames (n, h, w) within 2 pixels of a marked one."""
-    h, w = marked.shape[1:]
-    around = np.pad(marked, ((0, 0), (NEAR, NEAR), (NEAR, NEAR)))
-    span = range(-NEAR, NEAR + 1)
-    disc = [(NEAR + i, NEAR + j) for i in span for j in span if i**2 + j**2 <= NEAR**2]
-    return np.logical_or.reduce([around[:, i : i + h, j : j + w] for i, j in disc])
+    return np.asarray(binary_dilation(marked, DISC))
 
 
 @once

@@ -23,12 +23,6 @@ def squared(frame: Sampled) -> Floats:
     return np.asarray((frame.samples - frame.truth) ** 2)
 
 
-@once
-def squared_drawn(frame: Sampled) -> Floats:
-    """Return the squared error of what was drawn, known pixels not yet pasted: (k, h, w)."""
-    return np.asarray((frame.drawn - frame.truth) ** 2)
-
-
 def psnr(frame: Sampled, region: str) -> float:
     """Return the mean PSNR of the samples in a region, dB, each at most 80."""
     return float(decibels(means(squared(frame), REGIONS[region](frame))).mean())
@@ -44,9 +38,7 @@ def psnr_known(frame: Sampled) -> float:
 
     NaN of a method that gives back what it was given.
     """
-    if frame.pasted:
-        return float("nan")
-    return float(decibels(means(squared_drawn(frame), frame.known)).mean())
+    return float("nan") if frame.pasted else float(decibels(_known(frame)).mean())
 
 
 def rmse_known(frame: Sampled) -> float:
@@ -54,9 +46,12 @@ def rmse_known(frame: Sampled) -> float:
 
     NaN of a method that gives back what it was given.
     """
-    if frame.pasted:
-        return float("nan")
-    return float(np.sqrt(means(squared_drawn(frame), frame.known)).mean())
+    return float("nan") if frame.pasted else float(np.sqrt(_known(frame)).mean())
+
+
+def _known(frame: Sampled) -> Floats:
+    """Return the squared error (k,) of what was drawn, not yet pasted, at the known pixels."""
+    return means((frame.drawn - frame.truth) ** 2, frame.known)
 
 
 def mse(frame: Sampled) -> float:

@@ -3,7 +3,6 @@
 A ratio of jumps is taken of their means over all frames: in a frame of even intensity it would be nothing over nothing.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -18,65 +17,49 @@ Pairs = tuple[Bools, Bools]
 
 
 @once
-def edge(frame: Sampled) -> Pairs:
-    """Return the pairs of a known and a hidden pixel."""
+def pairs(frame: Sampled) -> dict[str, Pairs]:
+    """Return which pixels are compared, by where: of hidden ones across a line of the token grid, or inside of it.
+
+    `edge` has the pairs of a known and a hidden pixel, `grid` and `inside` those of two hidden ones.
+    """
     known = frame.known
-    return known[:-1] != known[1:], known[:, :-1] != known[:, 1:]
+    rows, columns = (np.arange(1, n) % GRID == 0 for n in known.shape)
+    below, right = ~(known[:-1] | known[1:]), ~(known[:, :-1] | known[:, 1:])
+    return {
+        "edge": (known[:-1] != known[1:], known[:, :-1] != known[:, 1:]),
+        "grid": (below & rows[:, None], right & columns),
+        "inside": (below & ~rows[:, None], right & ~columns),
+    }
 
 
-@once
-def inside(frame: Sampled) -> Pairs:
-    """Return the pairs of hidden pixels within a position of the token grid."""
-    (below, right), (rows, columns) = _hidden(frame), _lines(frame)
-    return below & ~rows, right & ~columns
-
-
-@once
-def grid(frame: Sampled) -> Pairs:
-    """Return the pairs of hidden pixels on both sides of a line of the token grid."""
-    (below, right), (rows, columns) = _hidden(frame), _lines(frame)
-    return below & rows, right & columns
-
-
-def jump(frame: Sampled, pairs: Callable[[Sampled], Pairs]) -> float:
+def jump(frame: Sampled, where: str) -> float:
     """Return the mean jump of the samples between pairs of pixels."""
-    return _mean_jump(frame.samples, pairs(frame))
+    return _mean_jump(frame.samples, pairs(frame)[where])
 
 
-def true_jump(frame: Sampled, pairs: Callable[[Sampled], Pairs]) -> float:
-    """Return the mean jump of the truth between pairs of pixels."""
-    return _mean_jump(frame.truth[None], pairs(frame))
+def true_jump(frame: Sampled) -> float:
+    """Return the mean jump of the truth across the edge of the hole."""
+    return _mean_jump(frame.truth[None], pairs(frame)["edge"])
 
 
 def jump_error(frame: Sampled) -> float:
     """Return the mean difference across the edge of the hole of a sample's jump and the true one."""
-    return _mean_jump(frame.samples - frame.truth, edge(frame))
+    return _mean_jump(frame.samples - frame.truth, pairs(frame)["edge"])
 
 
-def _hidden(frame: Sampled) -> Pairs:
-    hidden = frame.hidden
-    return hidden[:-1] & hidden[1:], hidden[:, :-1] & hidden[:, 1:]
-
-
-def _lines(frame: Sampled) -> Pairs:
-    """Return which pairs are parted by a line of the grid, to be broadcast."""
-    below, right = (np.arange(1, n) % GRID == 0 for n in frame.known.shape)
-    return below[:, None], right[None]
-
-
-def _mean_jump(x: Floats, pairs: Pairs) -> float:
+def _mean_jump(x: Floats, between: Pairs) -> float:
     """Return the mean absolute difference of pairs of pixels of frames (n, h, w)."""
-    below, right = np.diff(x, axis=1)[:, pairs[0]], np.diff(x, axis=2)[:, pairs[1]]
+    below, right = np.diff(x, axis=1)[:, between[0]], np.diff(x, axis=2)[:, between[1]]
     jumps = np.abs(np.concatenate([below, right], axis=1))
     return float(jumps.mean()) if jumps.size else float("nan")
 
 
 METRICS = (
     Metric("jump-error-edge", jump_error, "lower"),
-    Metric("jump-edge", partial(jump, pairs=edge), "none"),
-    Metric("true-jump-edge", partial(true_jump, pairs=edge), "none"),
-    Metric("jump-grid", partial(jump, pairs=grid), "none"),
-    Metric("jump-inside", partial(jump, pairs=inside), "none"),
+    Metric("jump-edge", partial(jump, where="edge"), "none"),
+    Metric("true-jump-edge", true_jump, "none"),
+    Metric("jump-grid", partial(jump, where="grid"), "none"),
+    Metric("jump-inside", partial(jump, where="inside"), "none"),
 )
 
 RATIOS = (

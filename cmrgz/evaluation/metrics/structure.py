@@ -39,21 +39,14 @@ def ms_ssim(frame: Sampled) -> float:
     """
     if min(frame.truth.shape) < SMALLEST:
         return float("nan")
-    scales = _scales(frame)
-    factors = [c[:, RADIUS:-RADIUS, RADIUS:-RADIUS].mean(axis=(1, 2)) for _, c in scales[:-1]]
-    factors.append((scales[-1][0] * scales[-1][1]).mean(axis=(1, 2)))
-    return float(np.prod(np.maximum(factors, 0) ** WEIGHTS[:, None], axis=0).mean())
-
-
-@once
-def _scales(frame: Sampled) -> list[Pair]:
-    """Return the factors at each scale, finest first."""
-    found = [luminance_and_contrast(frame)]
+    scales = [luminance_and_contrast(frame)]
     x, y = frame.samples, frame.truth[None]
     for _ in WEIGHTS[1:]:
         x, y = halved(x), halved(y)
-        found.append(similarity(x, y))
-    return found
+        scales.append(similarity(x, y))
+    factors = [c[:, RADIUS:-RADIUS, RADIUS:-RADIUS].mean(axis=(1, 2)) for _, c in scales[:-1]]
+    factors.append((scales[-1][0] * scales[-1][1]).mean(axis=(1, 2)))
+    return float(np.prod(np.maximum(factors, 0) ** WEIGHTS[:, None], axis=0).mean())
 
 
 def halved(x: Floats) -> Floats:

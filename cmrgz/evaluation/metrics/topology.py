@@ -6,10 +6,10 @@ frames with a labelled myocardium 1 (an open ring).
 """
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from functools import partial
 
 import numpy as np
-from scipy.ndimage import label
+from scipy.ndimage import binary_dilation, label
 
 from cmrgz.evaluation.metrics.anatomy import PARTS
 from cmrgz.evaluation.metrics.base import Bools, Labels, Metric, Sampled
@@ -20,14 +20,9 @@ CORNERS = np.ones((3, 3), dtype=bool)
 """Pixels that meet at a corner are one piece, so that a thin wall is not cut."""
 
 
-def second_lv(segment: Labels, speck: int) -> bool:
-    """Return whether there is more than one left ventricle."""
-    return len(_pieces(segment == PARTS["lv"], speck)) > 1
-
-
-def torn_wall(segment: Labels, speck: int) -> bool:
-    """Return whether the myocardium is in more than one piece."""
-    return len(_pieces(segment == PARTS["myo"], speck)) > 1
+def torn(segment: Labels, speck: int, part: str) -> bool:
+    """Return whether a part is in more than one piece."""
+    return len(_pieces(segment == PARTS[part], speck)) > 1
 
 
 def open_ring(segment: Labels, speck: int) -> bool:
@@ -44,9 +39,12 @@ def rv_apart(segment: Labels, speck: int) -> bool:
     return bool(pieces) and int(myocardium.sum()) > speck and not (_grown(pieces[0]) & myocardium).any()
 
 
-RULES: Mapping[str, Callable[[Labels, int], bool]] = MappingProxyType(
-    {"second-lv": second_lv, "torn-wall": torn_wall, "open-ring": open_ring, "rv-apart": rv_apart}
-)
+RULES: Mapping[str, Callable[[Labels, int], bool]] = {
+    "second-lv": partial(torn, part="lv"),
+    "torn-wall": partial(torn, part="myo"),
+    "open-ring": open_ring,
+    "rv-apart": rv_apart,
+}
 
 
 def broken(segment: Labels, spacing: float) -> frozenset[str]:
@@ -73,19 +71,19 @@ def violations_of_truth(frame: Sampled) -> float:
 
 def lost(frame: Sampled) -> float:
     """Return the share of the samples that lack a part that the truth has."""
-    return _differ(frame, lambda sample, truth: bool(truth - sample))
+    return _differ(frame, lambda sample, truth: truth - sample)
 
 
 def invented(frame: Sampled) -> float:
     """Return the share of the samples that have a part that the truth lacks."""
-    return _differ(frame, lambda sample, truth: bool(sample - truth))
+    return _differ(frame, lambda sample, truth: sample - truth)
 
 
-def _differ(frame: Sampled, how: Callable[[frozenset[int], frozenset[int]], bool]) -> float:
+def _differ(frame: Sampled, how: Callable[[frozenset[int], frozenset[int]], frozenset[int]]) -> float:
     if frame.segments is None or frame.truth_segment is None:
         return float("nan")
     truth, *samples = (_parts(s, frame.spacing) for s in (frame.truth_segment, *frame.segments))
-    return float(np.mean([how(sample, truth) for sample in samples]))
+    return float(np.mean([bool(how(sample, truth)) for sample in samples]))
 
 
 def _parts(segment: Labels, spacing: float) -> frozenset[int]:
@@ -102,9 +100,7 @@ def _pieces(region: Bools, speck: int) -> list[Bools]:
 
 def _grown(region: Bools) -> Bools:
     """Return a region (h, w) and the pixels around it."""
-    around = np.pad(region, 1)
-    rows = around[:-2] | around[1:-1] | around[2:]
-    return rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:]
+    return np.asarray(binary_dilation(region, CORNERS))
 
 
 METRICS = (
