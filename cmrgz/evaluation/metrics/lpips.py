@@ -1,7 +1,7 @@
 """LPIPS, for those who have its weights: nothing is downloaded, and without them it is not in the table.
 
 The environment variable CMRGZ_LPIPS names a safetensors file of AlexNet's features and the weights of their channels.
-To make one, where torchvision is installed and in a trusted place (torchmetrics ships the channel weights):
+To make one, where torchvision and torchmetrics (it ships the channel weights) are installed, in a trusted place:
 
     folder = pathlib.Path(torchmetrics.__file__).parent / "functional/image/lpips_models"
     channels = torch.load(folder / "alex.pth", weights_only=True)
