@@ -116,6 +116,7 @@ def arms(evidence: Evidence) -> tuple[Arm, Arm]:
 
 def between(keys: Mapping[Key, object], methods: Sequence[str], least: int) -> tuple[float, ...]:
     """Return the ratios above 0 and below 1 at which all methods have results, or raise Missing below `least`."""
+    # at 0 nothing is drawn and at 1 nothing is given: neither says how a result follows what it was given
     of = [{ratio for method, ratio in keys if method == m and 0 < ratio < 1} for m in methods]
     ratios = tuple(sorted(set.intersection(*of)))
     if len(ratios) < least:
@@ -132,12 +133,12 @@ def grid(values: Values, methods: Sequence[str], least: int) -> tuple[tuple[floa
     return ratios, found.reshape(len(found), len(methods), len(ratios))
 
 
-def columns(keys: Sequence[Key], *tables: Values) -> Floats:
-    """Return the values of subjects that have all of them, (n, tables x keys), or raise Missing."""
-    absent = [f"{method} at {ratio:g}" for values in tables for method, ratio in keys if (method, ratio) not in values]
+def columns(keys: Sequence[Key], values: Values) -> Floats:
+    """Return the values of subjects that have all of them, (n, keys), or raise Missing."""
+    absent = [f"{method} at {ratio:g}" for method, ratio in keys if (method, ratio) not in values]
     if absent:
         raise Missing(f"there are no results of {absent[0]}")
-    subjects, found = paired(*(values[key] for values in tables for key in keys))
+    subjects, found = paired(*(values[key] for key in keys))
     if len(subjects) < 2:
         raise Missing(f"2 subjects with all results are needed, and there are {len(subjects)}")
     return found
@@ -156,6 +157,7 @@ def agreement(each: Sequence[Bootstrap], need: int, adjust: bool, against: int |
     """
     p, sign = np.array([b.p() for b in each]), np.sign([b.point for b in each])
     p = holm(p) if adjust else p
+    # the m-th smallest p-value of a sign is the level at which m effects of it are shown
     up, down = (np.sort(np.where((sign == s) & np.isfinite(p), p, 1.0)) for s in (1, -1))
     shown, refuted = float(up[need - 1]), float(down[(against or need) - 1])
     return int(shown <= 1 - LEVEL) - int(refuted <= 1 - LEVEL), min(shown, refuted)

@@ -10,8 +10,7 @@ from cmrgz.evaluation.statistics.bootstrap import Bootstrap, bootstrap
 from cmrgz.evaluation.statistics.estimates import mean
 
 RATIOS = 3
-SHARE = 0.6
-"""Of the ratios that must show it: 3 of 5."""
+SHARE = 0.6  # of the ratios that must show it: 3 of 5
 FIDELITY = "autoregressive models are less faithful to what was hidden than diffusion models"
 
 
@@ -24,6 +23,7 @@ def fidelity(evidence: Evidence) -> Verdict:
     """
     diffusion, other = arms(evidence)
     ratios, found = grid(evidence.psnr, (diffusion.best, other.best), RATIOS)
+    # paired: what makes a subject hard is in both columns and falls out
     gains = found[:, 0] - found[:, 1]
     each = _resampled(gains)
     direction, p = agreement(each, _need(ratios), adjust=False)
@@ -55,5 +55,6 @@ def _less_the_floors(evidence: Evidence, ratios: Sequence[float]) -> Floats:
         raise Missing("no round trip was evaluated")
     methods = (other.best, other.floor, diffusion.best, diffusion.floor)
     found = columns([(method, r) for method in methods for r in ratios], evidence.mse)
+    # squared errors and not dB, which do not subtract
     own, floor, theirs, their_floor = np.split(found, 4, axis=1)
     return (own - floor) - (theirs - their_floor)

@@ -34,6 +34,7 @@ def intrinsic(evidence: Evidence) -> Verdict:
     if pair == plain:
         raise Missing("only one sampler of each side was evaluated")
     found = _judged(evidence, pair, "C2b", INTRINSIC)
+    # "shown with one, not shown with the other" is no difference: that itself must be shown
     drop = _drop(evidence, plain, pair)
     if found.outcome == "undecided" and growth(evidence).outcome == "supported" and drop.interval().side() > 0:
         why = f"an artefact of the sampler: it shrinks with {pair[0]} and {pair[1]}, and is no longer shown"

@@ -13,12 +13,9 @@ from cmrgz.evaluation.statistics.estimates import combined, mean
 from cmrgz.evaluation.statistics.kernel import Resampled
 from cmrgz.evaluation.statistics.multiple import holm_levels
 
-EXTRACTORS = 2
-"""How many extractors must agree: a ranking by one may be a liking of that one."""
-MARGIN = 0.1
-"""Of the range between the round trip and the mean fill: a change inside it is no change."""
-SPAN = 0.5
-"""Ratios that are nearer than this do not show stability."""
+EXTRACTORS = 2  # that must agree: a ranking by one may be a liking of that one
+MARGIN = 0.1  # of the range between the round trip and the mean fill: a change inside it is no change
+SPAN = 0.5  # ratios that are nearer than this do not show stability
 PERCEPTION = "diffusion models look more like real images than autoregressive models when nothing is given"
 STABLE = "autoregressive models look alike at every ratio, and diffusion models do not"
 
@@ -34,6 +31,7 @@ def unconditional(evidence: Evidence) -> Verdict:
     found = _by_extractor(evidence, keys, (1, -1))
     names, each = list(found), list(found.values())
     direction, p = agreement(each, EXTRACTORS, adjust=True)
+    # each interval at the level of its own step, so that what is said of it agrees with the rule
     levels = holm_levels([b.p() for b in each])
     intervals = [b.interval(float(level)) for b, level in zip(each, levels, strict=True)]
     floors = _less_the_floors(evidence, diffusion, other)
@@ -58,6 +56,7 @@ def stability(evidence: Evidence) -> Verdict:
     if high - low < SPAN:
         raise Missing(f"ratios {low:g} to {high:g} are too near to show stability")
     mine, theirs = (_Stability.of(evidence, arm, low, high) for arm in (other, diffusion))
+    # the change of one side less that of the other, of the same subjects
     keys = [(diffusion.best, high), (diffusion.best, low), (other.best, high), (other.best, low)]
     apart = agreement(list(_by_extractor(evidence, keys, (1, -1, -1, 1)).values()), EXTRACTORS, adjust=True)[0]
     changes = columns(keys, evidence.haarpsi) @ (1, -1, -1, 1)
@@ -82,6 +81,7 @@ class _Stability:
         keys: list[Key] = [(arm.best, high), (arm.best, low)]
         if arm.floor is None:
             raise Missing(f"no round trip was evaluated beside {arm.best}, so there is no margin")
+        # the ends of what can be: no model is nearer than its tokenizer, and none should be worse than a mean
         ends: list[Key] = [(evidence.fill, high), (arm.floor, high)]
         ranges = _by_extractor(evidence, ends, (1, -1))
         changes = {x: b for x, b in _by_extractor(evidence, keys, (1, -1)).items() if x in ranges}
@@ -119,7 +119,7 @@ def _shown(p: Sequence[float]) -> float:
 
 
 def _change(change: Bootstrap, whole: float) -> Equivalence:
-    if not abs(whole) > 0:
+    if not abs(whole) > 0:  # NaN too
         raise Missing("the mean fill is not told from the round trip, so there is no margin")
     return tost(change, MARGIN * abs(whole))
 

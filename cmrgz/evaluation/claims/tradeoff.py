@@ -20,7 +20,7 @@ def trade_off(evidence: Evidence) -> Verdict:
     also looks more real. The interval is of percentiles, since ranks of a few families take few values. The effect is
     the correlation itself, below 0 in the direction of the claim.
     """
-    methods = tuple(dict.fromkeys(evidence.families.values()))
+    methods = tuple(dict.fromkeys(evidence.families.values()))  # a model may stand for two families
     if len(methods) < 2:
         raise Missing(f"2 families are needed, and there {'is' if len(methods) == 1 else 'are'} {len(methods)}")
     found = _by_extractor(evidence, methods)
@@ -54,12 +54,14 @@ def _correlation(
 ) -> tuple[Bootstrap, str]:
     keys = [(m, r) for r in ratios for m in methods]
     subjects = _shared(evidence, distances, keys)
+    # squared errors rank as their roots do
     error = [mean(np.array([evidence.mse[k][s] for s in subjects])) for k in keys]
     distance = [distances[k].among(subjects) for k in keys]
     shape = len(ratios), len(methods)
 
     def statistic(weights: Floats) -> Floats:
         x, y = (_table(of, weights, shape) for of in (error, distance))
+        # within each ratio, then averaged: over all at once, what is hidden more is worse in both
         return np.mean([rank_correlation(a, b) for a, b in zip(x, y, strict=True)], axis=0)
 
     everybody = np.ones((1, len(subjects)))

@@ -30,6 +30,7 @@ def judge(evidence: Evidence) -> tuple[Verdict, ...]:
     A claim that lacks something it needs is `not-tested`, and says what. One that its own rule decides stays decided
     only if its p-value, adjusted by Holm over the claims that were tested, allows it.
     """
+    # NaN, of what was not tested, does not count in Holm's number: a missing arm makes no other claim harder
     found = [_judged(name, evidence) for name in CLAIMS]
     adjusted = holm([v.p for v in found])
     return tuple(_kept(v, float(p)) for v, p in zip(found, adjusted, strict=True))

@@ -23,8 +23,7 @@ __all__ = ["DEFAULT", "EXTRACTORS", "LOCAL", "MOTION", "Extractor", "open_extrac
 Images = NDArray[np.floating[Any]]
 Features = NDArray[np.float32]
 MOTION = "motion"
-SMALLEST = 32
-"""Pixels each way that every extractor needs."""
+SMALLEST = 32  # pixels each way that every extractor needs
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,7 @@ class Extractor:
             raise DataError("shape-mismatch", self.name, f"expected (n, h, w) of {SMALLEST} pixels or more", facts)
         if not np.isfinite(images).all():
             raise DataError("nonfinite", self.name, "an image has a value that is NaN or infinite")
+        # a picture of bytes would be far from all reals and score as a very bad model
         if images.min() < 0 or images.max() > 1:
             facts = f"from {images.min():.3g} to {images.max():.3g}"
             raise DataError("range", self.name, "images must be in [0, 1]", facts)

@@ -117,7 +117,8 @@ def _halving_fine() -> Block:
 
 
 def _middle(width: int) -> Block:
-    deep = zip((1, COLUMN, ROW, COLUMN, ROW), (*[width] * 4, 192), strict=True)
+    kernels: tuple[Kernel, ...] = (1, COLUMN, ROW, COLUMN, ROW)
+    deep = zip(kernels, (width, width, width, width, 192), strict=True)
     return Block(
         768,
         "average",
@@ -129,7 +130,8 @@ def _middle(width: int) -> Block:
 
 
 def _halving_middle() -> Block:
-    deep = [(f"branch7x7x3_{i}", 192, kernel) for i, kernel in enumerate((1, ROW, COLUMN, 3), 1)]
+    kernels: tuple[Kernel, ...] = (1, ROW, COLUMN, 3)
+    deep = [(f"branch7x7x3_{i}", 192, kernel) for i, kernel in enumerate(kernels, 1)]
     return Block(768, "stride", [("branch3x3_1", 192, 1), ("branch3x3_2", 320, 3)], deep, [])
 
 

@@ -21,8 +21,7 @@ from cmrgz import weights
 from cmrgz.errors import CheckpointError
 from cmrgz.evaluation.extractors import inception, resnet, vision_transformer
 
-MOST = 2 << 30
-"""Bytes of the largest file that is read."""
+MOST = 2 << 30  # bytes of the largest file that is read
 COUNTER = "num_batches_tracked"
 Features = Callable[[NDArray[Any]], NDArray[np.float32]]
 
@@ -42,10 +41,12 @@ def load(name: str, path: Path) -> tuple[Features, str]:
     """
     data, layout = weights.read_foreign(path, MOST)
     layout = _needed(layout, MODULES[name].HEADS)
+    # layers draw weights when they are made: a sweep must not depend on which extractors it opens
     with torch.random.fork_rng(devices=[]):
         network = _network(name, layout, str(path))
     expected = {key: value for key, value in network.state_dict().items() if not key.endswith(COUNTER)}
     weights.check_expected(layout, expected, str(path))
+    # not strict: counters of batches are missing in some files, all else was compared above
     network.load_state_dict(weights.tensors(data, layout, str(path)), strict=False)
     return partial(_features, network.requires_grad_(False).eval(), MODULES[name]), hashlib.sha256(data).hexdigest()
 
@@ -59,6 +60,7 @@ def _needed(layout: weights.Layout, heads: tuple[str, ...]) -> weights.Layout:
 def _network(name: str, layout: weights.Layout, where: str) -> nn.Module:
     if name != "dinov2":
         return resnet.ResNet50() if name == "resnet50" else inception.Inception()
+    # the bounds keep a header that lies from building a network of any size
     token = layout.slots.get("embeddings.cls_token")
     depth = sum(key.endswith(".norm1.weight") for key in layout.slots)
     if token is None or len(token.shape) != 3 or not 0 < token.shape[2] <= 1536 or token.shape[2] % 64 or depth > 40:
@@ -76,5 +78,6 @@ def _features(network: nn.Module, module: Any, images: NDArray[Any]) -> NDArray[
 
 def _input(x: Tensor, module: Any) -> Tensor:
     """Return an image (1, 1, h, w) in [0, 1] as what a network of colour photographs takes."""
+    # grey becomes three colours by the standardisation, which broadcasts
     mean, spread = (torch.tensor(values).view(1, 3, 1, 1) for values in (module.MEAN, module.SPREAD))
     return (F.interpolate(x, (module.SIDE, module.SIDE), mode="bilinear") - mean) / spread

@@ -11,14 +11,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import convolve, gaussian_filter
 
 Floats = NDArray[np.floating[Any]]
-VERSION = "radiomics 1"
-"""Goes up with every change of a value; a test holds some."""
-LEVELS = 32
-"""Grey levels of co-occurrence."""
+VERSION = "radiomics 1"  # goes up with every change of a value; a test holds some
+LEVELS = 32  # grey levels of co-occurrence
 BINS = 64
 DISTANCES = (1, 3)
-ANGLES = {"0": (0, 1), "45": (-1, 1), "90": (-1, 0), "135": (-1, -1)}
-"""Row and column of the neighbour, by angle in degrees."""
+ANGLES = {"0": (0, 1), "45": (-1, 1), "90": (-1, 0), "135": (-1, -1)}  # row and column, by degrees
 RING = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 TINY = 1e-12
 LAPLACIAN = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]])
@@ -53,6 +50,7 @@ def binary_patterns(image: Floats) -> Floats:
     h, w = image.shape
     centre = image[1:-1, 1:-1]
     bits = np.stack([image[1 + r : h - 1 + r, 1 + c : w - 1 + c] >= centre for r, c in RING])
+    # at most two changes round the ring: one run of brighter neighbours, an edge, spot or corner
     changes = (bits != np.roll(bits, 1, axis=0)).sum(0)
     code = np.where(changes <= 2, bits.sum(0), 9)
     return np.bincount(code.ravel(), minlength=10) / code.size
@@ -79,6 +77,7 @@ def _of_image(image: Floats) -> dict[str, float]:
 
 def _histogram(image: Floats) -> Iterator[tuple[str, float]]:
     mean, spread = image.mean(), image.std()
+    # scipy's skew and kurtosis are NaN for an even image, which would drop it from every set
     z = (image - mean) / (spread or 1.0)
     square = z * z
     yield "mean", mean
@@ -93,6 +92,7 @@ def _histogram(image: Floats) -> Iterator[tuple[str, float]]:
 
 
 def _texture(image: Floats) -> Iterator[tuple[str, float]]:
+    # of [0, 1] and not of the image's own range, as radiomics packages bin: a change of contrast must show
     levels = np.minimum((image * LEVELS).astype(np.int64), LEVELS - 1)
     for distance in DISTANCES:
         offsets = [(distance * r, distance * c) for r, c in ANGLES.values()]
@@ -114,6 +114,7 @@ def _haralick(counts: Floats) -> dict[str, float]:
         "dissimilarity": float((np.abs(apart) * share).sum()),
         "homogeneity": float((share / (1 + apart**2)).sum()),
         "energy": float((share**2).sum()),
+        # an even image is perfectly predictable
         "correlation": float(covariance / variance) if variance > TINY else 1.0,
         "entropy": _entropy(share.ravel()),
     }

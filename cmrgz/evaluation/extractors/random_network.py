@@ -13,14 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SEED = 20_240_501
-WIDTHS = (24, 32, 40, 48)
-"""Channels of each level; each level has half the resolution of the one before."""
-PARTS = 2
-"""Rows and columns of the parts in which the coarsest level is averaged: where things are counts a little."""
+SEED = 20_240_501  # part of what the extractor is: another one is another ruler
+WIDTHS = (24, 32, 40, 48)  # channels of each level, of half the resolution of the one before
+PARTS = 2  # rows and columns in which the coarsest level is averaged: where things are counts a little
 BIAS = 0.1
-SLOPE = 0.2
-"""Of the rectifier below 0: with none, a seventh of the channels would never fire."""
+SLOPE = 0.2  # of the rectifier below 0: with none, a seventh of the channels would never fire
 
 
 class RandomNetwork(nn.Module):

@@ -11,8 +11,7 @@ from torch.nn import functional as F
 PATCH = 14
 SIDE = 224
 HEAD = 64
-GRID = 37
-"""Patches each way of the images it was trained on, for which positions are stored."""
+GRID = 37  # patches each way of the images it was trained on, for which positions are stored
 MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HEADS = ("embeddings.mask_token",)
 EPSILON = 1e-6
@@ -65,6 +64,7 @@ class Embeddings(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return tokens (b, 257, width) of images (b, 3, 224, 224)."""
         x = self.patch_embeddings["projection"](x)
+        # trained at 518 pixels: positions are resampled for 224, by bicubic as its authors do
         grid = self.position_embeddings[:, 1:].mT.unflatten(2, (GRID, GRID))
         positions = F.interpolate(grid, x.shape[2:], mode="bicubic").flatten(2).mT
         first = (self.cls_token + self.position_embeddings[:, :1]).expand(len(x), -1, -1)

@@ -11,10 +11,8 @@ import numpy as np
 from cmrgz.evaluation.metrics.base import Floats, Metric, Ratio, Sampled, once
 from cmrgz.evaluation.metrics.proper import hidden_pixels
 
-CENTRAL = 0.8
-"""The share of the posterior that the interval of `coverage-hole` holds."""
-CONFIDENT = 0.05
-"""The share of the pixels, those of the lowest spread, that `tail` looks at."""
+CENTRAL = 0.8  # share of the posterior that the interval of `coverage-hole` holds
+CONFIDENT = 0.05  # share of the pixels, those of the lowest spread, that `tail` looks at
 
 HAMILL = "doi:10.1175/1520-0493(2001)129<0550:IORHFV>2.0.CO;2"
 
@@ -36,6 +34,7 @@ def variance(frame: Sampled) -> float:
 def error(frame: Sampled) -> float:
     """Return the mean squared error of the posterior mean: that of the samples' mean, less what finite K adds."""
     spread, miss = spread_and_error(frame)
+    # the mean of K draws errs by Var/K more than the posterior mean: taken off, kappa is 1 for any K
     return _mean(miss**2 - spread**2 / len(frame.drawn))
 
 
@@ -52,6 +51,7 @@ def rank_histogram(frame: Sampled) -> Floats:
         return np.full(len(x) + 1, np.nan)
     below, level = (x < y).sum(0), (x == y).sum(0)
     ranks = np.arange(len(x) + 1)[:, None]
+    # scipy's rankdata would give a tie its mean rank: a peak amid a histogram that should be flat
     possible = (ranks >= below) & (ranks <= below + level)
     return np.asarray((possible / (level + 1)).mean(1))
 
@@ -116,6 +116,7 @@ def _mean(values: Floats) -> float:
 def _by_spread(spread: Floats, miss: Floats) -> Floats:
     """Return the errors in ascending order of spread, each the mean of its ties."""
     _, tie = np.unique(spread, return_inverse=True)
+    # in air many pixels have no spread at all: their order is a matter of the sort, their mean is not
     mean = np.bincount(tie, miss) / np.bincount(tie)
     return np.asarray(mean[np.sort(tie)])
 

@@ -9,13 +9,10 @@ from scipy.ndimage import binary_dilation, gaussian_filter
 
 from cmrgz.evaluation.metrics.base import Bools, Floats, Metric, Sampled, once
 
+# Least gradient a pixel of an edge, the same for all frames: a percentile of each would find edges in a blur. It lies
+# between the 75th percentiles of heart-centred training frames, 0.047 of phantoms and 0.033 of real scans.
 FLAT = 0.04
-"""Least gradient a pixel of an edge, the same for all frames.
-
-Between the 75th percentiles of heart-centred training frames: 0.047 of phantoms, 0.033 of real scans.
-"""
-NEAR = 2
-"""Pixels by which an edge may be off."""
+NEAR = 2  # pixels by which an edge may be off
 DISC = np.hypot(*np.mgrid[-NEAR : NEAR + 1, -NEAR : NEAR + 1])[None] <= NEAR
 ROWS, COLUMNS = np.array([0, 1, 1, 1]), np.array([1, 1, 0, -1])
 """The neighbour along the gradient, by its direction in eighths of a turn."""

@@ -13,8 +13,7 @@ from cmrgz.evaluation.metrics.base import Floats, Metric, Sampled, once
 from cmrgz.evaluation.metrics.within import REGIONS, means
 from cmrgz.evaluation.regions import decibels
 
-AVERAGES = (1, 2, 4, 8, 16)
-"""How many samples are averaged for the points of the perception-distortion curve."""
+AVERAGES = (1, 2, 4, 8, 16)  # samples averaged for the points of the perception-distortion curve
 
 
 @once
@@ -25,6 +24,7 @@ def squared(frame: Sampled) -> Floats:
 
 def psnr(frame: Sampled, region: str) -> float:
     """Return the mean PSNR of the samples in a region, dB, each at most 80."""
+    # dB of each sample, then the mean: the dB of the mean error would be mostly that of the worst
     return float(decibels(means(squared(frame), REGIONS[region](frame))).mean())
 
 

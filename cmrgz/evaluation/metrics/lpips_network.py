@@ -16,13 +16,10 @@ from cmrgz.evaluation.metrics.base import Floats
 
 LAYERS = {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)}
 """Channels out and in and kernel of the convolutions, by their place among AlexNet's features."""
-POOLED = (3, 6)
-"""Convolutions that stand behind a pooling."""
-SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
-"""Mean and deviation of the colours of photographs in [-1, 1]."""
-MOST = 64 << 20
-"""Bytes of the largest file that is read."""
-EPSILON = 1e-8
+POOLED = (3, 6)  # convolutions that stand behind a pooling
+SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # mean and deviation of photographs in [-1, 1]
+MOST = 64 << 20  # bytes of the largest file that is read
+EPSILON = 1e-8  # as in the reference: a pixel without features has no length to divide by
 
 
 def load(path: Path) -> partial[Floats]:

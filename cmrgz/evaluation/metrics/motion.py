@@ -9,10 +9,8 @@ import numpy as np
 
 from cmrgz.evaluation.metrics.base import Bools, Floats, Metric, Ratio, Sampled, once
 
-LEAST = 4
-"""Phases that a spectrum needs."""
-GREY = 0.5 / 255
-"""Amplitude, half a grey level, that is added to both spectra: what is smaller is no motion."""
+LEAST = 4  # phases that a spectrum needs
+GREY = 0.5 / 255  # half a grey level, added to both amplitudes: what is smaller is no motion
 
 NAN = float("nan")
 
@@ -23,6 +21,7 @@ def steps(frame: Sampled) -> tuple[Floats, Floats] | None:
     cine = frame.cine
     if cine is None or cine.before is None or frame.moving is None:
         return None
+    # a pixel that is given in both frames moves as in truth whatever the method does
     region: Bools = frame.moving & (frame.hidden | ~cine.known[cine.before])
     if not region.any():
         return None
@@ -64,6 +63,7 @@ def spectrum(frame: Sampled) -> float:
 
 def _power(lines: Floats) -> Floats:
     """Return the mean power (frequencies, k) over pixels of lines (t, k, n), that of half a grey level added."""
+    # powers are averaged before the logarithm: of single pixels it would be a matter of the still ones
     amplitude = np.abs(np.fft.rfft(lines, axis=0)[1:]) / len(lines)
     return np.asarray((amplitude**2).mean(2) + GREY**2)
 

@@ -16,10 +16,8 @@ from cmrgz.evaluation.metrics.structure import halved
 from cmrgz.evaluation.metrics.within import REGIONS
 
 RANGE = 255
-C, ALPHA = 30, 4.2
-"""HaarPSI: what keeps flat places stable, and the steepness of the sigmoid."""
-T = 170
-"""GMSD: what keeps flat places stable."""
+C, ALPHA = 30, 4.2  # HaarPSI: what keeps flat places stable, and the steepness of the sigmoid; fitted by its authors
+T = 170  # GMSD: what keeps flat places stable
 
 
 def haarpsi(frame: Sampled, region: str) -> float:

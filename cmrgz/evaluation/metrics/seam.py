@@ -9,8 +9,7 @@ import numpy as np
 
 from cmrgz.evaluation.metrics.base import Bools, Floats, Metric, Ratio, Sampled, once
 
-GRID = 8
-"""Edge in pixels of a position of the token grid that the reference models share."""
+GRID = 8  # edge in pixels of a position of the token grid that the reference models share
 
 Pairs = tuple[Bools, Bools]
 """Which pixels are compared with the one below (h - 1, w), and with the one to the right (h, w - 1)."""

@@ -12,8 +12,8 @@ from scipy.fft import irfft2, rfft2
 from cmrgz.evaluation.metrics.base import Floats, Metric, Ratio, Sampled, once
 from cmrgz.evaluation.metrics.within import means
 
+# cycles a pixel: structures of 32 to 8 pixels, of 8 to 4, and finer ones
 BANDS = {"low": (1 / 32, 1 / 8), "mid": (1 / 8, 1 / 4), "high": (1 / 4, 1.0)}
-"""Cycles a pixel: structures of 32 to 8 pixels, of 8 to 4, and finer ones."""
 
 
 @once
@@ -22,6 +22,7 @@ def powers(frame: Sampled) -> Floats:
     spectrum = rfft2(np.concatenate([frame.truth[None], frame.samples]))
     shape = frame.truth.shape
     radius = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1]))
+    # filtered as a whole, then looked at in the hole: cut out first, the hole's own edge would fill the high band
     bands = [irfft2(spectrum * ((low <= radius) & (radius < high)), shape) for low, high in BANDS.values()]
     return means(np.square(bands), frame.hidden)
 

@@ -11,10 +11,10 @@ from cmrgz.evaluation.metrics.base import Floats, Metric, Sampled, once
 from cmrgz.evaluation.metrics.within import REGIONS, means
 from cmrgz.evaluation.regions import RADIUS, similarity
 
+# the first four scales of Wang et al., made to sum to 1: a fifth needs 161 pixels or more
 SCALES = np.array([0.0448, 0.2856, 0.3001, 0.2363])
-"""Weights of the first four scales of Wang et al., made to sum to 1: a fifth needs 161 pixels or more."""
 WEIGHTS = SCALES / SCALES.sum()
-SMALLEST = 96
+SMALLEST = 96  # pixels: the coarsest of four scales then has 12, and the window 11
 
 Pair = tuple[Floats, Floats]
 
@@ -46,6 +46,7 @@ def ms_ssim(frame: Sampled) -> float:
         scales.append(similarity(x, y))
     factors = [c[:, RADIUS:-RADIUS, RADIUS:-RADIUS].mean(axis=(1, 2)) for _, c in scales[:-1]]
     factors.append((scales[-1][0] * scales[-1][1]).mean(axis=(1, 2)))
+    # a contrast can correlate negatively, and a power of it is not a number
     return float(np.prod(np.maximum(factors, 0) ** WEIGHTS[:, None], axis=0).mean())
 
 

@@ -14,10 +14,8 @@ from scipy.ndimage import binary_dilation, label
 from cmrgz.evaluation.metrics.anatomy import PARTS
 from cmrgz.evaluation.metrics.base import Bools, Labels, Metric, Sampled
 
-SPECK = 20.0
-"""Area in mm^2 up to which a piece is a segmenter's noise, and nobody's anatomy."""
-CORNERS = np.ones((3, 3), dtype=bool)
-"""Pixels that meet at a corner are one piece, so that a thin wall is not cut."""
+SPECK = 20.0  # mm^2 up to which a piece is a segmenter's noise, and nobody's anatomy
+CORNERS = np.ones((3, 3), dtype=bool)  # pixels that meet at a corner are one piece: a thin wall is not cut
 
 
 def torn(segment: Labels, speck: int, part: str) -> bool:
@@ -27,6 +25,7 @@ def torn(segment: Labels, speck: int, part: str) -> bool:
 
 def open_ring(segment: Labels, speck: int) -> bool:
     """Return whether the left ventricle can be reached from outside, by a gap in its ring of 3 pixels or more."""
+    # the wall is grown by a pixel each side, which closes gaps of one or two: segmenters leave such
     pieces = _pieces(segment == PARTS["lv"], speck)
     outside, _ = label(np.pad(~_grown(segment == PARTS["myo"]), 1, constant_values=True))
     return bool(pieces) and bool((outside == outside[0, 0])[1:-1, 1:-1][pieces[0]].any())

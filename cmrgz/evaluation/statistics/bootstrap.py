@@ -18,9 +18,10 @@ Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
 """From weights (b, n), how often each of n subjects counts, to (b,) numbers."""
 
+# scipy.stats.bootstrap gives the same limits, and tests hold these against it. It has no p-value, takes data and not
+# weights, with which a kernel distance is resampled without its images, and is undefined where one resample is.
 RESAMPLES, SEED, LEVEL = 5000, 0, 0.95
-UNDEFINED = 0.05
-"""Share of resamples that may be undefined (and are left out) before an interval is."""
+UNDEFINED = 0.05  # share of resamples that may be undefined (and are left out) before an interval is
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Bootstrap:
         if self._constant:
             return Interval(self.point, self.point, self.point, self.n, level, "every resample gives the same")
         bias, skew = self._correction
+        # where 1 - a z nears 0 the limit would jump to the other tail
         z = bias + ndtri(np.array([1 - level, 1 + level]) / 2)
         shares = ndtr(bias + z / (1 - np.minimum(skew * z, 0.9)))
         low, high = np.quantile(self._finite, shares)
@@ -90,6 +92,7 @@ class Bootstrap:
             return np.nan
         if self._constant:
             return 0.5 if np.isclose(self.point, value, rtol=1e-12, atol=0) else float(self.point < value)
+        # beyond all resamples nothing is known but that it is less than one in so many
         edge = 1 / (len(self._finite) + 1)
         bias, skew = self._correction
         z = ndtri(np.clip(self._share_below(value), edge, 1 - edge)) - bias
@@ -102,9 +105,8 @@ class Bootstrap:
         subjects look surer than they are.
         """
         tail = self.confidence(null)
-        return (
-            max(2 * min(tail, 1 - tail), 2.0 ** (1 - self.n), 1 / (len(self.replicates) + 1)) if tail >= 0 else np.nan
-        )
+        least = max(2.0 ** (1 - self.n), 1 / (len(self.replicates) + 1))
+        return max(2 * min(tail, 1 - tail), least) if tail >= 0 else np.nan
 
     @cached_property
     def _finite(self) -> Floats:
@@ -122,11 +124,13 @@ class Bootstrap:
 
     @cached_property
     def _constant(self) -> bool:
+        # resamples of equal values differ in the last bits: no spread, and not a very narrow interval
         low, high = self._finite.min(), self._finite.max()
         return bool(high - low <= 1e-12 * max(abs(low), abs(high)))
 
     def _share_below(self, value: float) -> float:
         """Return the share of resamples below a value; those that are equal but for rounding count half."""
+        # ties are common with few subjects: counted as below, the interval would lean to one side
         away, fuzz = self._finite - value, 1e-9 * np.ptp(self._finite)
         return float(np.mean((away < -fuzz) + 0.5 * (np.abs(away) <= fuzz)))
 
@@ -146,6 +150,7 @@ class Bootstrap:
         """Return the bias correction z0 and the acceleration a; |a| is at most 1/6."""
         if not self.corrected or self._shift in (0.0, 1.0):
             return 0.0, 0.0
+        # Efron and Tibshirani, equation 14.15: a sixth of the skewness of the jackknife
         left = self.jackknife[np.isfinite(self.jackknife)]
         away = left.mean() - left if len(left) else np.zeros(1)
         scale = 6 * (away**2).sum() ** 1.5
@@ -158,7 +163,7 @@ def draws(n: int, resamples: int = RESAMPLES, seed: int = SEED) -> Floats:
     chosen = np.random.default_rng(seed).integers(0, n, (resamples, n))
     flat = (chosen + n * np.arange(resamples)[:, None]).ravel()
     counts = np.bincount(flat, minlength=n * resamples).reshape(resamples, n).astype(np.float64)
-    counts.flags.writeable = False
+    counts.flags.writeable = False  # it is cached: who wrote to it would change every later interval
     return counts
 
 

@@ -29,13 +29,7 @@ class Contrast:
 
 
 def compare(first: Mapping[str, float], second: Mapping[str, float], level: float = LEVEL) -> Contrast:
-    """Compare two columns of one value a subject, over the subjects that have both.
-
-    Args:
-        first: By subject.
-        second: By subject.
-        level: Of confidence, of each interval.
-    """
+    """Compare two columns of one value a subject, over those that have both; `level` is that of each interval."""
     subjects, values = paired(first, second)
     a, b = values.T if len(subjects) else (values[:, 0], values[:, 1])
     mean_of, dz, cliff = (bootstrap(s, len(subjects)) for s in (mean(a - b), cohen_dz(a - b), cliff_delta(a, b)))

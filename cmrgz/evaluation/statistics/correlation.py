@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import pearsonr
 
-FEWEST = 4
-"""Cases from which on there is an interval."""
+FEWEST = 4  # cases from which on there is an interval
 
 
 @dataclass(frozen=True)

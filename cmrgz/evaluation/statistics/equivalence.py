@@ -53,6 +53,7 @@ def tost(effect: Bootstrap, margin: float, alpha: float = 0.05) -> Equivalence:
     """
     if not margin > 0:
         raise UsageError("range", "equivalence", "the margin must be above 0", f"is {margin:g}")
+    # both sides must be shown, each at alpha: the larger p-value is that of the whole, no adjustment needed
     low, high = effect.confidence(-margin), effect.confidence(margin)
     least = max(2.0**-effect.n, 1 / (len(effect.replicates) + 1))  # as for Bootstrap.p, of one side
     inside, beyond = np.maximum([max(low, 1 - high), min(1 - low, high)], least)  # NaN stays

@@ -19,6 +19,7 @@ def mean(values: Floats) -> Statistic:
 
 def ratio_of_means(over: Floats, under: Floats) -> Statistic:
     """Return `mean(over) / mean(under)` of (n,) values each, for example the calibration factor kappa."""
+    # never a mean of ratios: a subject with next to no error would decide it
     return lambda weights: (weights @ over) / (weights @ under)
 
 
@@ -37,6 +38,7 @@ def slopes(ratios: Sequence[float], values: Floats) -> Floats:
     given = np.isfinite(values)
     x = np.where(given, np.asarray(ratios, dtype=np.float64), np.nan)
     count = given.sum(1, keepdims=True)
+    # numpy's polyfit takes no NaN
     centred = x - np.nansum(x, 1, keepdims=True) / np.maximum(count, 1)
     scale = np.nansum(centred**2, 1)
     rise = np.nansum(centred * np.where(given, values, 0), 1)

@@ -89,9 +89,11 @@ def _members(owners: Sequence[str], names: Sequence[str]) -> Floats:
 
 def _mean(x: Floats, in_x: Floats, y: Floats, in_y: Floats, kernel: Kernel) -> Statistic:
     """Return the mean of the kernel over pairs of different subjects."""
-    # a subject at a time, to bound memory
+    # the sums over pairs of two subjects say all: a resample is a quadratic form of them. A subject at a time, to bound
+    # memory
     sums = np.stack([kernel(x[mine > 0], y).sum(0) @ in_y for mine in in_x.T])
     counts = np.outer(in_x.sum(0), in_y.sum(0))
+    # a subject beside itself, or beside its own copy in a resample, is no pair
     for pairs in (sums, counts):
         np.fill_diagonal(pairs, 0)
     return lambda weights: ((weights @ sums) * weights).sum(1) / ((weights @ counts) * weights).sum(1)

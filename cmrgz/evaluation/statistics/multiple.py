@@ -14,12 +14,9 @@ Floats = NDArray[np.float64]
 
 
 def holm(p: Sequence[float] | Floats) -> Floats:
-    """Return p-values adjusted by Holm's step-down: at or below alpha, the family-wise error is at most alpha.
+    """Return p-values (m,) adjusted by Holm's step-down: at or below alpha, the family-wise error is at most alpha.
 
     NaN stays NaN and does not count as a comparison. Holm 1979, Scand. J. Statist. 6:65-70.
-
-    Args:
-        p: (m,).
     """
     given, order, left = _steps(p)
     adjusted = np.full(given.shape, np.nan)
@@ -64,6 +61,7 @@ def tied(methods: Mapping[str, Mapping[str, float]], better: Better, level: floa
         return ()
     cost = _cost(values, better)
     order = np.argsort(cost.mean(0), kind="stable")
+    # the best is chosen by the same subjects, which favours it: ties are lost a little too often, never won
     best, others = order[0], order[1:]
     behind = [bootstrap(mean(cost[:, o] - cost[:, best]), len(subjects)) for o in others]
     adjusted = holm([b.p() for b in behind])

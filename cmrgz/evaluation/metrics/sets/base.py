@@ -14,12 +14,8 @@ from cmrgz.evaluation.metrics.base import Better, Floats
 Subjects = Sequence[str] | NDArray[Any]
 """Who each row of a set is of: (n,)."""
 
-COMPONENTS = 64
-"""Most principal components for a Frechet distance: its bias grows with their number."""
-
-
-FARTHEST = 10.0
-"""Standard deviations that a z-score is cut to: beyond them one feature would drown the others in a cubic kernel."""
+COMPONENTS = 64  # most principal components for a Frechet distance: its bias grows with their number
+FARTHEST = 10.0  # a z-score is cut to it: beyond, one feature would drown the others in a cubic kernel
 
 
 @dataclass(frozen=True)
@@ -45,10 +41,12 @@ class Space:
         """
         reference = _finite(reference)
         mean, spread = reference.mean(0), reference.std(0)
+        # a feature that hardly varies among reals would turn a rounding into many standard deviations
         constant = spread <= 1e-6 * np.abs(mean) + 1e-12
         scale = np.where(constant, 1.0, spread)
         z = _scores(reference, mean, scale)
         axes = np.linalg.eigh(np.cov(z, rowvar=False).reshape(len(mean), -1))[1][:, ::-1]
+        # n points span n - 1 axes; what lies beyond them is a rounding
         return cls(mean, scale, axes[:, : min(components, len(reference) - 1)])
 
     def standard(self, features: Floats) -> Floats:
@@ -182,6 +180,7 @@ def halves(subjects: Subjects, rng: np.random.Generator) -> tuple[NDArray[np.int
     """Return the indices of two random sets of about equal size without a common subject."""
     names, of, counts = np.unique(subjects, return_inverse=True, return_counts=True)
     order = rng.permutation(len(names))
+    # whole subjects, by the items before them: about half of the items, however unequal the subjects are
     before = np.cumsum(counts[order]) - counts[order] / 2
     first = np.isin(of, order[before < len(of) / 2])
     return np.flatnonzero(first), np.flatnonzero(~first)

@@ -10,8 +10,7 @@ from cmrgz.evaluation.metrics.sets.base import Subjects
 from cmrgz.evaluation.metrics.structure import ms_ssim
 
 PAIRS = 500
-DRAWN = 4 * PAIRS
-"""Pairs drawn, of which those of one subject are left out."""
+DRAWN = 4 * PAIRS  # more than are needed, since those of one subject are left out
 
 
 def ms_ssim_gap(

@@ -11,23 +11,16 @@ import numpy as np
 
 from cmrgz.evaluation.metrics.base import Floats
 
-SIZES = 10
-"""Sample sizes in the extrapolation."""
-DRAWS = 4
-"""Subsets of each size, averaged."""
+SIZES, DRAWS = 10, 4  # sample sizes in the extrapolation, and subsets of each, averaged
 
 
 def gaussian_frechet(mean_x: Floats, covariance_x: Floats, mean_y: Floats, covariance_y: Floats) -> float:
-    """Return `|m1 - m2|^2 + Tr(S1 + S2 - 2 (S1^.5 S2 S1^.5)^.5)`, in float64 with symmetric eigenvalues.
+    """Return `|m1 - m2|^2 + Tr(S1 + S2 - 2 (S1^.5 S2 S1^.5)^.5)` of means (d,) and covariances (d, d).
 
     Dowson and Landau 1982, doi:10.1016/0047-259X(82)90077-X; Heusel et al. 2017, arXiv:1706.08500.
-
-    Args:
-        mean_x: (d,).
-        covariance_x: (d, d), may be singular.
-        mean_y: (d,).
-        covariance_y: (d, d), may be singular.
     """
+    # S1 S2 has the same eigenvalues but is not symmetric: its root (scipy's sqrtm) turns complex for singular
+    # covariances, which small sets have; eigenvalues a rounding below 0 are 0
     values, vectors = np.linalg.eigh(covariance_x)
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ covariance_y @ root), 0)).sum()
@@ -47,15 +40,8 @@ def fd_infinity(generated: Floats, real: Floats, seed: int = 0) -> float:
 
     The intercept of a regression on 1/n at 10 sizes, equally spaced in 1/n, from a fifth of the set to all of it. Chong
     and Forsyth 2020, arXiv:1911.07023. They shrink the generated set alone against 50,000 reals; here reals are few, so
-    both sets shrink together and the bias from the reals goes too.
-
-    Args:
-        generated: Features (n, d).
-        real: Features (m, d).
-        seed: Of the subsets.
-
-    Returns:
-        NaN where a fifth of the smaller set is not more than d.
+    both sets, (n, d) and (m, d), shrink together, in random subsets, and the bias from the reals goes too. NaN where a
+    fifth of the smaller set is not more than d.
     """
     n, rng = min(len(generated), len(real)), np.random.default_rng(seed)
     if n // 5 <= generated.shape[1]:

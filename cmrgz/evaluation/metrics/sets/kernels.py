@@ -16,8 +16,7 @@ from cmrgz.evaluation.metrics.sets.base import Subjects, subset
 
 Kernel = Callable[[Floats, Floats], Floats]
 SCALE = 1000
-ROWS = 1024
-"""Rows of a kernel matrix held at a time."""
+ROWS = 1024  # of a kernel matrix held at a time
 
 
 def polynomial(x: Floats, y: Floats) -> Floats:
@@ -31,6 +30,7 @@ def polynomial(x: Floats, y: Floats) -> Floats:
 def gaussian(x: Floats, y: Floats, sigma: float) -> Floats:
     """Return the kernel `exp(-|x - y|^2 / (2 sigma^2))`: (n, m) for x (n, d) and y (m, d)."""
     square = (x**2).sum(1)[:, None] + (y**2).sum(1) - 2 * x @ y.T
+    # what cancels can fall below 0 by a rounding
     return np.exp(-np.maximum(square, 0) / (2 * sigma**2))
 
 
@@ -58,12 +58,9 @@ def mmd(x: Floats, y: Floats, kernel: Kernel, subjects: tuple[Subjects, Subjects
 
 
 def kid(generated: Floats, real: Floats, subjects: tuple[Subjects, Subjects] | None = None) -> float:
-    """Return the kernel distance x 1000, of all items at once. Binkowski et al. 2018, arXiv:1801.01401.
+    """Return the kernel distance x 1000. Binkowski et al. 2018, arXiv:1801.01401.
 
-    Args:
-        generated: Features (n, d).
-        real: Features (m, d).
-        subjects: Who generated and real items are of: pairs of one subject are left out.
+    Of features (n, d) and (m, d), all items at once; `subjects` as for `mmd`.
     """
     # torchmetrics has the kernel and the estimate, but of random subsets, and knows no subjects
     return SCALE * mmd(generated, real, polynomial, subjects)

@@ -10,12 +10,8 @@ from cmrgz.evaluation.metrics.sets.base import subset
 Indices = NDArray[np.int64]
 
 LEVELS, PATCH, PROJECTIONS = 3, 7, 512
-DESCRIPTORS = 16_384
-"""Most patches of a set and level."""
-EACH = 128
-"""Most patches of an image and level."""
-TOGETHER = 64
-"""Projections at a time."""
+DESCRIPTORS, EACH = 16_384, 128  # most patches at a level, of a set and of an image
+TOGETHER = 64  # projections at a time, to bound memory
 SCALE = 1000
 BINOMIAL = np.array([1, 4, 6, 4, 1]) / 16
 
@@ -44,16 +40,9 @@ def swd_levels(generated: Floats, real: Floats, seed: int = 0) -> Floats:
 
 
 def laplacian_pyramid(images: Floats, levels: int = LEVELS) -> list[Floats]:
-    """Return what each halving of the resolution takes away, the last level being what is left.
+    """Return what each halving of images (n, h, w) takes away, (n, h / 2^i, w / 2^i) rounded up, and what is left.
 
     Burt and Adelson 1983, doi:10.1109/TCOM.1983.1095851.
-
-    Args:
-        images: (n, h, w).
-        levels: How many, the halvings being one fewer.
-
-    Returns:
-        Arrays (n, h / 2^i, w / 2^i), rounded up.
     """
     bands: list[Floats] = []
     rest: Floats = np.asarray(images, np.float64)
@@ -69,6 +58,7 @@ def _smooth(x: Floats) -> Floats:
 
 
 def _expand(x: Floats, shape: tuple[int, ...]) -> Floats:
+    # three of four places are empty, hence 4: the filter keeps the mean
     spread = np.zeros(shape)
     spread[:, ::2, ::2] = 4 * x
     return _smooth(spread)
@@ -89,6 +79,7 @@ def _distance(x: Floats, y: Floats, seed: tuple[int, int]) -> float:
 
 def _wasserstein(a: Floats, b: Floats) -> float:
     """Return the mean over columns of the distance between the sorted columns."""
+    # in one dimension the best transport is in order; scipy's wasserstein_distance takes a column at a time
     return float(np.abs(np.sort(a.T) - np.sort(b.T)).mean(dtype=np.float64))
 
 
