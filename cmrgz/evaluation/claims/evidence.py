@@ -5,14 +5,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cmrgz.evaluation.statistics.bootstrap import LEVEL, Bootstrap, Interval
+from cmrgz.evaluation.statistics.bootstrap import LEVEL, Bootstrap, Floats, Interval
 from cmrgz.evaluation.statistics.kernel import Resampled
 from cmrgz.evaluation.statistics.multiple import holm
 from cmrgz.evaluation.statistics.subjects import FEW, paired
 
-Floats = NDArray[np.float64]
 Key = tuple[str, float]
 """A method and the share that is hidden."""
 Values = Mapping[Key, Mapping[str, float]]

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cmrgz.evaluation.claims.evidence import Evidence, Floats, Missing, Verdict, agreement, arms, columns, grid, outcome
-from cmrgz.evaluation.statistics.bootstrap import Bootstrap, bootstrap
+from cmrgz.evaluation.claims.evidence import Evidence, Missing, Verdict, agreement, arms, columns, grid, outcome
+from cmrgz.evaluation.statistics.bootstrap import Bootstrap, Floats, bootstrap
 from cmrgz.evaluation.statistics.estimates import mean
 
 RATIOS = 3

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from cmrgz.evaluation.claims.evidence import Evidence, Floats, Missing, Values, Verdict, agreement, arms, grid, outcome
-from cmrgz.evaluation.statistics.bootstrap import Bootstrap, bootstrap
+from cmrgz.evaluation.claims.evidence import Evidence, Missing, Values, Verdict, agreement, arms, grid, outcome
+from cmrgz.evaluation.statistics.bootstrap import Bootstrap, Floats, bootstrap
 from cmrgz.evaluation.statistics.estimates import mean, slopes
 
 RATIOS = 3

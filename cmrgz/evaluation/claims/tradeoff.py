@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cmrgz.evaluation.claims.evidence import Evidence, Floats, Key, Missing, Verdict, agreement, between, outcome
+from cmrgz.evaluation.claims.evidence import Evidence, Key, Missing, Verdict, agreement, between, outcome
 from cmrgz.evaluation.claims.perception import EXTRACTORS
-from cmrgz.evaluation.statistics.bootstrap import Bootstrap, Statistic, bootstrap
+from cmrgz.evaluation.statistics.bootstrap import Bootstrap, Floats, Statistic, bootstrap
 from cmrgz.evaluation.statistics.estimates import mean, rank_correlation
 from cmrgz.evaluation.statistics.kernel import Resampled
 

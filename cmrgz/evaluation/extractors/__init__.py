@@ -34,14 +34,12 @@ class Extractor:
         name: For example `radiomics`.
         identity: The sha256 of its weights, or its version: results of two identities do not compare.
         of: From (n, h, w) in [0, 1] to (n, d).
-        names: (d,) of the features, where they have any.
         on: What its images are: frames, or half the difference to the frame before, about 0.5.
     """
 
     name: str
     identity: str
     of: Callable[[Images], Features]
-    names: tuple[str, ...] = ()
     on: Literal["frames", "motion"] = "frames"
 
     def __call__(self, images: Images) -> Features:
@@ -80,7 +78,7 @@ def open_extractor(text: str) -> Extractor:
         if not path:
             what = f"'{name}' needs a safetensors file of its weights, nothing is downloaded"
             raise UsageError("missing-value", "extractor", what, hint=f"write {name}=FILE")
-        return LOCAL[name](Path(path))
+        return _local(name, Path(path))
     if name not in EXTRACTORS or equals:
         hint = did_you_mean(name, [*EXTRACTORS, *(f"{local}=FILE" for local in LOCAL)])
         raise UsageError("unknown-extractor", "extractor", f"there is no '{text}'", hint=hint)
@@ -88,9 +86,9 @@ def open_extractor(text: str) -> Extractor:
 
 
 def _radiomics() -> Extractor:
-    from cmrgz.evaluation.extractors.radiomics import NAMES, VERSION, radiomics
+    from cmrgz.evaluation.extractors.radiomics import VERSION, radiomics
 
-    return Extractor("radiomics", VERSION, radiomics, NAMES)
+    return Extractor("radiomics", VERSION, radiomics)
 
 
 def _random() -> Extractor:
@@ -112,14 +110,11 @@ def _segmenter() -> Extractor:
     return Extractor("segmenter", segmenter.sha256, segmenter.features)
 
 
-def _local(name: str) -> Callable[[Path], Extractor]:
-    def opened(path: Path) -> Extractor:
-        from cmrgz.evaluation.extractors.local import load
+def _local(name: str, path: Path) -> Extractor:
+    from cmrgz.evaluation.extractors.local import load
 
-        features, sha256 = load(name, path)
-        return Extractor(name, sha256, features)
-
-    return opened
+    features, sha256 = load(name, path)
+    return Extractor(name, sha256, features)
 
 
 EXTRACTORS: dict[str, Callable[[], Extractor]] = {
@@ -130,8 +125,8 @@ EXTRACTORS: dict[str, Callable[[], Extractor]] = {
 }
 """Those that need no file, by name; torch is imported when one that needs it is opened."""
 
-LOCAL: dict[str, Callable[[Path], Extractor]] = {name: _local(name) for name in ("dinov2", "resnet50", "inception")}
-"""Those of a local weights file, by name."""
+LOCAL = ("dinov2", "resnet50", "inception")
+"""Those of a local weights file."""
 
 DEFAULT = ("segmenter", "radiomics", "random", MOTION)
 """A ranking of looks counts only if two of the three of frames agree."""

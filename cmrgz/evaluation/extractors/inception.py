@@ -59,7 +59,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return maps (b, sum of outputs, h, w)."""
-        # what comes before a fork is done twice: 6 % of the operations of the network, for half the code
+        # what comes before a fork is done twice, 6 % of the operations, so that a branch is a plain chain
         sources = [x] * (len(self.branches) - 1) + [self._pooled(x)]
         return torch.cat([self._along(y, names) for y, names in zip(sources, self.branches, strict=True)], 1)
 

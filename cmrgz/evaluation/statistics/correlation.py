@@ -33,6 +33,6 @@ def correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> Corr
     if n < FEWEST - 1 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return Correlation(n)
     found = pearsonr(x, y)
-    # Fisher's z has the variance 1 / (n - 3): of three cases scipy gives the whole range, which tells a reader nothing
+    # Fisher's z has the variance 1 / (n - 3): of three cases scipy gives (-1, 1), which tells a reader nothing
     low, high = found.confidence_interval() if n >= FEWEST else (np.nan, np.nan)
     return Correlation(n, float(found.statistic), (float(low), float(high)), float(found.statistic * y.std() / x.std()))

@@ -1,11 +1,8 @@
 """Sizes of effects, and what could have been seen."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cmrgz.evaluation.statistics.bootstrap import Statistic
-
-Floats = NDArray[np.float64]
+from cmrgz.evaluation.statistics.bootstrap import Floats, Statistic
 
 
 def cohen_dz(differences: Floats) -> Statistic:

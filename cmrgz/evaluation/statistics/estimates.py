@@ -7,9 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from cmrgz.evaluation.statistics.bootstrap import Statistic
-
-Floats = NDArray[np.float64]
+from cmrgz.evaluation.statistics.bootstrap import Floats, Statistic
 
 
 def mean(values: Floats) -> Statistic:

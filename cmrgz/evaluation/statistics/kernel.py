@@ -13,10 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz.errors import DataError
-from cmrgz.evaluation.metrics.sets.kernels import SCALE, Kernel, polynomial
-from cmrgz.evaluation.statistics.bootstrap import Statistic
-
-Floats = NDArray[np.float64]
+from cmrgz.evaluation.metrics.sets.kernels import SCALE, polynomial
+from cmrgz.evaluation.statistics.bootstrap import Floats, Statistic
 
 
 @dataclass(frozen=True)
@@ -51,11 +49,7 @@ class Resampled:
 
 
 def kernel_distance(
-    generated: NDArray[Any],
-    of_generated: Sequence[str],
-    real: NDArray[Any],
-    of_real: Sequence[str],
-    kernel: Kernel = polynomial,
+    generated: NDArray[Any], of_generated: Sequence[str], real: NDArray[Any], of_real: Sequence[str]
 ) -> Resampled:
     """Return the kernel distance x 1000 as a statistic of subjects.
 
@@ -67,7 +61,6 @@ def kernel_distance(
         of_generated: The subject of each, (n,).
         real: Features (m, d).
         of_real: The subject of each, (m,).
-        kernel: From (a, d), (b, d) to (a, b).
 
     Raises:
         DataError: `shape-mismatch`.
@@ -78,7 +71,7 @@ def kernel_distance(
     names = sorted({*of_generated, *of_real})
     g, r = generated.astype(np.float64), real.astype(np.float64)
     in_g, in_r = _members(of_generated, names), _members(of_real, names)
-    gg, rr, gr = (_mean(*pair, kernel) for pair in ((g, in_g, g, in_g), (r, in_r, r, in_r), (g, in_g, r, in_r)))
+    gg, rr, gr = (_mean(*pair) for pair in ((g, in_g, g, in_g), (r, in_r, r, in_r), (g, in_g, r, in_r)))
     return Resampled(tuple(names), lambda weights: SCALE * (gg(weights) + rr(weights) - 2 * gr(weights)))
 
 
@@ -87,11 +80,10 @@ def _members(owners: Sequence[str], names: Sequence[str]) -> Floats:
     return (np.asarray(owners)[:, None] == np.asarray(names)).astype(np.float64)
 
 
-def _mean(x: Floats, in_x: Floats, y: Floats, in_y: Floats, kernel: Kernel) -> Statistic:
+def _mean(x: Floats, in_x: Floats, y: Floats, in_y: Floats) -> Statistic:
     """Return the mean of the kernel over pairs of different subjects."""
-    # the sums over pairs of two subjects say all: a resample is a quadratic form of them. A subject at a time, to bound
-    # memory
-    sums = np.stack([kernel(x[mine > 0], y).sum(0) @ in_y for mine in in_x.T])
+    # the sums over pairs of two subjects say all: a resample is a quadratic form of them
+    sums = np.stack([polynomial(x[mine > 0], y).sum(0) @ in_y for mine in in_x.T])
     counts = np.outer(in_x.sum(0), in_y.sum(0))
     # a subject beside itself, or beside its own copy in a resample, is no pair
     for pairs in (sums, counts):

@@ -6,11 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz.evaluation.metrics.base import Better
-from cmrgz.evaluation.statistics.bootstrap import LEVEL, bootstrap
+from cmrgz.evaluation.statistics.bootstrap import LEVEL, Floats, bootstrap
 from cmrgz.evaluation.statistics.estimates import mean
 from cmrgz.evaluation.statistics.subjects import paired
-
-Floats = NDArray[np.float64]
 
 
 def holm(p: Sequence[float] | Floats) -> Floats:

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from cmrgz.evaluation.statistics.bootstrap import Floats
 
 FEW = 30  # subjects: below it BCa intervals of skewed scores are too narrow (.79 to .89 for .95 at 8)
 RUNS = 3  # trainings from which on a result is about a method and not about one checkpoint

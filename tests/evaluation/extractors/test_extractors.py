@@ -39,7 +39,7 @@ def test_features_are_of_each_image_by_itself(extractor: Extractor) -> None:
     x = images(n=11)
     features = extractor(x)
     assert features.dtype == np.float32 and features.shape[0] == 11 and features.ndim == 2
-    assert np.isfinite(features).all() and len(extractor.names) in (0, features.shape[1])
+    assert np.isfinite(features).all()
     alone = np.concatenate([extractor(x[i : i + 1]) for i in range(11)])
     assert alone.tobytes() == features.tobytes()
     x[0] = 0
