@@ -16,12 +16,12 @@ from dataclasses import replace
 import numpy as np
 
 from cmrgz import checkpoint, options, registry
+from cmrgz.anatomy.function import Floats, areas, function_of
+from cmrgz.anatomy.measure import draws_of, interval, segmented, share_of
+from cmrgz.anatomy.segmenter import Segmenter
 from cmrgz.data import cases, masks
 from cmrgz.data.cines import read_cine
 from cmrgz.data.scan import Scan
-from cmrgz.evaluation.cardiac import Floats, areas, function_of
-from cmrgz.evaluation.measure import draws_of, interval, segmented, share_of
-from cmrgz.evaluation.segmenter import Segmenter
 from cmrgz.model import Model
 from cmrgz.tasks import Setting
 

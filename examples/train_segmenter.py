@@ -1,4 +1,4 @@
-"""Train the segmenter of `cmrgz evaluate` on labelled cines, and say how well it labels others.
+"""Train the segmenter on labelled cines, and say how well it labels others.
 
     python examples/train_segmenter.py DATA... --test DATA... --out segmenter.safetensors
 
@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
+from cmrgz.anatomy.agreement import agreement
+from cmrgz.anatomy.function import UNITS, areas, biomarkers
+from cmrgz.anatomy.segmenter import Segmenter
+from cmrgz.anatomy.segmenter.labelled import HEART, SIDE, labelled
+from cmrgz.anatomy.segmenter.stored import save
+from cmrgz.anatomy.segmenter.training import train
 from cmrgz.data import cases
 from cmrgz.data.cines import Cine, crop, read_cine
-from cmrgz.evaluation import cardiac
-from cmrgz.evaluation.segmenter import Segmenter
-from cmrgz.evaluation.segmenter.labelled import HEART, SIDE, labelled
-from cmrgz.evaluation.segmenter.stored import save
-from cmrgz.evaluation.segmenter.training import train
 
 
 def read(path: str, most: int | None) -> list[Cine]:
@@ -52,8 +53,8 @@ def functions(segmenter: Segmenter, cine: Cine) -> tuple[dict[str, float], dict[
     labels = np.stack([[crop(plane, corner, (SIDE, SIDE), 0) for plane in frame] for frame in maps])
     images = np.stack([crop(plane, corner, (SIDE, SIDE), -1.0) for frame in cine.frames for plane in frame])
     found = segmenter.segment((images.astype(np.float32) + 1) / 2).reshape(labels.shape)
-    truth, result = (cardiac.areas(m, height * width) for m in (labels, found))
-    return cardiac.biomarkers(truth, result, step)
+    truth, result = (areas(m, height * width) for m in (labels, found))
+    return biomarkers(truth, result, step)
 
 
 def table(segmenter: Segmenter, paths: Sequence[str], most: int | None) -> None:
@@ -67,8 +68,8 @@ def table(segmenter: Segmenter, paths: Sequence[str], most: int | None) -> None:
         for subject, (right, wall, left) in rows:
             print(f"{subject:20s}  {right:.3f}       {wall:.3f}  {left:.3f}")
         pairs = [pair for cine in cines if (pair := functions(segmenter, cine)) is not None]
-        for name, unit in cardiac.UNITS.items() if len(pairs) > 1 else ():
-            found = cardiac.agreement([b[name] for _, b in pairs], [a[name] for a, _ in pairs])
+        for name, unit in UNITS.items() if len(pairs) > 1 else ():
+            found = agreement([b[name] for _, b in pairs], [a[name] for a, _ in pairs])
             scale, unit = (1, unit) if unit else (100, "points")
             bias, low, high = (scale * value for value in (found.bias, *found.limits))
             print(f"{name:7s} bias {bias:+6.2f}, limits of agreement {low:+6.2f} .. {high:+6.2f} {unit}, n = {found.n}")

@@ -13,7 +13,7 @@ from cmrgz.cli.results import tell
 from cmrgz.errors import UsageError, format_line
 
 if TYPE_CHECKING:
-    from cmrgz.evaluation.cohort import Cohort
+    from cmrgz.anatomy.cohort import Cohort
     from cmrgz.scans.files import Names
     from cmrgz.scans.generate import Order
     from cmrgz.scans.like import Like
@@ -162,7 +162,7 @@ def _make(order: "Order", output: Path, segment: bool, teller: "_Teller", report
 
         generate_scans(order, output, done=teller.done, skipped=teller.skipped, report=report)
         return None
-    from cmrgz.evaluation.cohort import make_cohort
+    from cmrgz.anatomy.cohort import make_cohort
 
     return make_cohort(order, output, done=teller.done, skipped=teller.skipped, report=report)
 

@@ -16,7 +16,7 @@ from cmrgz.cli.inpaint import Axes, Batch, Device, Labels, MaskLabel, Model, Mor
 from cmrgz.errors import CmrgzError, PartialError, UsageError
 
 if TYPE_CHECKING:
-    from cmrgz.evaluation.measure import Measured, Posterior
+    from cmrgz.anatomy.measure import Measured, Posterior
 
 LOG = logging.getLogger("cmrgz.measure")
 EXAMPLES = examples(
@@ -80,7 +80,7 @@ def command(
     if output is not None:
         check([output], [path for case in found for path in (case.image, *case.label_maps)], overwrite)
     posterior = None if mask is None else _posterior(mask, mask_label, model, samples, set_, seed, device, batch_size)
-    from cmrgz.evaluation.measure import measure_scans
+    from cmrgz.anatomy.measure import measure_scans
 
     refused: list[CmrgzError] = []
 
@@ -123,7 +123,7 @@ def _posterior(
     # Nine is the least for 80 %: one more draw lies between the least and the greatest of n with (n - 1) / (n + 1).
     number = range_checked("--samples", 9 if samples is None else samples, 1, 1000)
     hiding, in_flight = Hiding.of(mask, seed, mask_label), batch(batch_size)
-    from cmrgz.evaluation.measure import Posterior
+    from cmrgz.anatomy.measure import Posterior
     from cmrgz.scans.choice import Chosen
 
     return Posterior(Chosen.of(model, set_ or [], (), pick(device), in_flight), hiding, number, seed)
@@ -137,7 +137,7 @@ def _row(result: "Measured") -> dict[str, Any]:
     row |= {name: _finite(value) for name, value in result.values.items()}
     if not result.draws:
         return row
-    from cmrgz.evaluation.measure import share_of
+    from cmrgz.anatomy.measure import share_of
 
     number = len(next(iter(result.draws.values())))
     row |= {"hidden_fraction": result.hidden, "samples": number, "interval": round(share_of(number), 6)}
@@ -203,7 +203,7 @@ def _notes(results: "list[Measured]") -> list[str]:
     numbers = {len(next(iter(result.draws.values()))) for result in results if result.draws}
     if not numbers:
         return []
-    from cmrgz.evaluation.measure import share_of
+    from cmrgz.anatomy.measure import share_of
 
     number = numbers.pop()
     held = f", in brackets the interval of {100 * share_of(number):.0f} %" if number > 1 else ""

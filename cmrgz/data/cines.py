@@ -75,10 +75,7 @@ class Cine:
 
     def corner(self, item: Pair) -> Corner:
         """Return the (row, column) of the first pixel of a heart-centred crop (h, w)."""
-        # Whole pixels: a crop of fractions would have to be resampled.
-        room = [max(n - m, 0) for n, m in zip(self.frames.shape[2:], item, strict=True)]
-        row, column = (float(np.clip(round(c - m / 2), 0, r)) for c, m, r in zip(self.centre, item, room, strict=True))
-        return row, column
+        return corner_about(self.centre, (self.frames.shape[2], self.frames.shape[3]), item)
 
     def block(self, t: Indices, z: Indices, corner: Corner, item: Pair) -> NDArray[np.float16]:
         """Return the crops (len(t), len(z), h, w) at `corner` of phases t and slices z, air where planes are small."""
@@ -206,6 +203,14 @@ def _voted(window: Window, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         winner[share > most] = value
         most = np.maximum(most, share)
     return winner
+
+
+def corner_about(centre: Corner, plane: Pair, item: Pair) -> Corner:
+    """Return the (row, column) of the first pixel of a crop (h, w) about a centre, moved into the plane."""
+    # Whole pixels: a crop of fractions would have to be resampled.
+    room = [max(n - m, 0) for n, m in zip(plane, item, strict=True)]
+    row, column = (float(np.clip(round(c - m / 2), 0, r)) for c, m, r in zip(centre, item, room, strict=True))
+    return row, column
 
 
 def crop(planes: NDArray[Any], corner: Corner, item: Pair, fill: float) -> NDArray[Any]:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz import __version__
+from cmrgz.anatomy.function import cavity_radii
 from cmrgz.errors import PluginError
-from cmrgz.evaluation.cardiac import cavity_radii
 from cmrgz.evaluation.cells import Unit
 from cmrgz.evaluation.crops import Crop
 from cmrgz.evaluation.extractors import Extractor

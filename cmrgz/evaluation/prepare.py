@@ -40,8 +40,8 @@ def prepare(
 
 def open_judge(device: str = "cpu", extractors: Sequence[str] = DEFAULT) -> Judge:
     """Return what measures: the bundled segmenter and extractors; see `extractors.open_extractor`."""
+    from cmrgz.anatomy.segmenter import Segmenter
     from cmrgz.evaluation.extractors import open_extractor
-    from cmrgz.evaluation.segmenter import Segmenter
 
     opened = [open_extractor(name) for name in extractors]
     return Judge(Segmenter.open(device=device), {extractor.name: extractor for extractor in opened})

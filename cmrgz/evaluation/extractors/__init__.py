@@ -104,7 +104,7 @@ def _motion() -> Extractor:
 
 
 def _segmenter() -> Extractor:
-    from cmrgz.evaluation.segmenter import Segmenter
+    from cmrgz.anatomy.segmenter import Segmenter
 
     segmenter = Segmenter.open()
     return Extractor("segmenter", segmenter.sha256, segmenter.features)

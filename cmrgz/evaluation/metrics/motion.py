@@ -4,7 +4,6 @@ What is compared are results: frames with their known pixels. NaN where the fram
 was not drawn: a model of frames draws the scored ones alone, which are whole cines with `frames: cine`.
 """
 
-
 import numpy as np
 
 from cmrgz.evaluation.metrics.base import Bools, Floats, Metric, Ratio, Sampled, once

@@ -3,13 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from cmrgz.evaluation.cardiac import UNITS, agreement, biomarkers
+from cmrgz.anatomy.agreement import agreement
+from cmrgz.anatomy.function import UNITS, biomarkers
 from cmrgz.evaluation.summary.estimates import HIDDEN
 from cmrgz.evaluation.summary.model import BiomarkerRow
 from cmrgz.evaluation.table import Table
 
 CHAMBERS = ("rv", "myo", "lv")
-"""Names in the metrics of areas, in the order of `cardiac.areas`."""
+"""Names in the metrics of areas, in the order of `function.areas`."""
 
 Floats = NDArray[np.float64]
 

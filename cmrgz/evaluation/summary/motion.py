@@ -9,7 +9,8 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from cmrgz.evaluation.cardiac import agreement, closure, motion_ratio, roughness_ratio
+from cmrgz.anatomy.agreement import agreement
+from cmrgz.evaluation.cycle import closure, motion_ratio, roughness_ratio
 from cmrgz.evaluation.summary.estimates import HIDDEN
 from cmrgz.evaluation.summary.model import BiomarkerRow
 from cmrgz.evaluation.table import Table
@@ -95,7 +96,7 @@ def excursions(diastole: Floats, systole: Floats) -> Floats:
     that is of the wall itself, which moves along its edge too.
 
     Args:
-        diastole: Radii (2, sectors) of the cavity, see `cardiac.cavity_radii`.
+        diastole: Radii (2, sectors) of the cavity, see `function.cavity_radii`.
         systole: The same.
     """
     return diastole - systole

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cmrgz.evaluation.cardiac import SECTORS, cavity_radii
+from cmrgz.anatomy.function import SECTORS, cavity_radii
 from cmrgz.evaluation.metrics import RATIOS, measure
 from cmrgz.evaluation.metrics.base import Cine, Sampled
 from cmrgz.evaluation.metrics.motion import correlation, error, spectrum

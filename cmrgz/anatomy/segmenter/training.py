@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cmrgz.evaluation.segmenter.labelled import Labelled, batch
-from cmrgz.evaluation.segmenter.network import CLASSES, SegmentationUNet
+from cmrgz.anatomy.segmenter.labelled import Labelled, batch
+from cmrgz.anatomy.segmenter.network import CLASSES, SegmentationUNet
 
 SMOOTH = 50.0
 """Pixels added to both sides of a Dice, so that classes that hardly occur do not decide it."""

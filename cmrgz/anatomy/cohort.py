@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cmrgz.anatomy.agreement import agreement, correlation
+from cmrgz.anatomy.function import UNITS, areas, biomarkers
+from cmrgz.anatomy.segmenter import Segmenter
+from cmrgz.anatomy.view import segment_scan
 from cmrgz.data.intensity import Scale
 from cmrgz.data.planes import Planes
 from cmrgz.data.scan import Scan
 from cmrgz.durable import atomic_write
 from cmrgz.errors import warn
-from cmrgz.evaluation.cardiac import UNITS, agreement, areas, biomarkers
-from cmrgz.evaluation.segmenter import Segmenter
-from cmrgz.evaluation.segmenter.scans import segment_scan
-from cmrgz.evaluation.statistics.correlation import correlation
 from cmrgz.scans.files import Names
 from cmrgz.scans.generate import Made, Order, generate_scans
 from cmrgz.tasks import SLICE_STEP, Report
@@ -57,10 +57,12 @@ class Measuring:
         labels = segment_scan(self.segmenter, scan, (scale.to_unit(values.whole()) + 1) / 2)
         step, *edges = scan.spacing
         area = areas(labels, float(np.prod(edges)))
+        # Not `function_of`: where the segmenter finds no ventricle its labels have a volume of 0, and a single
+        # frame is no diastole, since a model of frames draws any phase.
         found, _ = biomarkers(area, area, step)
         if found["LVEDV"] < NUMBERS["edv"].low:  # some pixels, and no ventricle
             found["LVEF"] = np.nan
-        return labels, {name: float(value) if np.isfinite(value) else None for name, value in found.items()}
+        return labels, {name: value if np.isfinite(value) else None for name, value in found.items()}
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cmrgz.anatomy.function import UNITS, areas, biomarkers, function_of
+from cmrgz.anatomy.measure import interval, share_of
+from cmrgz.anatomy.segmenter import Segmenter
+from cmrgz.anatomy.view import SIDE, View
 from cmrgz.data.cines import crop, read_cine
 from cmrgz.data.importers.case import make_case
 from cmrgz.data.phantom import Phantom
 from cmrgz.data.scan import Scan, load, save
-from cmrgz.evaluation.cardiac import UNITS, areas, biomarkers, function_of
-from cmrgz.evaluation.measure import interval, share_of
-from cmrgz.evaluation.sight import SIDE, Sight
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -56,15 +57,26 @@ def test_the_segmenter_sees_what_an_evaluation_shows_it(tmp_path: Path, turned: 
     cine = read_cine(make_case(tmp_path, tmp_path / "a.nii.gz", "a"))
     expected = (crop(cine.frames, cine.corner((SIDE, SIDE)), (SIDE, SIDE), -1.0).astype(np.float32) + 1) / 2
     read = load(tmp_path / "a.nii.gz")
-    sight = Sight.of(read, np.ones(read.shape, dtype=bool))
+    view = View.of(read, np.ones(read.shape, dtype=bool))
     for t, z in np.ndindex(read.shape[:2]):
-        assert np.allclose(sight.shown(read.plane(t, z)), expected[t, z], atol=1e-3)
-    assert sight.pixel == pytest.approx(cine.spacing[1] * cine.spacing[2])
+        assert np.allclose(view.shown(read.plane(t, z)), expected[t, z], atol=1e-3)
+    assert view.pixel == pytest.approx(cine.spacing[1] * cine.spacing[2])
 
 
 def test_what_is_hidden_does_not_tell_how_a_scan_is_shown() -> None:
     scan = load(EXAMPLES / "phantom.nii.gz")
     known = np.random.default_rng(0).random(scan.shape) < 0.5
     other = replace(scan, stored=np.where(known, scan.stored, 3000).astype(scan.stored.dtype))
-    first, second = Sight.of(scan, known), Sight.of(other, known)
+    first, second = View.of(scan, known), View.of(other, known)
     assert first.scale == second.scale and first.window.centre == second.window.centre
+
+
+def test_a_slice_that_pads_a_stack_has_no_volume() -> None:
+    """The network sees a ventricle in a plane of one value: such a plane is never asked about."""
+    scan = load(EXAMPLES / "phantom.nii.gz")
+    stored = scan.stored.copy()
+    stored[:, 0] = 0
+    padded = replace(scan, stored=stored)
+    view = View.of(padded, np.ones(padded.shape, dtype=bool))
+    segmenter = Segmenter.open()
+    assert not view.labels(segmenter, padded.planes, [(0, 0)])[0, 0].any()

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cmrgz.anatomy.segmenter.components import largest_components
 from cmrgz.errors import DataError
-from cmrgz.evaluation.segmenter.components import largest_components
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
-    from cmrgz.evaluation.segmenter.network import SegmentationUNet
+    from cmrgz.anatomy.segmenter.network import SegmentationUNet
 
 __all__ = ["Segmenter", "largest_components"]
 
@@ -52,11 +52,11 @@ class Segmenter:
         Raises:
             CheckpointError: The file is missing, damaged, or holds other weights.
         """
-        from cmrgz.evaluation.segmenter.stored import load
+        from cmrgz.anatomy.segmenter.stored import load
 
         if path is not None:
             return cls(*load(Path(path)), device)
-        with as_file(files("cmrgz.evaluation") / "weights" / "segmenter.safetensors") as bundled:
+        with as_file(files("cmrgz.anatomy") / "weights" / "segmenter.safetensors") as bundled:
             return cls(*load(bundled), device)
 
     def segment(self, images: NDArray[Any], clean: bool = True) -> Labels:

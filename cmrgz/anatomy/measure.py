@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from cmrgz.anatomy.function import UNITS, Bools, Floats, Labels, areas, function_of
+from cmrgz.anatomy.segmenter import Segmenter
+from cmrgz.anatomy.view import View
 from cmrgz.data.importers import Case
 from cmrgz.data.labels import LV, enclosed, load_labels, refuse_label_map
 from cmrgz.data.scan import Scan, load
 from cmrgz.errors import CmrgzError, DataError, warn
-from cmrgz.evaluation.cardiac import UNITS, Floats, Labels, areas, function_of
-from cmrgz.evaluation.segmenter import Segmenter
-from cmrgz.evaluation.sight import Bools, Sight
 from cmrgz.model import Model
 from cmrgz.scans.choice import Chosen
 from cmrgz.scans.context import tell_of_context
@@ -41,7 +41,7 @@ class Measured:
         scan: Its file.
         source: `labels`, `segmenter`, or `draws`.
         shape: (t, z, y, x).
-        values: `cardiac.UNITS`; NaN where there is none. Of draws their medians.
+        values: `function.UNITS`; NaN where there is none. Of draws their medians.
         ends: Frames ED and ES, from 0; of draws those of most.
         low: Of draws, the lower ends of the intervals.
         high: The upper ends.
@@ -191,8 +191,8 @@ def _of_labels(case: Case, scan: Scan) -> Floats | None:
 
 def segmented(scan: Scan, segmenter: Segmenter) -> tuple[Labels, float]:
     """Return the labels (t, z, 128, 128) that the segmenter finds in a scan, and the area of their pixels, mm^2."""
-    sight = Sight.of(scan, np.ones(scan.shape, dtype=bool))
-    return _stacked(sight.labels(segmenter, scan.planes, np.ndindex(scan.shape[:2])), scan), sight.pixel
+    view = View.of(scan, np.ones(scan.shape, dtype=bool))
+    return _stacked(view.labels(segmenter, scan.planes, np.ndindex(scan.shape[:2])), scan), view.pixel
 
 
 def draws_of(
@@ -202,13 +202,13 @@ def draws_of(
 
     How the draws are shown to the segmenter is told by what is known of the scan, and so are planes that are known.
     """
-    sight = Sight.of(scan, known)
+    view = View.of(scan, known)
     drawn = inpaint(model, scan, known, setting, report)
     whole: Bools = np.asarray(known.all(axis=(2, 3)))
     places = [(t, z) for t, z in np.ndindex(scan.shape[:2]) if not whole[t, z]]
-    given = sight.labels(segmenter, scan.planes, (place for place in np.ndindex(scan.shape[:2]) if whole[place]))
+    given = view.labels(segmenter, scan.planes, (place for place in np.ndindex(scan.shape[:2]) if whole[place]))
     cines = (drawn.sample(k) for k in range(drawn.number))
-    return [_stacked(given | sight.labels(segmenter, cine, places), scan) for cine in cines], sight.pixel
+    return [_stacked(given | view.labels(segmenter, cine, places), scan) for cine in cines], view.pixel
 
 
 def _stacked(found: Mapping[tuple[int, int], Labels], scan: Scan) -> Labels:

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from cmrgz import weights
+from cmrgz.anatomy.segmenter.network import SegmentationUNet
 from cmrgz.durable import atomic_write
-from cmrgz.evaluation.segmenter.network import SegmentationUNet
 
 MOST = 4 << 20
 """Bytes of the largest file that is read."""

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from cmrgz.anatomy import segmenter as package
+from cmrgz.anatomy.segmenter import Segmenter, largest_components
+from cmrgz.anatomy.segmenter.labelled import BACKGROUND, Labelled, batch, labelled, possible, warped
+from cmrgz.anatomy.segmenter.network import SegmentationUNet
+from cmrgz.anatomy.segmenter.stored import load, save
+from cmrgz.anatomy.segmenter.training import loss, train
 from cmrgz.data import cases
 from cmrgz.data.cines import Cine, crop, read_cine
 from cmrgz.data.phantom import Phantom
 from cmrgz.errors import CheckpointError, DataError
-from cmrgz.evaluation import segmenter as package
-from cmrgz.evaluation.segmenter import Segmenter, largest_components
-from cmrgz.evaluation.segmenter.labelled import BACKGROUND, Labelled, batch, labelled, possible, warped
-from cmrgz.evaluation.segmenter.network import SegmentationUNet
-from cmrgz.evaluation.segmenter.stored import load, save
-from cmrgz.evaluation.segmenter.training import loss, train
 
 WEIGHTS = Path(package.__file__).parents[1] / "weights" / "segmenter.safetensors"
 SUNNYBROOK = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "sunnybrook"
@@ -108,7 +108,7 @@ def test_values_that_are_not_finite_are_refused(segmenter: Segmenter) -> None:
 
 
 def test_importing_it_needs_no_torch() -> None:
-    code = "import sys, cmrgz.evaluation.segmenter; sys.exit('torch' in sys.modules)"
+    code = "import sys, cmrgz.anatomy.segmenter; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=300).returncode == 0
 
 

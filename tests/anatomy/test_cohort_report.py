@@ -7,16 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import pearsonr
 
+from cmrgz.anatomy.cohort import Measuring, describe, manifest
+from cmrgz.anatomy.segmenter import Segmenter
+from cmrgz.anatomy.view import segment_scan
 from cmrgz.data.intensity import Scale
 from cmrgz.data.phantom.render import Phantom, label_truth
 from cmrgz.data.planes import Planes
 from cmrgz.data.scan import Scan
-from cmrgz.evaluation.cohort import Measuring, describe, manifest
-from cmrgz.evaluation.segmenter import Segmenter
-from cmrgz.evaluation.segmenter.scans import segment_scan
-from cmrgz.evaluation.statistics.correlation import correlation
 from cmrgz.scans.files import Names
 from cmrgz.scans.generate import Made, Order
 
@@ -86,27 +84,6 @@ def test_a_scan_without_a_heart_has_no_ejection_fraction(segmenter: Segmenter, h
 
 
 # ---------------------------------------------------------------------- asked and measured
-def test_correlation_is_that_of_scipy() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=40)
-    y = 0.7 * x + rng.normal(size=40)
-    y[3], x[5] = np.nan, np.nan
-    both = np.isfinite(x) & np.isfinite(y)
-    found, want = correlation(x, y), pearsonr(x[both], y[both])
-    assert (found.n, found.r) == (38, pytest.approx(want.statistic))
-    interval = want.confidence_interval()
-    assert found.interval == pytest.approx((interval.low, interval.high), abs=1e-6)
-    assert found.slope == pytest.approx(np.polyfit(x[both], y[both], 1)[0])
-
-
-def test_a_correlation_that_is_not_defined_is_nan() -> None:
-    for x, y in ((np.ones(9), np.arange(9.0)), (np.arange(2.0), np.arange(2.0)), (np.zeros(0), np.zeros(0))):
-        assert np.isnan(correlation(x, y).r)
-    three = correlation(np.arange(3.0), np.arange(3.0) ** 2)
-    assert three.r > 0.9 and np.isnan(three.interval).all()
-    assert correlation(np.arange(5.0), np.arange(5.0)).r == pytest.approx(1)
-
-
 def made(number: int, gain: float = 0.8, heart: bool = True) -> list[Made]:
     """Return scans of which ejection fractions are measured too low, in proportion."""
     scans = []

@@ -1,0 +1,64 @@
+"""How a cycle of a result moves beside that of the truth."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmrgz.errors import DataError
+
+Floats = NDArray[np.float64]
+
+
+def motion_ratio(result: NDArray[Any], truth: NDArray[Any]) -> float:
+    """Return the mean of |x(t+1) - x(t)| of the result over that of the truth: 1 is right, more flickers, less smears.
+
+    Args:
+        result: (t, ...) in [0, 1], consecutive frames.
+        truth: The same.
+
+    Raises:
+        DataError: `shape-mismatch`.
+    """
+    _check(truth, result)
+    return _over(np.abs(np.diff(result, axis=0)).sum(), np.abs(np.diff(truth, axis=0)).sum())
+
+
+def roughness_ratio(result: Floats, truth: Floats) -> float:
+    """Return the energy of the second differences of a cyclic curve over that of the truth: 1 is right, more is jitter.
+
+    Args:
+        result: (t,), for example the areas of the left ventricle in the frames of a whole cycle.
+        truth: The same.
+
+    Raises:
+        DataError: `shape-mismatch`.
+    """
+    _check(truth, result)
+    return _over(_roughness(result), _roughness(truth))
+
+
+def _roughness(curve: Floats) -> float:
+    return float(np.square(np.roll(curve, 1) - 2 * curve + np.roll(curve, -1)).sum())
+
+
+def closure(curve: Floats) -> float:
+    """Return the step from the last to the first value of a cyclic curve over the mean of the other steps.
+
+    About 1, or less where a cycle ends in diastole; a cine that does not come back to where it began has more. It is
+    compared with that of the truth.
+
+    Args:
+        curve: (t,).
+    """
+    return _over(abs(curve[0] - curve[-1]), np.abs(np.diff(curve)).mean() if len(curve) > 1 else 0.0)
+
+
+def _over(a: float, b: float) -> float:
+    return float(a / b) if b else float("nan")  # nothing moves: a ratio says nothing
+
+
+def _check(truth: NDArray[Any], result: NDArray[Any]) -> None:
+    if truth.shape != result.shape:
+        facts = f"{truth.shape}, {result.shape}"
+        raise DataError("shape-mismatch", "cycle", "truth and result differ in shape", facts)
