@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz.evaluation.cells import Grid
+from cmrgz.evaluation.competitors import Draws, Kind, Method
 from cmrgz.evaluation.crops import Crop
 from cmrgz.evaluation.frames import Frame
-from cmrgz.evaluation.judge import Judge
 from cmrgz.evaluation.lineup import Lineup
-from cmrgz.evaluation.methods import Draws, Kind, Method
 from cmrgz.evaluation.options import SweepOptions
+from cmrgz.evaluation.scoring import Scorer
 from cmrgz.evaluation.store import Store, result_path
 from cmrgz.evaluation.sweep import Order, attempt, run, unit_facts
 
@@ -94,10 +94,10 @@ def main() -> None:
         print(f"memory {before:.0f} MB before, {megabytes():.0f} MB after")
     with tempfile.TemporaryDirectory() as folder:
         options = SweepOptions(ratios=tuple(k / 100 for k in range(1, max(2, given.new // 50) + 1)), samples=2)
-        order = Order(options, Lineup(every[:50], [], [method]), Judge(), batch=16)
+        order = Order(options, Lineup(every[:50], [], [method]), Scorer(), batch=16)
         computed, work = [], time.perf_counter()
         for unit in order.units(set()):
-            computed.append((unit, attempt(order.judge, unit, leak=False)))
+            computed.append((unit, attempt(order.scorer, unit, leak=False)))
         work, cells = time.perf_counter() - work, sum(len(unit.cells) for unit, _ in computed)
         start = time.perf_counter()
         run(order, Path(folder), lambda units: iter(computed))

@@ -191,7 +191,7 @@ def _computed(order: "Order", output: Path, cluster: str | None) -> PartialError
 
 def _tell_plan(order: "Order", output: Path, as_json: bool) -> None:
     from cmrgz.cli.progress import progress
-    from cmrgz.evaluation.dry import describe, estimate
+    from cmrgz.evaluation.estimate import describe, estimate
 
     with progress("models") as report:
         plan = estimate(order, output, report)

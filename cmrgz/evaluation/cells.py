@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, product
 
+from cmrgz.evaluation.competitors import Method
 from cmrgz.evaluation.frames import Frame, digest
-from cmrgz.evaluation.methods import Method
 
 PLAIN_UNIT = 64
 """Frames a unit for methods that need no network."""

@@ -11,9 +11,9 @@ from typing import Any
 
 from cmrgz.errors import CmrgzError, ResourceError
 from cmrgz.evaluation.cells import Unit
-from cmrgz.evaluation.judge import Judge
-from cmrgz.evaluation.methods import Method
-from cmrgz.evaluation.prepare import open_judge
+from cmrgz.evaluation.competitors import Method
+from cmrgz.evaluation.prepare import open_scorer
+from cmrgz.evaluation.scoring import Scorer
 from cmrgz.evaluation.sweep import Compute, Computed, Order, attempt
 
 RETRIES = 5
@@ -22,7 +22,7 @@ AHEAD = 2
 """Units in flight for each worker: one at work, one waiting."""
 
 _worker: dict[str, Any] = {}
-"""What a worker process keeps between its units: the judge, the method in hand, which methods were tested."""
+"""What a worker process keeps between its units: the scorer, the method in hand, which methods were tested."""
 
 
 def on_cluster(order: Order, address: str, gpus: float | None = None) -> Compute:
@@ -44,7 +44,7 @@ def on_cluster(order: Order, address: str, gpus: float | None = None) -> Compute
     there = ray.cluster_resources()
     places = max(1, int(there.get("GPU", 0) / share if share else there.get("CPU", 1)))
 
-    setting = (order.device, order.options.extractors, order.judge.shown, threads)
+    setting = (order.device, order.options.extractors, order.scorer.shown, threads)
 
     def compute(units: Iterable[Unit]) -> Iterator[tuple[Unit, Computed | CmrgzError]]:
         waiting, running, methods = deque(units), dict[Any, Unit](), dict[str, Any]()
@@ -63,13 +63,13 @@ def on_cluster(order: Order, address: str, gpus: float | None = None) -> Compute
 
 
 def _task(method: Method, parts: Any, setting: Any) -> Computed | CmrgzError:
-    """Compute a unit in a worker, which keeps its judge and its model for the next one."""
+    """Compute a unit in a worker, which keeps its scorer and its model for the next one."""
     import torch
 
     device, extractors, shown, threads = setting
     torch.set_num_threads(threads)
-    judge: Judge = _worker.get("judge") or open_judge(device, extractors)
-    judge.shown, _worker["judge"] = shown, judge
+    scorer: Scorer = _worker.get("scorer") or open_scorer(device, extractors)
+    scorer.shown, _worker["scorer"] = shown, scorer
     held: Method | None = _worker.get("method")
     fresh = held is None or held.key != method.key
     if held is not None and not fresh:
@@ -77,7 +77,7 @@ def _task(method: Method, parts: Any, setting: Any) -> Computed | CmrgzError:
     elif held is not None:
         held.close()
     _worker["method"] = method
-    return attempt(judge, Unit(method, *parts), leak=fresh)
+    return attempt(scorer, Unit(method, *parts), leak=fresh)
 
 
 def _result(ray: Any, reference: Any) -> Computed | CmrgzError:

@@ -18,10 +18,10 @@ from cmrgz.data.nifti.reader import read_header
 from cmrgz.durable import exists
 from cmrgz.errors import DataError, UsageError
 from cmrgz.evaluation.baselines import FILLS, RETRIEVALS
+from cmrgz.evaluation.competitors import Method, ModelMethod
 from cmrgz.evaluation.fills import FILLS as CROP_FILLS
 from cmrgz.evaluation.frames import Frame, digest, read_frames, units
 from cmrgz.evaluation.gaussian import Gaussian
-from cmrgz.evaluation.methods import Method, ModelMethod
 from cmrgz.evaluation.options import MANIFEST, SweepOptions, is_mask_file
 from cmrgz.evaluation.references import (
     BlurredTruth,

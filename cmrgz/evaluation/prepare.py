@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from cmrgz.evaluation.extractors import DEFAULT
-from cmrgz.evaluation.judge import Judge
 from cmrgz.evaluation.lineup import Advance, assemble, choose_models
 from cmrgz.evaluation.options import SweepOptions
+from cmrgz.evaluation.scoring import Scorer
 from cmrgz.evaluation.sweep import Order, shown
 
 
@@ -32,16 +32,16 @@ def prepare(
 
     models = choose_models(options, device, batch_size)
     lineup = assemble(options, models, advance)
-    judge = open_judge(device, options.extractors)
-    judge.shown = shown(lineup, options.frames == "cine")
+    scorer = open_scorer(device, options.extractors)
+    scorer.shown = shown(lineup, options.frames == "cine")
     batch = COMPUTE_BATCH.get(device.partition(":")[0], COMPUTE_BATCH["cpu"])
-    return Order(options, lineup, judge, batch, device)
+    return Order(options, lineup, scorer, batch, device)
 
 
-def open_judge(device: str = "cpu", extractors: Sequence[str] = DEFAULT) -> Judge:
+def open_scorer(device: str = "cpu", extractors: Sequence[str] = DEFAULT) -> Scorer:
     """Return what measures: the bundled segmenter and extractors; see `extractors.open_extractor`."""
     from cmrgz.anatomy.segmenter import Segmenter
     from cmrgz.evaluation.extractors import open_extractor
 
     opened = [open_extractor(name) for name in extractors]
-    return Judge(Segmenter.open(device=device), {extractor.name: extractor for extractor in opened})
+    return Scorer(Segmenter.open(device=device), {extractor.name: extractor for extractor in opened})

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cmrgz.evaluation.competitors import Bools, Draws, Floats, Kind, Method, in_unit, own, planes_of
 from cmrgz.evaluation.crops import Crop
 from cmrgz.evaluation.frames import Frame, Key, stacked, units
-from cmrgz.evaluation.methods import Bools, Draws, Floats, Kind, Method, in_unit, own, planes_of
 
 
 class RoundTrip(Method):

@@ -36,7 +36,7 @@ from cmrgz.durable import (
 )
 from cmrgz.durable.arrays import unpack
 from cmrgz.errors import CheckpointError
-from cmrgz.evaluation.methods import Kind
+from cmrgz.evaluation.competitors import Kind
 
 JOURNAL, RESULTS, DOING = "cells.jsonl", "results", "evaluating"
 FACTS = {

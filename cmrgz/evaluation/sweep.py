@@ -17,11 +17,11 @@ from cmrgz.durable import atomic_write, read_record
 from cmrgz.durable.arrays import pack
 from cmrgz.errors import CheckpointError, CmrgzError, PartialError, ResourceError, Stopped
 from cmrgz.evaluation.cells import Grid, Unit
-from cmrgz.evaluation.judge import FORMAT, Judge
+from cmrgz.evaluation.competitors import Method, ModelMethod, Probe
 from cmrgz.evaluation.lineup import Lineup
-from cmrgz.evaluation.methods import Method, ModelMethod, Probe
 from cmrgz.evaluation.options import SweepOptions, is_mask_file
 from cmrgz.evaluation.references import Real
+from cmrgz.evaluation.scoring import FORMAT, Scorer
 from cmrgz.evaluation.sources import write_sources
 from cmrgz.evaluation.store import Line, Store
 from cmrgz.signals import stop_on_signals
@@ -67,14 +67,14 @@ class Order:
     Attributes:
         options: What was asked for.
         lineup: Frames and methods.
-        judge: What measures.
+        scorer: What measures.
         batch: Items a network call takes on the device.
         device: Where it runs.
     """
 
     options: SweepOptions
     lineup: Lineup
-    judge: Judge
+    scorer: Scorer
     batch: int = 16
     device: str = "cpu"
 
@@ -87,14 +87,14 @@ class Order:
     def grid(self) -> Grid:
         """The cells of the methods."""
         options, lineup = self.options, self.lineup
-        revision = self.judge.revision
+        revision = self.scorer.revision
         return Grid(revision, lineup.frames, lineup.methods, self.masks, options.seeds, options.samples, self.batch)
 
     @property
     def reals(self) -> list[Grid]:
         """The cells of the real frames, those to evaluate on and those to learn from."""
         sets = (("real", self.lineup.frames), ("bank", self.lineup.bank))
-        return [Grid(self.judge.revision, frames, [Real(name)], [WHOLE], [0], 1) for name, frames in sets if frames]
+        return [Grid(self.scorer.revision, frames, [Real(name)], [WHOLE], [0], 1) for name, frames in sets if frames]
 
     @property
     def probes(self) -> list[Grid]:
@@ -105,7 +105,7 @@ class Order:
             return []
         mask, frames = max(ratios, key=lambda spec: ratios[spec]), self.lineup.bank[: len(self.lineup.frames)]
         options = self.options
-        return [Grid(self.judge.revision, frames, models, [mask], options.seeds, options.samples, self.batch)]
+        return [Grid(self.scorer.revision, frames, models, [mask], options.seeds, options.samples, self.batch)]
 
     @property
     def grids(self) -> list[Grid]:
@@ -147,7 +147,7 @@ def run(order: Order, root: Path, compute: Compute | None = None, report: Report
     """
 
     def facts(unit: Unit) -> dict[str, Any]:
-        return {"revision": order.judge.revision, **unit_facts(unit)}
+        return {"revision": order.scorer.revision, **unit_facts(unit)}
 
     with Store(root) as store, stop_on_signals() as stop:
         atomic_write(root / SETTINGS, json.dumps(settings(order), indent=1).encode(), overwrite=True)
@@ -159,7 +159,7 @@ def run(order: Order, root: Path, compute: Compute | None = None, report: Report
         before = made = total - sum(len(unit.cells) for unit in pending)
         if report is not None:
             report(made, total)
-        for unit, result in (compute or local(order.judge))(todo):
+        for unit, result in (compute or local(order.scorer))(todo):
             if isinstance(result, ResourceError):
                 raise result
             if isinstance(result, CmrgzError):
@@ -189,12 +189,12 @@ def check_same(lines: Iterable[Line], order: Order) -> None:
     now = {m.name: (m.key, order.options.samples if m.random else 1) for m in order.lineup.methods}
     for line in lines:
         name, before = line.facts["method"], (line.facts["fingerprint"], line.facts["samples"])
-        if line.cells and line.facts.get("revision") == order.judge.revision and now.get(name, before) != before:
+        if line.cells and line.facts.get("revision") == order.scorer.revision and now.get(name, before) != before:
             what = f"'{name}' has other weights, training frames or samples than in this run"
             raise CheckpointError("changed", line.unit, what, hint="use another folder with -o")
 
 
-def local(judge: Judge) -> Compute:
+def local(scorer: Scorer) -> Compute:
     """Return what computes units in this process, one after another, one model in memory at a time."""
 
     def compute(units: Iterable[Unit]) -> Iterator[tuple[Unit, Computed | CmrgzError]]:
@@ -204,16 +204,16 @@ def local(judge: Judge) -> Compute:
             if fresh and method is not None:
                 method.close()
             method = unit.method
-            yield unit, attempt(judge, unit, leak=fresh)
+            yield unit, attempt(scorer, unit, leak=fresh)
 
     return compute
 
 
-def attempt(judge: Judge, unit: Unit, leak: bool) -> Computed | CmrgzError:
+def attempt(scorer: Scorer, unit: Unit, leak: bool) -> Computed | CmrgzError:
     """Compute a unit, or say why it failed."""
     start = time.perf_counter()
     try:
-        arrays, cost = judge.run(unit, leak)
+        arrays, cost = scorer.run(unit, leak)
     except CmrgzError as error:
         return error
     took = time.perf_counter() - start
@@ -273,12 +273,12 @@ def settings(order: Order) -> dict[str, Any]:
     patterns = [p for p in order.options.patterns if not is_mask_file(p)] + list(order.lineup.files)
     methods = [{"name": m.name, "kind": m.kind, "family": m.family, **m.fingerprint} for m in order.lineup.methods]
     return {
-        "options": {**told, "patterns": patterns, "models": models, "extractors": sorted(order.judge.extractors)},
+        "options": {**told, "patterns": patterns, "models": models, "extractors": sorted(order.scorer.extractors)},
         "cmrgz": __version__,
         "torch": version("torch"),
         "python": platform.python_version(),
         "device": order.device,
-        "revision": order.judge.revision,
+        "revision": order.scorer.revision,
         "frames": len(order.lineup.frames),
         "subjects": len({frame.subject for frame in order.lineup.frames}),
         "bank": len(order.lineup.bank),

@@ -14,8 +14,8 @@ from cmrgz.data.masks import parse
 from cmrgz.durable.arrays import array_names
 from cmrgz.errors import CheckpointError, UsageError
 from cmrgz.evaluation.crops import is_file
-from cmrgz.evaluation.judge import FORMAT
 from cmrgz.evaluation.metrics import FRAME_METRICS, RATIOS
+from cmrgz.evaluation.scoring import FORMAT
 from cmrgz.evaluation.store import JOURNAL, Line, not_ours, read_lines, read_results, result_bytes, results
 
 PLACES = ("frame", "subject", "scan", "role", "t", "z", "spacing", "step")
@@ -183,7 +183,7 @@ class Table:
         return means | {"memory_mb": float(np.max([f.get("memory_mb", math.nan) for f in facts]))}
 
     def pictures(self, method: str, mask: str) -> dict[str, NDArray[np.uint8]]:
-        """Return the pictures (6, h, w) of a method by frame id; see `judge.PICTURES`."""
+        """Return the pictures (6, h, w) of a method by frame id; see `scoring.PICTURES`."""
         found: dict[str, NDArray[np.uint8]] = {}
         for unit in np.unique(self.where[self.rows(method, mask), 0]):
             arrays = read_results(self.root, self.lines[unit], ("pictures", "picture_rows", "frame"))

@@ -116,7 +116,7 @@ def _chosen(units: list[Unit], places: dict[str, Any], count: int, seed: int) ->
 def _compared(order: Order, root: Path, unit: Unit, index: int, line: Line, row: int) -> Comparison:
     """Compute one cell and compare it with a row of the stored ones."""
     alone, own = unit.crop_of(index)
-    result = attempt(order.judge, alone, leak=False)
+    result = attempt(order.scorer, alone, leak=False)
     if isinstance(result, CmrgzError):
         raise result
     stored, arrays = read_results(root, line), result[0]

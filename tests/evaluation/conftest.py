@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from cmrgz.data.phantom import Phantom
 from cmrgz.data.phantom.files import write_dataset
+from cmrgz.evaluation.competitors import Draws, Kind, Method, own
 from cmrgz.evaluation.frames import Frame, read_frames
-from cmrgz.evaluation.judge import Judge
 from cmrgz.evaluation.lineup import Lineup, references
-from cmrgz.evaluation.methods import Draws, Kind, Method, own
 from cmrgz.evaluation.options import SweepOptions
+from cmrgz.evaluation.scoring import Scorer
 from cmrgz.evaluation.sweep import Order
 from cmrgz.rng import derive
 
@@ -91,6 +91,6 @@ def make_order(frames: list[Frame], bank: list[Frame]) -> MakeOrder:
         sweep = SweepOptions(**{"ratios": (0.25, 0.75), "samples": 2, **options})  # type: ignore[arg-type]
         chosen = [Noise()] if methods is None else list(methods)
         others = references([], bank) if plain else []
-        return Order(sweep, Lineup(frames, bank, [*chosen, *others]), Judge(shown=frozenset([frames[0].id])), batch=4)
+        return Order(sweep, Lineup(frames, bank, [*chosen, *others]), Scorer(shown=frozenset([frames[0].id])), batch=4)
 
     return make

@@ -14,14 +14,14 @@ from cmrgz.data.phantom.files import write_dataset
 from cmrgz.data.scan import load, save
 from cmrgz.errors import DataError, UsageError
 from cmrgz.evaluation.cells import Grid, Unit
+from cmrgz.evaluation.competitors import Method, ModelMethod, known_of
 from cmrgz.evaluation.crops import Crop, Span, parts
 from cmrgz.evaluation.fills import FILLS
 from cmrgz.evaluation.frames import Frame, read_frames
-from cmrgz.evaluation.judge import Judge, check_leak
 from cmrgz.evaluation.lineup import _model, mask_files
-from cmrgz.evaluation.methods import Method, ModelMethod, known_of
 from cmrgz.evaluation.options import SweepOptions, check
 from cmrgz.evaluation.references import CropFill
+from cmrgz.evaluation.scoring import Scorer, check_leak
 from cmrgz.testing.subject import Subject
 
 ITEM, SPACING = (64, 64), 3.6
@@ -191,7 +191,7 @@ def test_a_crop_of_one_frame_is_a_frame_alone(on_blocks: ModelMethod, beating: P
 
 def test_known_pixels_are_bit_equal_and_motion_is_measured(on_blocks: ModelMethod, frames: list[Frame]) -> None:
     unit = Unit(on_blocks, HARD, 0, 2, frames[:2], ["a", "b"])
-    arrays, _ = Judge().run(unit, leak=True)
+    arrays, _ = Scorer().run(unit, leak=True)
     values = dict(zip(arrays["names"].tolist(), arrays["metrics"].T, strict=True))
     assert arrays["exact"].all() and np.isfinite(values["motion-correlation-moving"]).all()
     assert np.isnan(values["psnr-known-drawn"]).all(), "what is pasted tells nothing of the model"

@@ -14,9 +14,9 @@ from cmrgz.errors import CheckpointError
 from cmrgz.evaluation.console import lines
 from cmrgz.evaluation.extractors import open_extractor
 from cmrgz.evaluation.frames import read_frames
-from cmrgz.evaluation.judge import Judge
 from cmrgz.evaluation.lineup import references
 from cmrgz.evaluation.references import Real
+from cmrgz.evaluation.scoring import Scorer
 from cmrgz.evaluation.store import read_lines
 from cmrgz.evaluation.summary.build import summarise
 from cmrgz.evaluation.summary.estimates import contrasts, estimates
@@ -44,10 +44,10 @@ def table(tmp_path_factory: pytest.TempPathFactory, frames: Any, bank: Any, nois
     from cmrgz.evaluation.options import SweepOptions
 
     root = tmp_path_factory.mktemp("run")
-    judge = Judge(None, {"radiomics": open_extractor("radiomics")}, frozenset([frames[0].id]))
+    scorer = Scorer(None, {"radiomics": open_extractor("radiomics")}, frozenset([frames[0].id]))
     methods = [noise("weak", 0.05), noise("strong", 0.3), noise("twin", 0.05), *references([], bank)]
     options = SweepOptions(ratios=(0.5, 1.0), samples=2, seeds=(0, 1))
-    run(Order(options, Lineup(frames, bank, methods), judge, batch=4), root)
+    run(Order(options, Lineup(frames, bank, methods), scorer, batch=4), root)
     return Table.read(root)
 
 
@@ -223,7 +223,7 @@ def measured(phantoms: Path, root: Path, choice: str, methods: list[Any]) -> Sum
     frames = read_frames(cases.find(phantoms), (64, 64), choice, spacing=3.6)
     lineup = Lineup(frames, [], methods)
     options = SweepOptions(ratios=(0.5,), samples=2, frames=choice)
-    run(Order(options, lineup, Judge(Segmenter(), {}, shown(lineup, choice == "cine")), batch=4), root)
+    run(Order(options, lineup, Scorer(Segmenter(), {}, shown(lineup, choice == "cine")), batch=4), root)
     return summarise(Table.read(root))
 
 

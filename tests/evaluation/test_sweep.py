@@ -15,9 +15,9 @@ import pytest
 from numpy.typing import NDArray
 
 from cmrgz.errors import CheckpointError, PartialError, PluginError, Stopped
+from cmrgz.evaluation.competitors import Draws
 from cmrgz.evaluation.frames import Frame
 from cmrgz.evaluation.lineup import Lineup
-from cmrgz.evaluation.methods import Draws
 from cmrgz.evaluation.store import JOURNAL, read_lines, repair, result_path, results
 from cmrgz.evaluation.sweep import ATTEMPTS, Order, run
 from cmrgz.evaluation.table import Table
@@ -210,7 +210,7 @@ def test_cells_of_an_older_version_are_done_again_and_not_mixed(
     make_order: MakeOrder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(make_order(), tmp_path)
-    monkeypatch.setattr("cmrgz.evaluation.judge.__version__", "99")
+    monkeypatch.setattr("cmrgz.evaluation.scoring.__version__", "99")
     order = make_order()
     assert run(order, tmp_path) == len(order)
     assert len(Table.read(tmp_path)) == len(order)

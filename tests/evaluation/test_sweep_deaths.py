@@ -13,7 +13,7 @@ import pytest
 
 from cmrgz.durable import read_journal
 from cmrgz.errors import ResourceError
-from cmrgz.evaluation import judge, sweep
+from cmrgz.evaluation import scoring, sweep
 from cmrgz.evaluation.publish import publish
 from cmrgz.evaluation.store import JOURNAL, Store, repair
 from cmrgz.evaluation.sweep import Order, run
@@ -25,7 +25,7 @@ MakeOrder = Callable[..., Order]
 @pytest.fixture
 def work(make_order: MakeOrder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
     """Return what runs a small sweep and writes its report, at a time that stands still."""
-    for module in (judge, sweep):
+    for module in (scoring, sweep):
         monkeypatch.setattr(module.time, "perf_counter", lambda: 0.0)
     monkeypatch.setattr(sweep, "memory_mb", lambda: 1.0)
     monkeypatch.setattr("cmrgz.evaluation.report.content._figures", lambda *_: iter(()))  # slow

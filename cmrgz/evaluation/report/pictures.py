@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cmrgz.evaluation.judge import SPREAD
 from cmrgz.evaluation.report.document import Gallery, Strip
 from cmrgz.evaluation.report.names import hidden, main_mask, mask_label, of_kind, patterns
+from cmrgz.evaluation.scoring import SPREAD
 from cmrgz.evaluation.summary.model import MaskRow, Summary
 from cmrgz.preview import heat, tinted
 
 Bytes = NDArray[np.uint8]
 Pictures = Mapping[tuple[str, str], Mapping[str, Bytes]]
-"""By method and mask: frame id -> (6, h, w), the layers of `judge.PICTURES`."""
+"""By method and mask: frame id -> (6, h, w), the layers of `scoring.PICTURES`."""
 
 PAGE = "pictures.html"
 """The same frames in the viewer."""

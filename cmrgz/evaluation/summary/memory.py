@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz.errors import CmrgzError
+from cmrgz.evaluation.competitors import Probe
 from cmrgz.evaluation.memorisation import audit, inpainting_probe
-from cmrgz.evaluation.methods import Probe
 from cmrgz.evaluation.summary.model import MemoryRow, ProbeRow
 from cmrgz.evaluation.summary.sets import Reals, features
 from cmrgz.evaluation.table import Table

@@ -18,7 +18,7 @@ from cmrgz.evaluation.table import Table
 LEAST = 3
 """Phases that a cine needs."""
 TRUTH, SAMPLE = 0, 2
-"""Where they stand among the pictures of a frame; see `judge.PICTURES`."""
+"""Where they stand among the pictures of a frame; see `scoring.PICTURES`."""
 
 UNITS = {"wall-motion": "mm", "wall-motion-sectors": "mm"}
 

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz.data.shares import percent
-from cmrgz.evaluation.judge import AVERAGES
 from cmrgz.evaluation.metrics.sets import SET_METRICS, SetMetric, Space, control
 from cmrgz.evaluation.metrics.sets.base import FARTHEST
+from cmrgz.evaluation.scoring import AVERAGES
 from cmrgz.evaluation.statistics.bootstrap import Interval, bootstrap
 from cmrgz.evaluation.statistics.kernel import Resampled, kernel_distance
 from cmrgz.evaluation.summary.estimates import HIDDEN

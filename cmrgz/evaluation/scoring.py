@@ -1,4 +1,4 @@
-"""The judge: from what a method drew for some frames to numbers, features and pictures of each."""
+"""Scoring: from what a method drew for some frames to numbers, features and pictures of each."""
 
 import dataclasses
 import time
@@ -14,10 +14,10 @@ from cmrgz import __version__
 from cmrgz.anatomy.function import cavity_radii
 from cmrgz.errors import PluginError
 from cmrgz.evaluation.cells import Unit
+from cmrgz.evaluation.competitors import Draws, known_of, own
 from cmrgz.evaluation.crops import Crop
 from cmrgz.evaluation.extractors import Extractor
 from cmrgz.evaluation.frames import Frame, Key, digest, units
-from cmrgz.evaluation.methods import Draws, known_of, own
 from cmrgz.evaluation.metrics import FRAME_METRICS, measure
 from cmrgz.evaluation.metrics.base import Cine, Sampled
 
@@ -35,7 +35,7 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass
-class Judge:
+class Scorer:
     """What measures: a segmenter and extractors of features.
 
     Attributes:
@@ -75,9 +75,9 @@ class Judge:
         seconds = (time.perf_counter() - start) / draws.items
         if leak and not unit.method.sees_truth:
             check_leak(unit, known, draws)
-        return self.judged(unit, known, draws), {"seconds": seconds, "calls": draws.calls}
+        return self.scored(unit, known, draws), {"seconds": seconds, "calls": draws.calls}
 
-    def judged(self, unit: Unit, known: Sequence[Bools], draws: Draws) -> dict[str, NDArray[Any]]:
+    def scored(self, unit: Unit, known: Sequence[Bools], draws: Draws) -> dict[str, NDArray[Any]]:
         """Return the arrays of a unit whose draws are made, given what was known of the crop of each frame."""
         truth, seen = units(unit.frames), own(unit.frames, known)
         drawn = draws.samples(unit.frames)

@@ -7,7 +7,7 @@ from typing import Any
 
 from cmrgz.durable import exists
 from cmrgz.evaluation.cells import Unit
-from cmrgz.evaluation.methods import Method
+from cmrgz.evaluation.competitors import Method
 from cmrgz.evaluation.store import JOURNAL, read_lines
 from cmrgz.evaluation.sweep import Order, attempt, memory_mb
 
@@ -60,7 +60,7 @@ def _timed(order: Order, unit: Unit) -> float | None:
     few = min(FEW, unit.samples)
     part = dataclasses.replace(unit, samples=few, frames=unit.frames[:number], cells=unit.cells[:number])
     method: Method = unit.method
-    result = attempt(order.judge, part, leak=False)
+    result = attempt(order.scorer, part, leak=False)
     method.close()
     return result[1]["unit_seconds"] * unit.samples / few / number if isinstance(result, tuple) else None
 

@@ -9,16 +9,16 @@ import pytest
 from numpy.typing import NDArray
 
 from cmrgz.errors import UsageError
-from cmrgz.evaluation import methods as methods_of
+from cmrgz.evaluation import competitors
 from cmrgz.evaluation.cells import Unit
+from cmrgz.evaluation.competitors import Method, ModelMethod, own
 from cmrgz.evaluation.drawing import items_of
 from cmrgz.evaluation.frames import Frame
 from cmrgz.evaluation.gaussian import Gaussian
-from cmrgz.evaluation.judge import check_leak
 from cmrgz.evaluation.lineup import _model, choose_models, common_frame, references
-from cmrgz.evaluation.methods import Method, ModelMethod, own
 from cmrgz.evaluation.options import SweepOptions
 from cmrgz.evaluation.references import OtherPatient, RoundTrip
+from cmrgz.evaluation.scoring import check_leak
 from cmrgz.plugin import Extent
 from cmrgz.testing.subject import Subject
 
@@ -26,7 +26,7 @@ MASK = "patch:0.5,size=8"
 
 
 def known_of(frames: Sequence[Frame]) -> list[NDArray[np.bool_]]:
-    return methods_of.known_of(frames, MASK, 0)
+    return competitors.known_of(frames, MASK, 0)
 
 
 def drawn(method: Method, frames: Sequence[Frame], seed: int = 0, samples: int = 1) -> NDArray[np.float32]:
