@@ -90,7 +90,7 @@ def report_model(text: str, batch: Batch, known: torch.Tensor, samples: int, cei
     seconds = (time.perf_counter() - start) / (samples * len(truth))
     label = text.removesuffix("/checkpoint")[-28:]
     report(f"{label}, one sample", drawn[0], truth, seen)
-    score = float(np.mean(regions.energy_score(drawn, truth, ~seen))) if samples > 1 else float("nan")
+    score = float(np.nanmean(regions.energy_score_frames(drawn, truth, ~seen))) if samples > 1 else float("nan")
     more = f"   energy score {score:.4f}   {1000 * seconds:.0f} ms a draw"
     report(f"{label}, mean of {samples}", drawn.mean(0), truth, seen, more)
     if ceiling:

@@ -1,8 +1,9 @@
 """Baselines: fills without a model. A method that does not beat them has learned nothing.
 
-All take frames (n, h, w) in [0, 1] and `known` (bool, True = given) and return float64 frames in which the known pixels
-are bit-equal to what was given, and the others are in [0, 1]. Hidden values are never read. `mean_fill`, `harmonic` and
-`biharmonic` use the frame alone; the others use a `bank` of training frames (m, h, w).
+All take frames (n, h, w) in [0, 1] and `known` (n, h, w) (bool, True = given) and return float64 frames in which the
+known pixels are bit-equal to what was given, and the others are in [0, 1]. Hidden values are never read. `mean_fill`,
+`harmonic` and `biharmonic` use the frame alone; the others use a `bank` of training frames (m, h, w) in [0, 1], in the
+same alignment. They raise `DataError`: `shape-mismatch`, or `empty-dataset` for an empty bank.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_array, diags_array, identity, kron
-from scipy.sparse.linalg import SuperLU, splu
+from scipy.sparse.linalg import splu
 
 from cmrgz.errors import DataError, UsageError
 
@@ -22,15 +23,7 @@ UNKNOWN = 0.5
 
 
 def mean_fill(frames: NDArray[Any], known: Bools) -> Frames:
-    """Fill with the mean of the frame's known pixels (0.5 where nothing is known).
-
-    Args:
-        frames: (n, h, w) in [0, 1].
-        known: Bool (n, h, w).
-
-    Raises:
-        DataError: `shape-mismatch`.
-    """
+    """Fill with the mean of the frame's known pixels (0.5 where nothing is known)."""
     given = _given(frames, known)
     count = known.sum(axis=(1, 2))
     mean = np.where(count > 0, given.sum(axis=(1, 2)) / np.maximum(count, 1), UNKNOWN)
@@ -41,13 +34,6 @@ def harmonic(frames: NDArray[Any], known: Bools) -> Frames:
     """Fill with the solution of Laplace's equation: every hidden pixel is the mean of its neighbours.
 
     Solved directly in float64; the image border reflects. 0.5 where nothing is known.
-
-    Args:
-        frames: (n, h, w) in [0, 1].
-        known: Bool (n, h, w).
-
-    Raises:
-        DataError: `shape-mismatch`.
     """
     return _solve(frames, known, _laplacian)
 
@@ -56,42 +42,19 @@ def biharmonic(frames: NDArray[Any], known: Bools) -> Frames:
     """Fill with the smoothest surface: the least squared Laplacian, clipped to [0, 1].
 
     Goes on with slopes where `harmonic` flattens. Solved directly in float64. 0.5 where nothing is known.
-
-    Args:
-        frames: (n, h, w) in [0, 1].
-        known: Bool (n, h, w).
-
-    Raises:
-        DataError: `shape-mismatch`.
     """
     return _solve(frames, known, _bilaplacian)
 
 
 def nearest_neighbour(frames: NDArray[Any], known: Bools, bank: NDArray[Any]) -> Frames:
-    """Paste the pixels of the training frame that is nearest on the known pixels.
-
-    Args:
-        frames: (n, h, w) in [0, 1].
-        known: Bool (n, h, w); where nothing is known, all training frames are equally near and the first is taken.
-        bank: Training frames (m, h, w) in [0, 1], in the same alignment.
-
-    Raises:
-        DataError: `shape-mismatch`, or `empty-dataset` for an empty bank.
-    """
+    """Paste the pixels of the training frame that is nearest on the known pixels; the first where nothing is known."""
     return neighbours_mean(frames, known, bank, k=1)
 
 
 def neighbours_mean(frames: NDArray[Any], known: Bools, bank: NDArray[Any], k: int = 8) -> Frames:
-    """Paste the mean of the `k` training frames that are nearest on the known pixels.
-
-    Args:
-        frames: (n, h, w) in [0, 1].
-        known: Bool (n, h, w).
-        bank: Training frames (m, h, w) in [0, 1], in the same alignment.
-        k: How many; all of a smaller bank.
+    """Paste the mean of the `k` training frames that are nearest on the known pixels; of all of a smaller bank.
 
     Raises:
-        DataError: `shape-mismatch`, or `empty-dataset` for an empty bank.
         UsageError: `range` for `k` below 1.
     """
     if k < 1:
@@ -100,22 +63,13 @@ def neighbours_mean(frames: NDArray[Any], known: Bools, bank: NDArray[Any], k: i
     flat, seen = bank.reshape(len(bank), -1), known.reshape(len(known), -1).astype(np.float64)
     # |x - b|^2 over known pixels, less |x|^2, which is the same for all b
     distance = seen @ (flat**2).T - 2 * given.reshape(len(given), -1) @ flat.T
-    nearest = np.argsort(distance, axis=1, kind="stable")[:, :k]
+    nearest = np.argsort(distance, axis=1, kind="stable")[:, :k]  # ties fall as the bank lies, whatever the machine
     fill = np.stack([bank[chosen].mean(axis=0) for chosen in nearest]) if len(frames) else given
     return np.where(known, frames, fill).astype(np.float64)
 
 
 def atlas(frames: NDArray[Any], known: Bools, bank: NDArray[Any]) -> Frames:
-    """Paste the mean of all training frames.
-
-    Args:
-        frames: (n, h, w) in [0, 1].
-        known: Bool (n, h, w).
-        bank: Training frames (m, h, w) in [0, 1], in the same alignment.
-
-    Raises:
-        DataError: `shape-mismatch`, or `empty-dataset` for an empty bank.
-    """
+    """Paste the mean of all training frames."""
     _given(frames, known)
     return np.where(known, frames, _bank(frames, bank).mean(axis=0)).astype(np.float64)
 
@@ -152,11 +106,6 @@ def _bank(frames: NDArray[Any], bank: NDArray[Any]) -> Frames:
     return bank.astype(np.float64)
 
 
-def _factor(system: csc_array) -> SuperLU:
-    """Factorise a positive definite matrix: it needs no pivoting, and its symmetric order keeps it sparse."""
-    return splu(system, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-
-
 def _laplacian(height: int, width: int) -> csc_array:
     """Return the 5-point Laplacian (positive semi-definite) with reflecting borders, (h w, h w)."""
     rows, cols = _second_difference(height), _second_difference(width)
@@ -171,8 +120,8 @@ def _bilaplacian(height: int, width: int) -> csc_array:
 
 def _second_difference(n: int) -> csc_array:
     middle = np.full(n, 2.0)
-    middle[0] -= 1
-    middle[-1] -= 1
+    middle[0] -= 1  # one neighbour less: the border reflects
+    middle[-1] -= 1  # of a single pixel, which is both ends, for the second time
     beside = np.full(n - 1, -1.0)
     return csc_array(diags_array([beside, middle, beside], offsets=[-1, 0, 1], shape=(n, n)))
 
@@ -185,6 +134,8 @@ def _solve(frames: NDArray[Any], known: Bools, build: Callable[[int, int], csc_a
     for i in np.flatnonzero(known.any(axis=(1, 2)) & ~known.all(axis=(1, 2))):
         hidden = np.flatnonzero(~known[i])
         source = -(operator @ given[i].ravel())[hidden]
-        system = csc_array(operator[hidden][:, hidden])
-        filled[i][~known[i]] = np.clip(_factor(system).solve(source), 0, 1)
+        # A positive definite matrix needs no pivoting, and its symmetric order keeps it sparse.
+        system, symmetric = csc_array(operator[hidden][:, hidden]), {"SymmetricMode": True}
+        factor = splu(system, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=symmetric)
+        filled[i][~known[i]] = np.clip(factor.solve(source), 0, 1)
     return filled

@@ -5,7 +5,7 @@ bounds and controls alone see the truth, and are marked as such in every table.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cmrgz import registry
+from cmrgz.evaluation.crops import Crop
 from cmrgz.evaluation.frames import Frame, Key, digest
 
 Kind = Literal["model", "baseline", "bound", "control", "real", "probe"]
@@ -75,11 +77,11 @@ class Method(ABC):
         random: Whether it draws samples; else every draw is the same and one is made.
     """
 
-    kind: ClassVar[Kind]
+    kind: Kind
     family: str
     tokenizer: str = ""
     trained_on: frozenset[str] | None = frozenset()
-    sees_truth: ClassVar[bool] = False
+    sees_truth: bool = False
     random: ClassVar[bool] = False
 
     def __init__(self, name: str, fingerprint: Mapping[str, Any]) -> None:
@@ -102,7 +104,7 @@ class Method(ABC):
 class ModelMethod(Method):
     """A model with its sampling options; its weights are loaded when they are first needed."""
 
-    kind: ClassVar[Kind] = "model"
+    kind = "model"
     random: ClassVar[bool] = True
 
     def __init__(self, name: str, chosen: Any) -> None:
@@ -120,7 +122,10 @@ class ModelMethod(Method):
         )
         self.chosen = chosen
         self._model: Any = None
-        self.family, self.tokenizer = _family(meta.qualified), meta.tokenizer.name if meta.tokenizer else ""
+        self.family, self.tokenizer = (
+            registry.get_model(meta.qualified).family,
+            meta.tokenizer.name if meta.tokenizer else "",
+        )
         told = meta.training.get("trained_on")
         self.trained_on = None if told is None else frozenset(told)
 
@@ -133,21 +138,23 @@ class ModelMethod(Method):
 
     def draw(self, frames: Sequence[Frame], known: Sequence[Bools], seed: int, samples: int) -> Draws:
         """Draw samples; the stream of each is keyed by (seed, sample, frame), or of blocks by crop and place."""
-        from cmrgz.evaluation.drawing import draw_crop, draw_frames
+        from cmrgz.evaluation.drawing import draw_crop, draw_frames  # they take torch, which listing a sweep does not
 
         setting = self.chosen.setting(seed, samples)
         if len(self.model.extent.axes) == 2:
             drawn = draw_frames(self.model, setting, frames, own(frames, known))
             return Draws.of(frames, in_unit(drawn.samples), drawn.calls, samples * len(frames))
-        crops = {frame.crop.id: (frame.crop, seen) for frame, seen in zip(frames, known, strict=True)}
-        found = {id_: draw_crop(self.model, setting, *part) for id_, part in crops.items()}
-        planes: dict[Key, NDArray[np.float32]] = {}
+        calls: list[float] = []
         blocks: dict[Key, int] = {}
-        for id_, of in found.items():
-            blocks |= {(id_, t, z): int(of.blocks[t, z]) for t, z in np.argwhere(of.blocks >= 0).tolist()}
-            planes |= planes_of(id_, in_unit(of.samples))
-        calls = float(np.mean([of.calls for of in found.values()]))
-        return Draws(planes, calls, samples * len(found), True, blocks)
+
+        def drawn_of(crop: Crop, seen: Bools) -> NDArray[np.float32]:
+            of = draw_crop(self.model, setting, crop, seen)
+            calls.append(of.calls)
+            blocks.update({(crop.id, t, z): int(of.blocks[t, z]) for t, z in np.argwhere(of.blocks >= 0).tolist()})
+            return in_unit(of.samples)
+
+        planes = by_crop(frames, known, drawn_of)
+        return Draws(planes, float(np.mean(calls)), samples * len(calls), True, blocks)
 
     def close(self) -> None:
         """Let go of the model."""
@@ -157,7 +164,7 @@ class ModelMethod(Method):
 class Probe(Method):
     """A model on training frames: it fills them no better than others, unless it remembers them."""
 
-    kind: ClassVar[Kind] = "probe"
+    kind = "probe"
     random: ClassVar[bool] = True
     SUFFIX = ", training frames"
 
@@ -174,15 +181,13 @@ class Probe(Method):
         self.method.close()
 
 
-def _family(name: str) -> str:
-    from cmrgz import registry
-
-    return registry.get_model(name).family
-
-
-def planes_of(id_: str, samples: NDArray[np.float32]) -> dict[Key, NDArray[np.float32]]:
-    """Return the frames (k, h, w) of what was drawn of a crop, (k, t, z, h, w)."""
-    return {(id_, t, z): samples[:, t, z] for t, z in np.ndindex(samples.shape[1:3])}
+def by_crop(
+    frames: Sequence[Frame], known: Sequence[Bools], draw: Callable[[Crop, Bools], NDArray[np.float32]]
+) -> dict[Key, NDArray[np.float32]]:
+    """Return all frames (k, h, w) of the crops of some, each crop drawn once, (k, t, z, h, w)."""
+    crops = {frame.crop.id: (frame.crop, seen) for frame, seen in zip(frames, known, strict=True)}
+    drawn = {id_: draw(*part) for id_, part in crops.items()}
+    return {(id_, t, z): of[:, t, z] for id_, of in drawn.items() for t, z in np.ndindex(of.shape[1:3])}
 
 
 def in_unit(x: Floats) -> NDArray[np.float32]:

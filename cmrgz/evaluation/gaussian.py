@@ -16,6 +16,8 @@ from cmrgz.rng import derive
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+LEAST = 6
+"""Training frames that a fit needs: half of them are held out to see what it leaves."""
 COMPONENTS = 64
 """Most components; of a small bank a third of its frames, of a small frame a quarter of its pixels."""
 
@@ -27,12 +29,13 @@ class Gaussian:
         bank: Training frames (m, h, w) in [0, 1].
 
     Raises:
-        DataError: `empty-dataset` for fewer than six frames.
+        DataError: `empty-dataset` for fewer than `LEAST` frames.
     """
 
     def __init__(self, bank: NDArray[Any]) -> None:
-        if len(bank) < 6:
-            raise DataError("empty-dataset", "Gaussian baseline", "needs 6 training frames or more", f"got {len(bank)}")
+        if len(bank) < LEAST:
+            what = f"needs {LEAST} training frames or more"
+            raise DataError("empty-dataset", "Gaussian baseline", what, f"got {len(bank)}")
         flat = bank.reshape(len(bank), -1).astype(np.float64)
         self.mean, self.noise = flat.mean(0), _noise(flat)
         variance, rows = _components(flat - self.mean)

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz.data import cases, sides
@@ -21,16 +20,16 @@ from cmrgz.evaluation.baselines import FILLS, RETRIEVALS
 from cmrgz.evaluation.competitors import Method, ModelMethod
 from cmrgz.evaluation.fills import FILLS as CROP_FILLS
 from cmrgz.evaluation.frames import Frame, digest, read_frames, units
-from cmrgz.evaluation.gaussian import Gaussian
+from cmrgz.evaluation.gaussian import LEAST, Gaussian
 from cmrgz.evaluation.options import MANIFEST, SweepOptions, is_mask_file
 from cmrgz.evaluation.references import (
-    BlurredTruth,
     CropFill,
-    Fill,
     GaussianSample,
-    OtherPatient,
     RoundTrip,
-    TemporalCopy,
+    blurred_truth,
+    filled,
+    other_patient,
+    temporal_copy,
 )
 from cmrgz.plugin import Extent
 from cmrgz.scans.choice import Chosen
@@ -239,26 +238,25 @@ def _check_names(methods: Sequence[Method]) -> None:
 
 def references(models: Sequence[ModelMethod], bank: Sequence[Frame]) -> list[Method]:
     """Return baselines, bounds and controls; what needs training frames is left out without them."""
-    found: list[Method] = [Fill(name, fill) for name, fill in FILLS.items()]
+    found: list[Method] = [filled(name, fill) for name, fill in FILLS.items()]
     if bank:
         found += _learned(units(bank), digest([frame.id for frame in bank]))
-    found.append(TemporalCopy())
+    found.append(temporal_copy())
     seen: dict[str, Method] = {}
     for method in models:
         link = method.chosen.meta.tokenizer
         if link is not None:
             seen.setdefault(link.sha256, RoundTrip(method.chosen))
-    return [*found, *seen.values(), BlurredTruth()]
+    return [*found, *seen.values(), blurred_truth()]
 
 
 def _learned(frames: NDArray[Any], key: str) -> list[Method]:
     """Return the baselines that learn from training frames (m, h, w) in [0, 1]."""
-
-    def fill(function: Callable[..., NDArray[np.float64]]) -> Callable[..., NDArray[np.float64]]:
-        return lambda given, known: function(given, known, frames)
-
-    found: list[Method] = [Fill(name, fill(function), key) for name, function in RETRIEVALS.items()]
-    if len(frames) >= 6:
+    found: list[Method] = [
+        filled(name, lambda given, seen, fill=fill: fill(given, seen, frames), key)  # type: ignore[misc]
+        for name, fill in RETRIEVALS.items()
+    ]
+    if len(frames) >= LEAST:
         gaussian = Gaussian(frames)
-        found += [Fill("gaussian-mean", gaussian.posterior_mean, key), GaussianSample(gaussian, key)]
-    return [*found, OtherPatient(frames, key)]
+        found += [filled("gaussian-mean", gaussian.posterior_mean, key), GaussianSample(gaussian, key)]
+    return [*found, other_patient(frames, key)]

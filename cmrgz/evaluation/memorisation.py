@@ -20,17 +20,7 @@ from cmrgz.evaluation.metrics.sets.neighbours import distances
 Indices = NDArray[np.int64]
 ROWS = 1024
 QUANTILE = 0.01
-PAIRS = 8
 BOOTSTRAPS = 2000
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A generated item and the training item nearest to it."""
-
-    generated: int
-    train: int
-    distance: float
 
 
 @dataclass(frozen=True)
@@ -43,13 +33,11 @@ class Audit:
             other subjects (AuthPct).
         c_t: Standard score of distances to training, generated against held-out: below -3 is copying, above 3 is
             unlike the data; between them chance explains it, with ten held-out subjects or fewer.
-        pairs: The closest, each of another training subject.
     """
 
     ratio: float
     authentic: float
     c_t: float
-    pairs: tuple[Pair, ...]
 
 
 @dataclass(frozen=True)
@@ -95,7 +83,6 @@ def audit(
         ratio=nearest_ratio(near, reference),
         authentic=auth_pct(near, which, bank, train_subjects),
         c_t=c_t(near, reference, test_subjects),
-        pairs=closest_pairs(near, which, train_subjects),
     )
 
 
@@ -110,20 +97,24 @@ def nearest(x: Floats, bank: Floats, apart: tuple[Subjects, Subjects] | None = N
     Returns:
         (n,) distances, infinite where none counts, and (n,) indices into the bank.
     """
-    found = [_nearest(x, bank, apart, slice(start, start + ROWS)) for start in range(0, len(x), ROWS)]
-    distance, index = (np.concatenate(part) for part in zip(*found, strict=True))
-    return distance, index
+    nearest_of, which = np.empty(len(x)), np.empty(len(x), np.int64)
+    for start in range(0, len(x), ROWS):  # all distances of a large run would not fit in memory
+        rows = slice(start, start + ROWS)
+        distance = distances(x[rows], bank)
+        if apart is not None:
+            distance[np.asarray(apart[0])[rows, None] == np.asarray(apart[1])] = np.inf
+        nearest_of[rows], which[rows] = distance.min(1), distance.argmin(1)
+    return nearest_of, which
 
 
-def nearest_ratio(generated: Floats, test: Floats, quantile: float = QUANTILE) -> float:
+def nearest_ratio(generated: Floats, test: Floats) -> float:
     """Return the share of generated items nearer to training than the lowest percentile of held-out reals.
 
     Args:
         generated: (n,) distances to the nearest training item.
         test: (l,) likewise of reals of other subjects; of few subjects, the percentile is rough.
-        quantile: Which.
     """
-    return float((generated < np.quantile(test, quantile)).mean())
+    return float((generated < np.quantile(test, QUANTILE)).mean())
 
 
 def auth_pct(near: Floats, which: Indices, train: Floats, subjects: Subjects) -> float:
@@ -144,50 +135,32 @@ def auth_pct(near: Floats, which: Indices, train: Floats, subjects: Subjects) ->
     return float(100 * (near > spacing[at]).mean()) if np.isfinite(spacing).all() else math.nan
 
 
-def c_t(generated: Floats, test: Floats, test_subjects: Subjects | None = None) -> float:
+def c_t(generated: Floats, test: Floats, test_subjects: Subjects) -> float:
     """Return the standard score of `P(d(generated) > d(test)) - 1/2`; negative is copying.
 
     The Mann-Whitney statistic of Meehan et al. 2020, arXiv:2004.05675, with one cell. Frames of one patient are no
-    independent draws: with subjects, the variance is that of patients' sums (Obuchowski 1997, doi:10.2307/2533958),
-    else a few patients look like a proof.
+    independent draws: the variance is that of patients' sums (Obuchowski 1997, doi:10.2307/2533958), else a few
+    patients look like a proof.
 
     Args:
         generated: (n,) distances to the nearest training item.
         test: (l,) likewise of held-out reals.
-        test_subjects: (l,) who they are of; None for independent draws.
+        test_subjects: (l,) who they are of.
 
     Returns:
         NaN where there is nothing to compare, or one subject alone.
     """
-    n, m = len(generated), len(test)
-    if min(n, m) < 2:
+    if min(len(generated), len(test)) < 2:
         return math.nan
-    share = exceeding(generated, test)
-    if test_subjects is None:
-        return float((share.mean() - 0.5) / math.sqrt((n + m + 1) / (12 * n * m)))
     # under the null the place of a test item among the generated is its place among the tests, also if all are copies
-    variance = 1 / (12 * n) + _variance(exceeding(test, test), test_subjects)
-    return float((share.mean() - 0.5) / math.sqrt(variance))
+    variance = 1 / (12 * len(generated)) + _variance(exceeding(test, test), test_subjects)
+    return float((exceeding(generated, test).mean() - 0.5) / math.sqrt(variance))
 
 
 def exceeding(x: Floats, y: Floats) -> Floats:
     """Return for each of x (n,) the share of y (m,) below it, ties counting half: (n,)."""
     ranks = rankdata(np.concatenate([x, y]))[: len(x)]
     return (ranks - rankdata(x)) / len(y)
-
-
-def closest_pairs(near: Floats, which: Indices, subjects: Subjects, most: int = PAIRS) -> tuple[Pair, ...]:
-    """Return the closest pairs of a generated and a training item, at most one of a training subject.
-
-    Args:
-        near: (n,) distances to training.
-        which: (n,) the nearest training items.
-        subjects: (m,) who the training items are of.
-        most: How many.
-    """
-    order = np.argsort(near, kind="stable")
-    first = np.unique(np.asarray(subjects)[which[order]], return_index=True)[1]
-    return tuple(Pair(int(i), int(which[i]), float(near[i])) for i in order[np.sort(first)[:most]])
 
 
 def inpainting_probe(
@@ -223,14 +196,6 @@ def _between_subjects(x: Floats, y: Floats, of_x: Subjects, of_y: Subjects) -> t
     groups = [x[at_x == i] for i in range(len(names))]
     won = [len(group) * np.bincount(at_y, exceeding(y, group), len(others)) for group in groups]
     return np.array(won), np.outer(np.bincount(at_x), np.bincount(at_y)).astype(float)
-
-
-def _nearest(x: Floats, bank: Floats, apart: tuple[Subjects, Subjects] | None, rows: slice) -> tuple[Floats, Indices]:
-    distance = distances(x[rows], bank)
-    if apart is not None:
-        distance[np.asarray(apart[0])[rows, None] == np.asarray(apart[1])] = np.inf
-    index = distance.argmin(1)
-    return distance[np.arange(len(index)), index], index
 
 
 def _variance(share: Floats, of: Subjects | NDArray[Any]) -> float:

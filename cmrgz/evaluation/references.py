@@ -1,21 +1,89 @@
 """What models are compared with: baselines, bounds, controls, and the real frames themselves."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
-from cmrgz.evaluation.competitors import Bools, Draws, Floats, Kind, Method, in_unit, own, planes_of
+from cmrgz.evaluation.competitors import Bools, Draws, Floats, Kind, Method, by_crop, in_unit, own
 from cmrgz.evaluation.crops import Crop
-from cmrgz.evaluation.frames import Frame, Key, stacked, units
+from cmrgz.evaluation.frames import Frame, stacked, units
+from cmrgz.evaluation.gaussian import Gaussian
+
+BLUR = 2.0
+"""Pixels by which the truth is blurred to look worse than it errs."""
+
+Rule = Callable[[Sequence[Frame], Bools], Floats]
+"""From frames and what is known of them (n, h, w) to what stands in their place, (n, h, w) in [0, 1]."""
+
+
+class Reference(Method):
+    """What gives each frame one result, by a rule without chance."""
+
+    def __init__(
+        self, name: str, kind: Kind, fingerprint: Mapping[str, Any], rule: Rule, sees_truth: bool = False
+    ) -> None:
+        self.kind, self.sees_truth, self.rule = kind, sees_truth, rule
+        super().__init__(name, fingerprint)
+
+    def draw(self, frames: Sequence[Frame], known: Sequence[Bools], seed: int, samples: int) -> Draws:
+        """Apply the rule."""
+        found = np.clip(self.rule(frames, own(frames, known)), 0, 1)
+        return Draws.of(frames, found[None].astype(np.float32), items=len(frames))
+
+
+def filled(name: str, fill: Callable[[Floats, Bools], Floats], bank: str = "") -> Reference:
+    """Return a fill from the known pixels of the frame, and perhaps from training frames, whose hash is `bank`."""
+
+    def rule(frames: Sequence[Frame], seen: Bools) -> Floats:
+        return fill(np.where(seen, units(frames), 0), seen)
+
+    return Reference(name, "baseline", {"baseline": name, "bank": bank}, rule)
+
+
+def real(name: str) -> Reference:
+    """Return the frames themselves: what generated ones are compared with, and how reals compare with reals."""
+    return Reference(name, "real", {}, lambda frames, _: units(frames), sees_truth=True)
+
+
+def temporal_copy() -> Reference:
+    """Return the same slice one phase earlier: what a neighbour in time is worth. It is given more than the others.
+
+    A frame without an earlier one is all grey.
+    """
+
+    def rule(frames: Sequence[Frame], _: Bools) -> Floats:
+        return np.stack([np.zeros_like(f.x) if f.before is None else f.before for f in frames]) / 2 + 0.5
+
+    return Reference("temporal-copy", "bound", {"bound": "temporal-copy"}, rule)
+
+
+def blurred_truth() -> Reference:
+    """Return the truth, blurred: near in error, far in looks. A measure of looks must say so."""
+
+    def rule(frames: Sequence[Frame], _: Bools) -> Floats:
+        return np.asarray(gaussian_filter(units(frames), BLUR, axes=(1, 2)))
+
+    return Reference("control: blurred truth", "control", {"control": "blurred", "sigma": BLUR}, rule, sees_truth=True)
+
+
+def other_patient(bank: NDArray[Any], key: str) -> Reference:
+    """Return training frames (m, h, w) of other patients: good looks, great error. A measure of error must say so."""
+
+    def rule(frames: Sequence[Frame], _: Bools) -> Floats:
+        # By the frame's name alone, so that its result is the same whatever it is drawn with.
+        return np.asarray(bank[[int(frame.id, 16) % len(bank) for frame in frames]])
+
+    return Reference("control: other patient", "control", {"control": "pasted", "bank": key}, rule)
 
 
 class RoundTrip(Method):
     """The tokenizer's reconstruction of the truth: what no model on it can pass."""
 
-    kind: ClassVar[Kind] = "bound"
-    sees_truth: ClassVar[bool] = True
+    kind = "bound"
+    sees_truth = True
 
     def __init__(self, chosen: Any) -> None:
         link = chosen.meta.tokenizer
@@ -31,6 +99,7 @@ class RoundTrip(Method):
             self._tokenizer = self.chosen.open().tokenizer
         device = next((p.device for p in self._tokenizer.parameters()), torch.device("cpu"))
         with torch.inference_mode():
+            # One by one: the bits of a frame must not depend on how many come together.
             parts = [self._tokenizer.reconstruct(torch.from_numpy(x[None, None]).to(device)) for x in stacked(frames)]
             y = torch.cat(parts).clamp(-1, 1).cpu().numpy()
         return Draws.of(frames, in_unit(y.transpose(1, 0, 2, 3)), items=len(frames))
@@ -40,25 +109,10 @@ class RoundTrip(Method):
         self._tokenizer = None
 
 
-class Fill(Method):
-    """A fill from the known pixels of the frame, and perhaps from training frames."""
-
-    kind: ClassVar[Kind] = "baseline"
-
-    def __init__(self, name: str, fill: Callable[[Floats, Bools], Floats], bank: str = "") -> None:
-        super().__init__(name, {"baseline": name, "bank": bank})
-        self.fill = fill
-
-    def draw(self, frames: Sequence[Frame], known: Sequence[Bools], seed: int, samples: int) -> Draws:
-        """Fill the frames."""
-        seen = own(frames, known)
-        return Draws.of(frames, _one(self.fill(np.where(seen, units(frames), 0), seen)), items=len(frames))
-
-
 class CropFill(Method):
     """A fill from the known voxels of the crop, its other phases and slices among them."""
 
-    kind: ClassVar[Kind] = "baseline"
+    kind = "baseline"
 
     def __init__(self, name: str, fill: Callable[[Crop, NDArray[np.float32], Bools], NDArray[np.float32]]) -> None:
         super().__init__(name, {"baseline": name})
@@ -66,20 +120,21 @@ class CropFill(Method):
 
     def draw(self, frames: Sequence[Frame], known: Sequence[Bools], seed: int, samples: int) -> Draws:
         """Fill the crops of the frames."""
-        crops = {frame.crop.id: (frame.crop, seen) for frame, seen in zip(frames, known, strict=True)}
-        planes: dict[Key, NDArray[np.float32]] = {}
-        for id_, (crop, seen) in crops.items():
-            planes |= planes_of(id_, self.fill(crop, np.where(seen, crop.unit, np.float32(0)), seen).clip(0, 1)[None])
-        return Draws(planes, items=len(crops), pasted=True)
+
+        def filled(crop: Crop, seen: Bools) -> NDArray[np.float32]:
+            return self.fill(crop, np.where(seen, crop.unit, np.float32(0)), seen).clip(0, 1)[None]
+
+        planes = by_crop(frames, known, filled)
+        return Draws(planes, items=len({frame.crop.id for frame in frames}), pasted=True)
 
 
 class GaussianSample(Method):
     """Draws from the conditional normal distribution of `Gaussian`."""
 
-    kind: ClassVar[Kind] = "baseline"
+    kind = "baseline"
     random: ClassVar[bool] = True
 
-    def __init__(self, gaussian: Any, bank: str) -> None:
+    def __init__(self, gaussian: Gaussian, bank: str) -> None:
         super().__init__("gaussian-sample", {"baseline": "gaussian-sample", "bank": bank})
         self.gaussian = gaussian
 
@@ -89,69 +144,3 @@ class GaussianSample(Method):
         given = np.where(seen, units(frames), 0)
         drawn = self.gaussian.samples(given, seen, [frame.id for frame in frames], samples, seed)
         return Draws.of(frames, np.clip(drawn, 0, 1).astype(np.float32), items=samples * len(frames))
-
-
-class Real(Method):
-    """The frames themselves: what generated ones are compared with, and how reals compare with reals."""
-
-    kind: ClassVar[Kind] = "real"
-    sees_truth: ClassVar[bool] = True
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name, {})
-
-    def draw(self, frames: Sequence[Frame], known: Sequence[Bools], seed: int, samples: int) -> Draws:
-        """Return the frames."""
-        return Draws.of(frames, _one(units(frames)), items=len(frames))
-
-
-class TemporalCopy(Method):
-    """The same slice one phase earlier: what a neighbour in time is worth. It is given more than the others."""
-
-    kind: ClassVar[Kind] = "bound"
-
-    def __init__(self) -> None:
-        super().__init__("temporal-copy", {"bound": "temporal-copy"})
-
-    def draw(self, frames: Sequence[Frame], known: Sequence[Bools], seed: int, samples: int) -> Draws:
-        """Copy; a frame without an earlier one is all grey."""
-        grey = np.zeros_like(frames[0].x)
-        before = np.stack([grey if frame.before is None else frame.before for frame in frames])
-        return Draws.of(frames, _one((before + 1) / 2), items=len(frames))
-
-
-class BlurredTruth(Method):
-    """The truth, blurred: near in error, far in looks. A measure of looks must say so."""
-
-    kind: ClassVar[Kind] = "control"
-    sees_truth: ClassVar[bool] = True
-    SIGMA = 2.0
-    """Pixels."""
-
-    def __init__(self) -> None:
-        super().__init__("control: blurred truth", {"control": "blurred", "sigma": self.SIGMA})
-
-    def draw(self, frames: Sequence[Frame], known: Sequence[Bools], seed: int, samples: int) -> Draws:
-        """Blur."""
-        from scipy.ndimage import gaussian_filter
-
-        return Draws.of(frames, _one(gaussian_filter(units(frames), self.SIGMA, axes=(1, 2))), items=len(frames))
-
-
-class OtherPatient(Method):
-    """A training frame of another patient, pasted: good looks, great error. A measure of error must say so."""
-
-    kind: ClassVar[Kind] = "control"
-
-    def __init__(self, frames: NDArray[Any], bank: str) -> None:
-        super().__init__("control: other patient", {"control": "pasted", "bank": bank})
-        self.bank = frames
-
-    def draw(self, frames: Sequence[Frame], known: Sequence[Bools], seed: int, samples: int) -> Draws:
-        """Paste a frame that depends on the frame's name alone."""
-        index = [int(frame.id, 16) % len(self.bank) for frame in frames]
-        return Draws.of(frames, _one(self.bank[index]), items=len(frames))
-
-
-def _one(frames: Floats) -> NDArray[np.float32]:
-    return np.clip(frames, 0, 1)[None].astype(np.float32)

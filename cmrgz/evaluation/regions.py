@@ -2,7 +2,7 @@
 
 Frames are (n, h, w) in [0, 1], scaled once per scan, and a region is bool (n, h, w). The headline region is the hole
 (`~known`): over the whole frame every method gains from the pixels that it was given. Each score comes per frame, NaN
-for a frame whose region is empty (it is never counted as 0 or 1), and as a mean over the others.
+for a frame whose region is empty: it is never counted as 0 or 1.
 """
 
 from collections.abc import Sequence
@@ -42,15 +42,6 @@ def decibels(error: NDArray[Any]) -> Floats:
     return np.asarray(-10 * np.log10(np.maximum(error, 10 ** (-CAP / 10))), dtype=np.float64)
 
 
-def psnr(x: NDArray[Any], y: NDArray[Any], region: Bools) -> float:
-    """Return the mean of `psnr_frames` over frames with a region.
-
-    Raises:
-        DataError: `shape-mismatch`, or `mask-empty` when no frame has one.
-    """
-    return _mean_over(psnr_frames(x, y, region))
-
-
 def mean_in(values: Floats, region: Bools) -> Floats:
     """Return the mean of each frame (n, h, w) in its region, NaN where that is empty: (n,)."""
     count = region.sum(axis=(1, 2))
@@ -81,7 +72,7 @@ def similarity(x: NDArray[Any], y: NDArray[Any]) -> tuple[Floats, Floats]:
     """
     x, y = x.astype(np.float64), y.astype(np.float64)
     mean_x, mean_y = _smooth(x), _smooth(y)
-    # rounding can leave a variance a little below 0
+    # E[x^2] - E[x]^2 as the paper and torchmetrics have it; rounding can leave a variance a little below 0
     var_x, var_y = (np.maximum(_smooth(v * v) - m * m, 0) for v, m in ((x, mean_x), (y, mean_y)))
     covariance = _smooth(x * y) - mean_x * mean_y
     light = (2 * mean_x * mean_y + K1**2) / (mean_x**2 + mean_y**2 + K1**2)
@@ -101,15 +92,6 @@ def ssim_frames(x: NDArray[Any], y: NDArray[Any], region: Bools) -> Floats:
     """
     _check(x, y, region)
     return mean_in(ssim_map(x, y), region)
-
-
-def ssim(x: NDArray[Any], y: NDArray[Any], region: Bools) -> float:
-    """Return the mean of `ssim_frames` over frames with a region.
-
-    Raises:
-        DataError: `shape-mismatch`, or `mask-empty` when no frame has one.
-    """
-    return _mean_over(ssim_frames(x, y, region))
 
 
 def energy_score_frames(
@@ -145,25 +127,13 @@ def energy_score_frames(
     return near / k - far / (2 * len(apart))
 
 
-def energy_score(samples: NDArray[Any], truth: NDArray[Any], hidden: Bools) -> float:
-    """Return the mean of `energy_score_frames` over frames with a hidden pixel.
-
-    Raises:
-        DataError: `shape-mismatch`, or `mask-empty` when nothing is hidden.
-        UsageError: `range` for fewer than two samples.
-    """
-    return _mean_over(energy_score_frames(samples, truth, hidden))
-
-
 def seam(known: Bools, width: int = 4) -> Bools:
     """Return the pixels within `width` pixels of the edge between known and hidden, on both sides: (n, h, w)."""
-    return np.stack([_edge(frame, width) for frame in known]) if len(known) else known
-
-
-def _edge(known: Bools, width: int) -> Bools:
-    if known.all() or not known.any():
-        return np.zeros_like(known)
-    return np.asarray((distance_transform_edt(known) <= width) & (distance_transform_edt(~known) <= width))
+    found = np.zeros_like(known)
+    for edge, frame in zip(found, known, strict=True):
+        if frame.any() and not frame.all():  # else there is no edge, and distances to nothing are not defined
+            edge[:] = (distance_transform_edt(frame) <= width) & (distance_transform_edt(~frame) <= width)
+    return found
 
 
 def _check(x: NDArray[Any], y: NDArray[Any], region: Bools) -> None:
@@ -179,9 +149,3 @@ def _smooth(x: Floats) -> Floats:
 def _distance(x: NDArray[Any], y: NDArray[Any], region: Bools) -> Floats:
     """Return the norm of the difference in the region over the root of its number of pixels."""
     return np.sqrt(mean_in((x.astype(np.float64) - y) ** 2, region))
-
-
-def _mean_over(scores: Floats) -> float:
-    if np.isnan(scores).all():
-        raise DataError("mask-empty", "score", "the region is empty in every frame, so there is nothing to score")
-    return float(np.nanmean(scores))

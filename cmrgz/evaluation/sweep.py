@@ -20,7 +20,7 @@ from cmrgz.evaluation.cells import Grid, Unit
 from cmrgz.evaluation.competitors import Method, ModelMethod, Probe
 from cmrgz.evaluation.lineup import Lineup
 from cmrgz.evaluation.options import SweepOptions, is_mask_file
-from cmrgz.evaluation.references import Real
+from cmrgz.evaluation.references import real
 from cmrgz.evaluation.scoring import FORMAT, Scorer
 from cmrgz.evaluation.sources import write_sources
 from cmrgz.evaluation.store import Line, Store
@@ -94,7 +94,7 @@ class Order:
     def reals(self) -> list[Grid]:
         """The cells of the real frames, those to evaluate on and those to learn from."""
         sets = (("real", self.lineup.frames), ("bank", self.lineup.bank))
-        return [Grid(self.scorer.revision, frames, [Real(name)], [WHOLE], [0], 1) for name, frames in sets if frames]
+        return [Grid(self.scorer.revision, frames, [real(name)], [WHOLE], [0], 1) for name, frames in sets if frames]
 
     @property
     def probes(self) -> list[Grid]:

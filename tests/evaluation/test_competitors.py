@@ -17,7 +17,7 @@ from cmrgz.evaluation.frames import Frame
 from cmrgz.evaluation.gaussian import Gaussian
 from cmrgz.evaluation.lineup import _model, choose_models, common_frame, references
 from cmrgz.evaluation.options import SweepOptions
-from cmrgz.evaluation.references import OtherPatient, RoundTrip
+from cmrgz.evaluation.references import RoundTrip, other_patient
 from cmrgz.evaluation.scoring import check_leak
 from cmrgz.plugin import Extent
 from cmrgz.testing.subject import Subject
@@ -99,7 +99,7 @@ def test_a_round_trip_is_that_of_the_tokenizer(model: ModelMethod, frames: list[
 
 
 def test_another_patient_is_pasted_whole(bank: list[Frame], frames: list[Frame]) -> None:
-    pasted = drawn(OtherPatient(np.stack([f.unit for f in bank]), ""), frames)[0]
+    pasted = drawn(other_patient(np.stack([f.unit for f in bank]), ""), frames)[0]
     assert all(any(np.array_equal(x, f.unit) for f in bank) for x in pasted)
 
 

@@ -14,7 +14,6 @@ from cmrgz.evaluation.memorisation import (
     audit,
     auth_pct,
     c_t,
-    closest_pairs,
     exceeding,
     inpainting_probe,
     nearest,
@@ -49,16 +48,13 @@ def test_copies_are_found() -> None:
     copies = frames(0, 80)[::2] + 1e-3 * np.random.default_rng(9).normal(size=(200, D))
     found = verdict(copies)
     assert found.ratio == 1 and found.authentic == 0 and found.c_t < -10
-    assert all(pair.distance < 0.01 and pair.train == 2 * pair.generated for pair in found.pairs)
 
 
-def test_a_few_copies_are_found_by_the_pairs_and_the_ratio() -> None:
+def test_a_few_copies_are_found_by_the_ratio() -> None:
     generated = frames(10, 200, each=1)
     generated[[3, 50, 120, 121, 122]] = frames(0, 80)[[7, 211, 399, 398, 7]]
     found = verdict(generated)
     assert found.ratio >= 5 / 200
-    assert {(p.generated, p.train) for p in found.pairs[:3]} == {(3, 7), (50, 211), (120, 399)}
-    assert len(found.pairs) == 8 == len({names("train", 80)[p.train] for p in found.pairs})
 
 
 def test_what_is_unlike_the_data_is_no_copy() -> None:
@@ -103,14 +99,6 @@ def test_the_ratio_by_hand() -> None:
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(2, 20), st.integers(2, 20), st.integers(0, 99))
-def test_c_t_is_the_score_of_scipys_mann_whitney_test(n: int, m: int, seed: int) -> None:
-    x, y = np.split(np.random.default_rng(seed).permutation(n + m).astype(float), [n])
-    p = mannwhitneyu(x, y, alternative="less", method="asymptotic", use_continuity=False).pvalue
-    assert norm.cdf(c_t(x, y)) == pytest.approx(p, abs=1e-9)
-
-
-@settings(deadline=None, max_examples=40)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=9), st.lists(st.integers(0, 5), min_size=1, max_size=9))
 def test_exceeding_counts_ties_half(x: list[int], y: list[int]) -> None:
     expected = [np.mean([(a > b) + 0.5 * (a == b) for b in y]) for a in x]
@@ -118,13 +106,13 @@ def test_exceeding_counts_ties_half(x: list[int], y: list[int]) -> None:
 
 
 def test_the_score_is_calibrated_over_patients_only_with_patients() -> None:
-    """Ten patients of 20 like frames, no copying: the plain score strays far beyond the standard normal."""
+    """Ten patients of 20 like frames, no copying: frames taken for patients stray far beyond the standard normal."""
     rng, of = np.random.default_rng(0), np.repeat(np.arange(10), 20)
     plain, clustered = [], []
     for _ in range(300):
         test = (rng.normal(size=(10, 1)) + 0.1 * rng.normal(size=(10, 20))).ravel()
         generated = rng.normal(size=300) * math.sqrt(1.01)
-        plain.append(c_t(generated, test))
+        plain.append(c_t(generated, test, np.arange(200)))
         clustered.append(c_t(generated, test, of))
     assert np.std(plain) > 2.5
     assert np.std(clustered) == pytest.approx(1.1, abs=0.2)
@@ -138,20 +126,19 @@ def test_the_score_over_patients_by_hand() -> None:
     assert c_t(generated, test, ["a", "a", "b", "b"]) == pytest.approx((share - 0.5) / math.sqrt(variance))
 
 
-def test_the_two_scores_agree_where_items_are_independent() -> None:
+def test_the_score_of_independent_items_is_that_of_mann_and_whitney() -> None:
     x, y = np.random.default_rng(0).normal(size=(2, 500))
-    assert c_t(x - 0.1, y, np.arange(500)) == pytest.approx(c_t(x - 0.1, y), rel=0.05)
+    p = mannwhitneyu(x - 0.1, y, alternative="less", use_continuity=False).pvalue
+    assert c_t(x - 0.1, y, np.arange(500)) == pytest.approx(norm.ppf(p), rel=0.05)
 
 
 def test_scores_that_are_not_defined() -> None:
     one, two = np.array([1.0]), np.array([1.0, 2.0])
-    assert math.isnan(c_t(one, two)) and math.isnan(c_t(two, one)) and math.isnan(c_t(two, two, ["a", "a"]))
-
-
-def test_closest_pairs_are_fewer_where_there_are_fewer_subjects() -> None:
-    near, which = np.array([3.0, 1.0, 2.0]), np.array([0, 1, 2])
-    pairs = closest_pairs(near, which, ["a", "b", "b"])
-    assert [(p.generated, p.train, p.distance) for p in pairs] == [(1, 1, 1.0), (0, 0, 3.0)]
+    assert (
+        math.isnan(c_t(one, two, ["a", "b"]))
+        and math.isnan(c_t(two, one, ["a"]))
+        and math.isnan(c_t(two, two, ["a", "a"]))
+    )
 
 
 def errors(seed: int, subjects: int, shift: float = 0.0, each: int = 6) -> Any:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from cmrgz.errors import CheckpointError
 from cmrgz.evaluation.console import lines
 from cmrgz.evaluation.extractors import open_extractor
-from cmrgz.evaluation.frames import read_frames
+from cmrgz.evaluation.frames import read_frames, units
 from cmrgz.evaluation.lineup import references
-from cmrgz.evaluation.references import Real
+from cmrgz.evaluation.references import Reference
 from cmrgz.evaluation.scoring import Scorer
 from cmrgz.evaluation.store import read_lines
 from cmrgz.evaluation.summary.build import summarise
@@ -28,13 +28,11 @@ from cmrgz.evaluation.table import Table
 MakeOrder = Callable[..., Order]
 
 
-class Perfect(Real):
+class Perfect(Reference):
     """Draws the truth, as a model."""
 
-    kind = "bound"
-
     def __init__(self) -> None:
-        super().__init__("perfect")
+        super().__init__("perfect", "bound", {}, lambda frames, _: units(frames), sees_truth=True)
 
 
 @pytest.fixture(scope="module")
