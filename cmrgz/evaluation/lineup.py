@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from cmrgz import registry
 from cmrgz.data import cases, sides
 from cmrgz.data.cases import Case
 from cmrgz.data.cines import MaskFile
@@ -33,6 +34,7 @@ from cmrgz.evaluation.references import (
 )
 from cmrgz.plugin import Extent
 from cmrgz.scans.choice import Chosen
+from cmrgz.scans.hiding import Label
 
 TEST_SEED, BANK_SEED = 5000, 1000
 """Seeds of the built-in phantoms: those of the test set were in no training of the bundled weights, the others were."""
@@ -42,7 +44,6 @@ PAPER = "preset=paper_like"
 BANK_FRAMES = "6"
 """Frames of each training case."""
 
-Report = Callable[[int, int], None]
 Advance = Callable[[int], None]
 
 
@@ -69,8 +70,6 @@ def choose_models(sweep: SweepOptions, device: str = "cpu", batch_size: int | No
     Raises:
         UsageError: A model is unknown, or an option of it is; two have one name; none is installed.
     """
-    from cmrgz import registry
-
     named = list(sweep.models)
     if not named:
         named = [e.name for e in registry.models().values() if e.spec is not None and e.spec.checkpoint is not None]
@@ -86,14 +85,11 @@ def choose_models(sweep: SweepOptions, device: str = "cpu", batch_size: int | No
 
 def _twin(text: str, device: str, batch_size: int | None) -> ModelMethod | None:
     """Return a model with its options and the faults of published code; None where it has none, or they do not fit."""
-    from cmrgz import registry
-
     target, assignments = split(text)
-    spec = registry.get_model(Chosen.of(target).meta.qualified)
-    if "preset" not in registry.sample_schema(spec):
+    if "preset" not in registry.sample_schema(registry.get_model(Chosen.of(target).meta.qualified)):
         return None
     try:
-        return _model(f"{target}:{','.join([*assignments, PAPER])}", device, batch_size)
+        return _model(joined(target, [*assignments, PAPER]), device, batch_size)
     except UsageError:  # an option of it is what the preset would set
         return None
 
@@ -107,13 +103,18 @@ def split(text: str) -> tuple[str, list[str]]:
     return target, [word for word in f"{option}={rest}".split(",") if word]
 
 
+def joined(target: str, assignments: Sequence[str]) -> str:
+    """Return what `split` takes apart."""
+    return ":".join([target, *([",".join(assignments)] if assignments else [])])
+
+
 def _model(text: str, device: str, batch_size: int | None) -> ModelMethod:
     """Return the model that NAME or NAME:option=value,... names."""
     target, assignments = split(text)
     chosen = Chosen.of(target, assignments, device=device, batch_size=batch_size)
     meta = chosen.meta
     label = meta.name if target == meta.name else f"{meta.name}@{meta.sha256[:8]}"  # a path is never stored
-    return ModelMethod(":".join([label, *([",".join(assignments)] if assignments else [])]), chosen)
+    return ModelMethod(joined(label, assignments), chosen)
 
 
 def common_frame(models: Sequence[ModelMethod]) -> Extent:
@@ -136,13 +137,11 @@ def find_cases(sweep: SweepOptions, advance: Advance | None = None) -> tuple[lis
     Raises:
         DataError: There is no scan, or a patient is in both.
     """
-    test = _found(sweep, sweep.data, sides.to_test) or cases.builtin(
-        sweep.subjects, TEST_SEED, size=SIZE, progress=advance
-    )
+    builtin = partial(cases.builtin, size=SIZE, progress=advance)
+    test = _found(sweep, sweep.data, sides.to_test) or builtin(sweep.subjects, TEST_SEED)
     bank = []
     if sweep.bank_subjects and (sweep.bank or not sweep.data):  # built-in phantoms for built-in phantoms
-        bank = _found(sweep, sweep.bank, sides.to_learn)
-        bank = bank or cases.builtin(sweep.bank_subjects, BANK_SEED, size=SIZE, progress=advance)
+        bank = _found(sweep, sweep.bank, sides.to_learn) or builtin(sweep.bank_subjects, BANK_SEED)
     test, bank = sides.told_apart([test, bank])
     test, bank = _first(test, sweep.subjects), _first(bank, sweep.bank_subjects)
     test, bank = sides.check_disjoint({"test data": test, "training data": bank})
@@ -160,20 +159,18 @@ def _found(sweep: SweepOptions, paths: Sequence[str], use: Callable[[Sequence[Ca
 
 def _first(found: Sequence[Case], subjects: int) -> list[Case]:
     """Return the cases of at most so many patients, the first by hash."""
+    # By hash, not as a folder lists them: any number of patients is a random draw, and a larger one holds it.
     chosen = set(sorted({case.subject_id for case in found})[:subjects])
     return [case for case in found if case.subject_id in chosen]
 
 
-def assemble(
-    sweep: SweepOptions, models: Sequence[ModelMethod], advance: Advance | None = None, quiet: bool = True
-) -> Lineup:
+def assemble(sweep: SweepOptions, models: Sequence[ModelMethod], advance: Advance | None = None) -> Lineup:
     """Read the data and make the methods.
 
     Args:
         sweep: What to run.
         models: From `choose_models`.
         advance: Told the built-in subjects rendered.
-        quiet: No progress while scans are read.
 
     Raises:
         DataError: A scan is missing or damaged; a patient is in test and training data.
@@ -186,41 +183,44 @@ def assemble(
     frames = read_frames(test, extent.plane, sweep.frames, spacing=extent.spacing, span=sweep.span, masks=read)
     known = read_frames(bank, extent.plane, BANK_FRAMES, spacing=extent.spacing, span=sweep.span)
     others = [*references(models, known), *_of_context(frames)] if sweep.baselines else []
-    _check_names([*models, *others])
-    return Lineup(frames, known, [*models, *others], list(files))
+    methods = [*models, *others]
+    if len({method.name for method in methods}) < len(methods):
+        raise UsageError("usage", "models", "a model with the same options is named twice")
+    return Lineup(frames, known, methods, list(files))
 
 
-def mask_files(sweep: SweepOptions) -> dict[str, MaskFile | None]:
-    """Return the masks that are read by what they are called in a run, which holds no path: a file, or None.
+def mask_files(sweep: SweepOptions) -> dict[str, tuple[Path | None, Label]]:
+    """Return the masks that are read, and what 1 means in each, by what they are called in a run.
 
-    None is the one that a manifest names.
+    A name holds no path but what is in the file. None is the file that a manifest names.
 
     Raises:
         DataError: A file is not there or is refused.
     """
-    found: dict[str, MaskFile | None] = {}
+    found: dict[str, tuple[Path | None, Label]] = {}
     for pattern in filter(is_mask_file, sweep.patterns):
         if pattern == MANIFEST:
-            found[f"manifest:{sweep.mask_label}"] = None
+            found[f"manifest:{sweep.mask_label}"] = None, sweep.mask_label
         else:
             read_header(pattern)
-            found[f"file:{sha256_of_file(Path(pattern))[:8]},{sweep.mask_label}"] = (Path(pattern), sweep.mask_label)
+            name = f"file:{sha256_of_file(Path(pattern))[:8]},{sweep.mask_label}"
+            found[name] = Path(pattern), sweep.mask_label
     return found
 
 
-def _files_of(case: Case, files: Mapping[str, MaskFile | None]) -> dict[str, MaskFile]:
+def _files_of(case: Case, files: Mapping[str, tuple[Path | None, Label]]) -> dict[str, MaskFile]:
     """Return the mask files of a case.
 
     Raises:
         DataError: `mask-empty`: a manifest names none.
     """
     found: dict[str, MaskFile] = {}
-    for name, file in files.items():
-        if file is None and case.mask is None:
+    for name, (file, label) in files.items():
+        own = file or case.mask
+        if own is None:
             hint = "name it in a column mask of a manifest"
             raise DataError("mask-empty", str(case.image), "has no mask", hint=hint)
-        label: Any = name.rpartition(":")[2]
-        found[name] = file if file is not None else (case.mask, label)  # type: ignore[assignment]
+        found[name] = own, label
     return found
 
 
@@ -230,24 +230,16 @@ def _of_context(frames: Sequence[Frame]) -> list[Method]:
     return [CropFill(name, fill) for name, (fill, axes) in CROP_FILLS.items() if max(lengths[a] for a in axes) > 1]
 
 
-def _check_names(methods: Sequence[Method]) -> None:
-    names = [method.name for method in methods]
-    if len(set(names)) < len(names):
-        raise UsageError("usage", "models", "a model with the same options is named twice")
-
-
 def references(models: Sequence[ModelMethod], bank: Sequence[Frame]) -> list[Method]:
     """Return baselines, bounds and controls; what needs training frames is left out without them."""
     found: list[Method] = [filled(name, fill) for name, fill in FILLS.items()]
     if bank:
         found += _learned(units(bank), digest([frame.id for frame in bank]))
-    found.append(temporal_copy())
-    seen: dict[str, Method] = {}
+    trips: dict[str, Method] = {}  # models that share a tokenizer share its round trip
     for method in models:
-        link = method.chosen.meta.tokenizer
-        if link is not None:
-            seen.setdefault(link.sha256, RoundTrip(method.chosen))
-    return [*found, *seen.values(), blurred_truth()]
+        if (link := method.chosen.meta.tokenizer) is not None:
+            trips.setdefault(link.sha256, RoundTrip(method.chosen))
+    return [*found, temporal_copy(), *trips.values(), blurred_truth()]
 
 
 def _learned(frames: NDArray[Any], key: str) -> list[Method]:

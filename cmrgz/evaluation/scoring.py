@@ -54,6 +54,7 @@ class Scorer:
         """What a number depends on beside method, mask, seed and frame: code, metrics and the networks that measure."""
         segmenter = None if self.segmenter is None else self.segmenter.sha256
         networks = [segmenter, sorted((name, extract.identity) for name, extract in self.extractors.items())]
+        # The names of the metrics, not their code: whoever changes how one is computed raises FORMAT.
         return digest([__version__, FORMAT, sorted(FRAME_METRICS), networks])
 
     def run(self, unit: Unit, leak: bool = False) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
@@ -81,6 +82,7 @@ class Scorer:
         """Return the arrays of a unit whose draws are made, given what was known of the crop of each frame."""
         truth, seen = units(unit.frames), own(unit.frames, known)
         drawn = draws.samples(unit.frames)
+        # Known pixels are pasted here, for all methods alike; what one makes of them is scored by metrics of `drawn`.
         samples = np.where(seen, truth, drawn)
         segments = self._segments(samples)
         true = self._true_segments(unit.frames)
@@ -105,6 +107,7 @@ class Scorer:
         arrays = {
             "names": np.array(names),
             "metrics": np.array([[row[name] for name in names] for row in rows]),
+            # What gates compare: all methods must have been given the same pixels, and kept them to the bit.
             "known_sha1": np.array([sha1(np.packbits(k).tobytes()).hexdigest()[:16] for k in known]),
             "hidden": np.array([1 - k.mean() for k in known]),
             "low": samples.min((0, 2, 3)),
@@ -135,6 +138,7 @@ class Scorer:
         if self.segmenter is None:
             return None
         flat = samples.reshape(-1, *samples.shape[2:])
+        # Not cleaned: a second left ventricle is what the metrics of topology look for.
         return np.asarray(self.segmenter.segment(flat, clean=False)).reshape(samples.shape)
 
     def _features(self, samples: Floats, motions: Floats) -> dict[str, NDArray[Any]]:
@@ -148,6 +152,7 @@ class Scorer:
             averages = {f"-mean-{m}": of[:m].mean(0, keepdims=True) for m in AVERAGES if m <= len(of)}
             for suffix, stack in ({"": of} | averages).items():
                 defined = ~np.isnan(stack).any((0, 2, 3))
+                # Extractors refuse NaN, and the batch must be the same whoever is in it: grey goes in, NaN comes out.
                 images = np.where(defined[None, :, None, None], stack, 0.5)
                 features = np.asarray(extract(images.reshape(-1, *stack.shape[2:])), dtype=np.float32)
                 features = features.reshape(*stack.shape[:2], -1).swapaxes(0, 1)
@@ -176,12 +181,10 @@ def cines_of(frames: Sequence[Frame], known: Sequence[Bools], draws: Draws) -> l
     for frame, seen in zip(frames, known, strict=True):
         (_, z), place = frame.place, (frame.crop.id, frame.place[1])
         if frame.crop.shape[0] > 1 and place not in found:
-            truth, blocks = (
-                frame.crop.unit[:, z],
-                [draws.blocks.get((frame.crop.id, t, z), -1) for t in range(len(seen))],
-            )
-            samples = np.stack([_over_time(frame.crop, seen, draws, t, z, frame.key) for t in range(len(seen))], axis=1)
-            found[place] = Cine(truth, seen[:, z], samples, 0, frame.crop.ring, tuple(blocks))
+            phases = range(len(seen))
+            blocks = tuple(draws.blocks.get((frame.crop.id, t, z), -1) for t in phases)
+            samples = np.stack([_over_time(frame.crop, seen, draws, t, z, frame.key) for t in phases], axis=1)
+            found[place] = Cine(frame.crop.unit[:, z], seen[:, z], samples, 0, frame.crop.ring, blocks)
     places = [(frame.place[0], (frame.crop.id, frame.place[1])) for frame in frames]
     return [dataclasses.replace(found[place], t=t) if place in found else None for t, place in places]
 
@@ -210,13 +213,10 @@ def _radii(
     """Return the radii (n, 2, sectors) of the left ventricle in mm, of the truth and the mean over the samples."""
     if true is None or segments is None:
         return {}
-    found = [
-        [
-            cavity_radii(true[i], frame.crop.spacing),
-            np.mean([cavity_radii(s, frame.crop.spacing) for s in segments[:, i]], 0),
-        ]
-        for i, frame in enumerate(frames)
-    ]
+    found = []
+    for i, frame in enumerate(frames):
+        of_truth, *of_samples = (cavity_radii(labels, frame.crop.spacing) for labels in (true[i], *segments[:, i]))
+        found.append([of_truth, np.mean(of_samples, 0)])
     return {"radii": np.array(found, dtype=np.float32)}
 
 
@@ -231,37 +231,22 @@ def check_leak(unit: Unit, known: Sequence[Bools], draws: Draws) -> None:
     Raises:
         PluginError: `leak`.
     """
-    first = unit.frames[0]
-    changed = _changed(first, known[0])
-    again = unit.method.draw([changed], known[:1], unit.seed, 1)
-    hidden = {key: ~known[0][key[1:]] for key in again.planes}
-    same = all(
-        np.array_equal(plane[0], draws.planes[key][0]) for key, plane in again.planes.items() if hidden[key].any()
-    )
-    if not same:
+    frame, seen = unit.frames[0], known[0]
+    noise = np.random.default_rng(0).uniform(-1, 1, seen.shape).astype(np.float16)
+    # The ids stay, though the content is another: they key the streams of the draws.
+    changed = dataclasses.replace(frame.crop, x=np.where(seen, frame.crop.x, noise))
+    again = unit.method.draw([dataclasses.replace(frame, crop=changed)], known[:1], unit.seed, 1)
+    drawn = {key: plane[0] for key, plane in again.planes.items() if not seen[key[1:]].all()}
+    if not all(np.array_equal(plane, draws.planes[key][0]) for key, plane in drawn.items()):
         what = "its result depends on hidden pixels"
         raise PluginError("leak", unit.method.name, what, hint="report it to its authors")
 
 
-def _changed(frame: Frame, known: Bools) -> Frame:
-    """Return a frame in a crop whose hidden voxels are others, and all else is the same."""
-    crop = frame.crop
-    noise = np.random.default_rng(0).uniform(-1, 1, crop.shape).astype(np.float16)
-    return dataclasses.replace(frame, crop=dataclasses.replace(crop, x=np.where(known, crop.x, noise)))
-
-
 def _places(frames: Sequence[Frame]) -> dict[str, NDArray[Any]]:
     """Return where each row is from."""
-    return {
-        "frame": np.array([frame.id for frame in frames]),
-        "subject": np.array([frame.subject for frame in frames]),
-        "scan": np.array([frame.scan for frame in frames]),
-        "role": np.array([frame.role for frame in frames]),
-        "t": np.array([frame.t for frame in frames]),
-        "z": np.array([frame.z for frame in frames]),
-        "spacing": np.array([frame.crop.spacing for frame in frames]),
-        "step": np.array([frame.crop.step for frame in frames]),
-    }
+    own = {name: np.array([getattr(f, name) for f in frames]) for name in ("subject", "scan", "role", "t", "z")}
+    of_crop = {name: np.array([getattr(f.crop, name) for f in frames]) for name in ("spacing", "step")}
+    return {"frame": np.array([frame.id for frame in frames]), **own, **of_crop}
 
 
 def _bytes(x: Floats) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cmrgz import records
 from cmrgz.durable import atomic_write, exists, read_record
-from cmrgz.evaluation.lineup import split
+from cmrgz.evaluation.lineup import joined, split
 from cmrgz.evaluation.options import MANIFEST, SweepOptions, is_mask_file
 
 SOURCES = "sources.json"
@@ -30,7 +30,9 @@ def write_sources(root: Path, options: SweepOptions) -> None:
     told = {
         "data": [os.path.abspath(path) for path in options.data],
         "bank": [os.path.abspath(path) for path in options.bank],
-        "models": [_model(text) for text in options.models if exists(split(text)[0])],
+        "models": [
+            joined(os.path.abspath(target), rest) for target, rest in map(split, options.models) if exists(target)
+        ],
         "extractors": [_extractor(text) for text in options.extractors if "=" in text],
         "patterns": [os.path.abspath(p) for p in options.patterns if is_mask_file(p) and p != MANIFEST],
     }
@@ -52,12 +54,6 @@ def where(root: Path, sources: Sources) -> str:
     named = [f"{name} {', '.join(paths)}" for name, paths in sources.items() if paths]
     told = "as told now and in" if exists(root / SOURCES) else "there is no"
     return f"{told} {SOURCES}: {'; '.join(named) or 'built-in phantoms'}"
-
-
-def _model(text: str) -> str:
-    """Return a checkpoint with its options, its path absolute."""
-    target, assignments = split(text)
-    return ":".join([os.path.abspath(target), *([",".join(assignments)] if assignments else [])])
 
 
 def _extractor(text: str) -> str:

@@ -10,9 +10,10 @@ hand and nothing else.
 
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, get_args
@@ -108,6 +109,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         make_directory(root / RESULTS)
+        # What fails half way lets go of what it holds; what succeeds keeps it until `__exit__`.
         with ExitStack() as stack:
             stack.enter_context(locked(root, DOING))
             for folder in (root, *filter(is_folder, matching(root / RESULTS, "*"))):
@@ -125,15 +127,12 @@ class Store:
 
     def done(self) -> set[str]:
         """Return the cells that are done: in the journal, and their file is there."""
-        return {cell for line in self.lines if line.cells and exists(self._path(line)) for cell in line.cells}
+        there = (line for line in self.lines if line.cells and exists(result_path(self.root, line.unit)))
+        return {cell for line in there for cell in line.cells}
 
     def failures(self) -> dict[str, int]:
         """Return how often each unit failed."""
-        count: dict[str, int] = {}
-        for line in self.lines:
-            if not line.cells:
-                count[line.unit] = count.get(line.unit, 0) + 1
-        return count
+        return Counter(line.unit for line in self.lines if not line.cells)
 
     def put(self, unit: str, cells: tuple[str, ...], data: bytes, facts: Mapping[str, Any]) -> None:
         """Store a unit: its file first, then its line.
@@ -142,9 +141,9 @@ class Store:
             ResourceError: `disk-full`, `permission` or `io`; the unit is not done.
         """
         line = Line(unit, cells, sha256(data).hexdigest(), facts)
-        path = self._path(line)
+        path = result_path(self.root, unit)
         make_directory(path.parent)
-        atomic_write(path, data, overwrite=True)
+        atomic_write(path, data, overwrite=True)  # there already where a process died before it wrote the line
         self._append(line)
 
     def fail(self, unit: str, facts: Mapping[str, Any]) -> None:
@@ -152,16 +151,13 @@ class Store:
         self._append(Line(unit, (), "", facts))
 
     def _append(self, line: Line) -> None:
-        record = {"unit": line.unit, "cells": list(line.cells), "sha256": line.sha256, "facts": dict(line.facts)}
-        self._journal.append(record)
+        self._journal.append(asdict(line))
         self.lines.append(line)
-
-    def _path(self, line: Line) -> Path:
-        return result_path(self.root, line.unit)
 
 
 def result_path(root: Path, unit: str) -> Path:
     """Return the file of a unit."""
+    # One of 256 folders: a sweep of the preset `paper` has more files than file systems list quickly.
     return root / RESULTS / unit[:2] / f"{unit}.npz"
 
 

@@ -20,10 +20,8 @@ from cmrgz.evaluation.store import JOURNAL, Line, not_ours, read_lines, read_res
 
 PLACES = ("frame", "subject", "scan", "role", "t", "z", "spacing", "step")
 CHECKS = ("hidden", "known_sha1", "low", "high", "exact")
-TYPES = dict.fromkeys((*PLACES, *CHECKS), "iuf") | dict.fromkeys(
-    ("frame", "subject", "scan", "role", "known_sha1"), "U"
-)
-TYPES["exact"] = "b"
+TEXTS = ("frame", "subject", "scan", "role", "known_sha1")
+TYPES = dict.fromkeys((*PLACES, *CHECKS), "iuf") | dict.fromkeys(TEXTS, "U") | {"exact": "b"}
 """Kinds of numpy's types that the columns of a file of results may have."""
 
 Floats = NDArray[np.float64]
@@ -55,7 +53,7 @@ class MaskInfo:
 
     Attributes:
         spec: Its canonical text.
-        pattern: The pattern with its options, without the ratio.
+        pattern: The pattern with its options, without the ratio; all of its text where it has none.
         ratio: Share hidden; NaN for a pattern that has none.
     """
 
@@ -66,12 +64,11 @@ class MaskInfo:
     @classmethod
     def of(cls, spec: str) -> "MaskInfo":
         """Return what a mask's text says."""
-        if is_file(spec):
+        mask = None if is_file(spec) else parse(spec)
+        if mask is None or mask.ratio is None:
             return cls(spec, spec, math.nan)
-        mask = parse(spec)
         options = ",".join(f"{name}={value}" for name, value in mask.options)
-        ratio = math.nan if mask.ratio is None else mask.ratio
-        return cls(spec, f"{mask.pattern}:{options}" if options else mask.pattern, ratio)
+        return cls(spec, f"{mask.pattern}:{options}" if options else mask.pattern, mask.ratio)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,9 +110,8 @@ class Table:
         every = read_lines(root)
         kept = _once(root, every)
         if not kept:
-            raise CheckpointError(
-                "empty", str(root), "holds no finished cell of this version", hint="run the sweep again"
-            )
+            what = "holds no finished cell of this version"
+            raise CheckpointError("empty", str(root), what, hint="run the sweep again")
         columns: dict[str, list[Any]] = {name: [] for name in ("method", "mask", "seed", *PLACES, *CHECKS)}
         metrics: dict[str, Floats] = {}
         where: list[NDArray[np.int64]] = []
@@ -133,8 +129,8 @@ class Table:
             where.append(np.stack([np.full(n, unit), np.arange(n)], axis=1))
             before += n
         joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-        done, failed = tuple(kept), _failures(every)
-        return cls(root, _methods(kept), _masks(root, kept), joined, metrics, done, failed, np.concatenate(where))
+        methods, masks, failed = _methods(kept), _masks(root, kept), _failures(every)
+        return cls(root, methods, masks, joined, metrics, tuple(kept), failed, np.concatenate(where))
 
     def rows(self, method: str, mask: str | None = None) -> NDArray[np.int64]:
         """Return the rows of a method, all its masks unless one is named."""
@@ -148,6 +144,7 @@ class Table:
 
         A ratio (`RATIOS`) is that of the patient's means.
         """
+        # Of means, not the mean of ratios: the denominator of a single frame may be next to nothing.
         if metric in RATIOS:
             over, under = (self.by_subject(name, method, mask) for name in (RATIOS[metric].over, RATIOS[metric].under))
             return {subject: over[subject] / under[subject] for subject in over if under.get(subject)}
@@ -155,7 +152,7 @@ class Table:
             return {}
         rows = self.rows(method, mask)
         values, subjects = self.metrics[metric][rows], self.columns["subject"][rows]
-        good = ~np.isnan(values)
+        good = ~np.isnan(values)  # what is not defined counts nowhere, rather than as the worst or the best
         return {str(s): float(values[good & (subjects == s)].mean()) for s in np.unique(subjects[good])}
 
     def arrays(self, rows: NDArray[np.int64], name: str) -> NDArray[Any]:
@@ -176,11 +173,9 @@ class Table:
 
     def cost(self, method: str, mask: str | None = None) -> dict[str, float]:
         """Return `seconds` and network `calls` a draw (means over units) and the most `memory_mb`."""
-        facts = [
-            line.facts for line in self.lines if line.facts["method"] == method and mask in (None, line.facts["mask"])
-        ]
-        means = {name: float(np.mean([f.get(name, math.nan) for f in facts])) for name in ("seconds", "calls")}
-        return means | {"memory_mb": float(np.max([f.get("memory_mb", math.nan) for f in facts]))}
+        own = [f for f in (line.facts for line in self.lines) if f["method"] == method and mask in (None, f["mask"])]
+        means = {name: float(np.mean([f.get(name, math.nan) for f in own])) for name in ("seconds", "calls")}
+        return means | {"memory_mb": float(np.max([f.get("memory_mb", math.nan) for f in own]))}
 
     def pictures(self, method: str, mask: str) -> dict[str, NDArray[np.uint8]]:
         """Return the pictures (6, h, w) of a method by frame id; see `scoring.PICTURES`."""
@@ -221,6 +216,7 @@ def _once(root: Path, lines: list[Line]) -> list[Line]:
         CheckpointError: `nondeterministic`.
     """
     kept: dict[str, Line] = {}
+    # The last revision that was run alone: numbers of two versions of the code do not go into one table.
     revision = next((line.facts.get("revision") for line in reversed(lines) if line.cells), None)
     for line in lines:
         if not line.cells or (line.facts.get("format"), line.facts.get("revision")) != (FORMAT, revision):
@@ -233,15 +229,12 @@ def _once(root: Path, lines: list[Line]) -> list[Line]:
 
 
 def _methods(lines: list[Line]) -> dict[str, MethodInfo]:
-    found: dict[str, MethodInfo] = {}
-    for line in lines:
-        f = line.facts
-        found.setdefault(f["method"], MethodInfo(f["method"], f["kind"], f["family"], f["samples"], f["tokenizer"]))
-    return found
+    last = {line.facts["method"]: line.facts for line in lines}
+    return {name: MethodInfo(name, f["kind"], f["family"], f["samples"], f["tokenizer"]) for name, f in last.items()}
 
 
 def _masks(root: Path, lines: list[Line]) -> dict[str, MaskInfo]:
-    specs = {line.facts["mask"] for line in lines if line.facts["kind"] != "real"}
+    specs = {line.facts["mask"] for line in lines if line.facts["kind"] != "real"}  # real frames: nothing is hidden
     try:
         infos = [MaskInfo.of(spec) for spec in specs]
     except UsageError as error:

@@ -23,7 +23,7 @@ from cmrgz.evaluation.summary.estimates import contrasts, estimates
 from cmrgz.evaluation.summary.gates import gates
 from cmrgz.evaluation.summary.model import Summary
 from cmrgz.evaluation.sweep import Order, run
-from cmrgz.evaluation.table import Table
+from cmrgz.evaluation.table import MaskInfo, Table
 
 MakeOrder = Callable[..., Order]
 
@@ -282,3 +282,13 @@ def test_one_sample_a_frame_is_told_and_has_no_spread(make_order: MakeOrder, tmp
     assert any("one sample" in text for text in found.caveats)
     assert found.estimate("noise", "patch:0.25", "energy-hole") is None
     assert found.estimate("noise", "patch:0.25", "psnr-hole") is not None
+
+
+@pytest.mark.parametrize("spec", ["slices:3", "slices:5", "slices:3-5,9", "frames:every=2", "file:01234567,hidden"])
+def test_a_mask_without_a_ratio_is_called_by_its_own_text(spec: str) -> None:
+    assert MaskInfo.of(spec).pattern == spec
+
+
+def test_masks_of_one_pattern_differ_by_what_they_hide_alone() -> None:
+    found = [MaskInfo.of(spec) for spec in ("half:0.5,side=top", "half:0.75,side=top")]
+    assert {info.pattern for info in found} == {"half:side=top"} and [info.ratio for info in found] == [0.5, 0.75]
