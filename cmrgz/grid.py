@@ -250,12 +250,13 @@ def tempo_of(phases: int, ring: bool) -> float:
     return 1 / phases if ring or phases < RING else USUAL_STEP
 
 
-def is_cycle(voxels: Cine, known: Bools) -> bool:
+def is_cycle(voxels: Cine, known: Bools | None = None) -> bool:
     """Whether the phases of a scan (t, z, y, x) are a full cycle: the last lies as near to the first as others do.
 
     Nearer, too, than half way to phases that are half of all apart: where noise is most of a step, a leap is not much
-    longer. Taken as one where too little is known to tell.
+    longer. Taken as one where too little is known to tell; `known` is all of it if None.
     """
+    known = np.ones(voxels.shape, dtype=bool) if known is None else known
     n = len(known)
     if n < RING:
         return False

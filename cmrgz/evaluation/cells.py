@@ -62,6 +62,7 @@ def address(revision: str, method: Method, mask: str, seed: int, samples: int, f
         samples: Draws.
         frame: The frame; its id is a hash of its pixels, and that of its crop of what is drawn with it.
     """
+    # The order is part of what is hashed: finished sweeps are found by it.
     return digest([revision, method.key, mask, frame.crop.mask_key(mask), seed, samples, frame.id, frame.crop.id])
 
 
@@ -94,7 +95,7 @@ class Grid:
     def units(self, done: Collection[str] = ()) -> Iterator[Unit]:
         """Yield the cells that are not done, in units; method by method, so that one model is held at a time."""
         for method, mask, seed in product(self.methods, self.masks, self.seeds):
-            samples = self.samples if method.random else 1
+            samples = self.samples if method.random else 1  # a rule gives one result, however often it is asked
             frames = [frame for frame in self.frames if frame.crop.takes(mask)]
             named = [(frame, address(self.revision, method, mask, seed, samples, frame)) for frame in frames]
             todo = [(frame, cell) for frame, cell in named if cell not in done]
@@ -103,6 +104,7 @@ class Grid:
 
     def _parts(self, method: Method, samples: int, todo: Sequence[Named]) -> Iterator[Sequence[Named]]:
         """Yield the cells of each unit: of whole crops, as many as fill network calls to the last item."""
+        # Calls are padded to `batch` items, so that a unit of a number that divides it leaves none of them idle.
         network = method.kind in ("model", "probe")
         size = self.batch // math.gcd(self.batch, samples) if network else PLAIN_UNIT
         part: list[Named] = []

@@ -115,6 +115,7 @@ class ModelMethod(Method):
                 "model": meta.name,
                 "distribution": meta.package,
                 "version": meta.version,
+                # By content, not by path: a checkpoint that was trained on is another competitor.
                 "weights": meta.sha256,
                 "tokenizer": meta.tokenizer.sha256 if meta.tokenizer else None,
                 "options": dict(chosen.options),
@@ -126,6 +127,7 @@ class ModelMethod(Method):
             registry.get_model(meta.qualified).family,
             meta.tokenizer.name if meta.tokenizer else "",
         )
+        # Older checkpoints do not say it: that is unknown, not nobody.
         told = meta.training.get("trained_on")
         self.trained_on = None if told is None else frozenset(told)
 
@@ -141,6 +143,7 @@ class ModelMethod(Method):
         from cmrgz.evaluation.drawing import draw_crop, draw_frames  # they take torch, which listing a sweep does not
 
         setting = self.chosen.setting(seed, samples)
+        # A model of frames is not asked for neighbours that nobody scores; one of blocks draws them in any case.
         if len(self.model.extent.axes) == 2:
             drawn = draw_frames(self.model, setting, frames, own(frames, known))
             return Draws.of(frames, in_unit(drawn.samples), drawn.calls, samples * len(frames))
@@ -170,6 +173,7 @@ class Probe(Method):
 
     def __init__(self, method: ModelMethod) -> None:
         super().__init__(method.name + self.SUFFIX, method.fingerprint)
+        # The name is in the fingerprint: a frame that is in both sets must not be found under one address.
         self.fingerprint["name"], self.method, self.family = self.name, method, method.family
 
     def draw(self, frames: Sequence[Frame], known: Sequence[Bools], seed: int, samples: int) -> Draws:

@@ -19,7 +19,7 @@ from cmrgz.data.cases import Case
 from cmrgz.data.cines import Cine, crop
 from cmrgz.data.masks import parse
 from cmrgz.errors import UsageError
-from cmrgz.grid import RING, is_cycle, tempo_of
+from cmrgz.grid import is_cycle, tempo_of
 
 ALL = 32767
 """As many phases or slices as there are."""
@@ -120,21 +120,23 @@ class Crop:
             DataError: `mask-empty`: it needs a label that the crop lacks.
         """
         known = self.files[mask] if mask in self.files else self._drawn(mask, seed)
+        # With nothing known at all padding stays hidden: generation is asked for a whole frame.
         return known if self.inside is None or not known.any() else np.logical_or(known, ~self.inside)
 
     def _drawn(self, mask: str, seed: int) -> Bools:
         recipe, spacing = parse(mask), (self.spacing, self.spacing)
         known = recipe.draw(self.shape, seed=seed, case=self.id, spacing=spacing, centre=self.centre, label=self.labels)
         whole = np.asarray(known.all((2, 3)))
-        if recipe.pattern not in PLANES or not any(whole[place] for place in self.scored):
-            return known
-        shifts = sorted(product(range(self.shape[0]), range(self.shape[1])), key=sum)
-        best = max(shifts, key=lambda shift: self._hidden(np.roll(whole, shift, (0, 1))))
-        return np.roll(known, best, (0, 1))
 
-    def _hidden(self, whole: Bools) -> int:
-        """Return how many scored frames are not wholly given."""
-        return sum(not whole[place] for place in self.scored)
+        def hidden(shift: Pair) -> int:
+            moved = np.roll(whole, shift, (0, 1))
+            return sum(not moved[place] for place in self.scored)
+
+        if recipe.pattern not in PLANES or hidden((0, 0)) == len(self.scored):
+            return known
+        # Nearest first, and the first of the best is taken: the mask is moved no farther than it must be.
+        shifts = sorted(product(range(self.shape[0]), range(self.shape[1])), key=sum)
+        return np.roll(known, max(shifts, key=hidden), (0, 1))
 
 
 def is_file(mask: str) -> bool:
@@ -163,6 +165,7 @@ def parts(places: Sequence[Pair], shape: Pair, span: Span, ring: bool) -> list[P
     n, m = min(span.phases, shape[0]), min(span.slices, shape[1])
     while left:
         t, z = left[0]
+        # A full cycle has no ends to keep away from; all of its phases begin at the first, wherever the frame lies.
         first = t - n // 2 if ring and n < shape[0] else min(max(t - n // 2, 0), shape[0] - n)
         phases = (first + np.arange(n)) % shape[0]
         slices = min(max(z - m // 2, 0), shape[1] - m) + np.arange(m)
@@ -182,11 +185,12 @@ def cut(case: Case, cine: Cine, places: Sequence[Pair], item: Pair, span: Span) 
         item: (h, w) of a crop.
         span: Its phases and slices.
     """
-    n, corner = cine.frames.shape[0], cine.corner(item)
-    ring = span.phases > 1 and n >= RING and _is_ring(cine, corner, item)
+    (n, slices), corner = cine.frames.shape[:2], cine.corner(item)
+    # By the crop alone: what lies beyond it, such as a chest that breathes, would hide a leap of the heart.
+    ring = span.phases > 1 and is_cycle(cine.block(range(n), range(slices), corner, item).astype(np.float32))
     inside: Bools = crop(np.ones(cine.frames.shape[2:], dtype=bool), corner, item, 0)
     found = []
-    for part in parts(places, (n, cine.frames.shape[1]), span, ring):
+    for part in parts(places, (n, slices), span, ring):
         where = np.ix_(part.t, part.z)
         labels = None if cine.labels is None else crop(cine.labels[where], corner, item, 0)
         bare = Crop(
@@ -204,6 +208,7 @@ def cut(case: Case, cine: Cine, places: Sequence[Pair], item: Pair, span: Span) 
             inside=None if inside.all() else inside,
             files={name: crop(known[where], corner, item, 0) for name, known in cine.masks.items()},
         )
+        # Which frames are scored is a part of it: a mask of whole planes is moved so that these are hidden.
         place = (case.subject_id, case.id, part.t.tolist(), part.z.tolist(), bare.scored)
         found.append((replace(bare, id=_id(bare, place)), part))
     return found
@@ -215,15 +220,9 @@ def _id(bare: Crop, place: Any) -> str:
     return hashed(about, bare.x, bare.labels, bare.phases, bare.slices)
 
 
-def _is_ring(cine: Cine, corner: tuple[float, float], item: Pair) -> bool:
-    """Whether the phases of a cine are a full cycle."""
-    t, z = cine.frames.shape[:2]
-    voxels = cine.block(range(t), range(z), corner, item).astype(np.float32)
-    return is_cycle(voxels, np.ones(voxels.shape, dtype=bool))
-
-
 def hashed(place: Any, *arrays: NDArray[Any] | None) -> str:
     """Return 16 hex digits of a place and the content of arrays."""
+    # Bytes without shapes: all planes of a sweep have one.
     found = blake2b(repr(place).encode(), digest_size=8)
     for array in arrays:
         found.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())

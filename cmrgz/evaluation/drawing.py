@@ -47,6 +47,7 @@ def draw_frames(model: Model, setting: Setting, frames: Sequence[Frame], known: 
     caller, samples = Caller(model, setting), setting.samples
     with CallCounter(model) as calls:
         drawn = caller.draw_all(items_of(frames, known, samples))
+    # Calls a batch, so that the number does not depend on how many frames share a unit.
     batches = math.ceil(samples * len(frames) / caller.size)
     return Drawn(drawn.reshape(samples, *known.shape), calls.count / batches, np.full((1, 1), -1))
 
@@ -58,6 +59,7 @@ def items_of(frames: Sequence[Frame], known: Bools, samples: int) -> Items:
         name: np.tile(np.array([f.condition.get(name, math.nan) for f in frames], dtype=np.float32), samples)
         for name in names
     }
+    # One stream for each sample of each frame: what is drawn together changes no bit of it.
     keys = [(k, frame.id) for k in range(samples) for frame in frames]
     return Items(np.tile(stacked(frames), (samples, 1, 1)), np.tile(known, (samples, 1, 1)), keys, condition)
 
@@ -68,6 +70,7 @@ def draw_crop(model: Model, setting: Setting, crop: Crop, known: Bools) -> Drawn
     As `cmrgz.tasks.inpaint` draws a scan, but that its scale, its phases and its heart are those of the whole scan.
     Known voxels are as given.
     """
+    # Blocks are keyed by their places, which are the same in every crop: the seed must tell crops apart.
     setting = replace(setting, seed=derive(setting.seed, "crop", crop.id))
     given = np.where(known, crop.x, np.float16(0)).astype(np.float32)
     planes = Planes(crop.shape, np.dtype(np.float32), lambda t, z: given[t, z])
@@ -82,7 +85,7 @@ def draw_crop(model: Model, setting: Setting, crop: Crop, known: Bools) -> Drawn
     number = np.full(crop.shape[:2], -1)
     for i, block in enumerate(block for blocks in rounds for block in blocks):
         frames = np.ix_(grid.phases_of(block), grid.slices_of(block))
-        number[frames] = np.where(number[frames] < 0, i, number[frames])
+        number[frames] = np.where(number[frames] < 0, i, number[frames])  # later blocks are given it
     batches = math.ceil(setting.samples / caller.batch)
     return Drawn(result.clip(-1, 1), calls.count / batches, number)
 
@@ -91,6 +94,7 @@ def _grid(crop: Crop, planes: Planes, known: Bools, model: Model) -> Grid:
     """Return the grid of a crop, which knows where in its scan it lies."""
     scan = Scan.blank(crop.shape, (crop.step, crop.spacing, crop.spacing))
     grid = Grid.of(scan, planes, known, model.extent, model.patch)
+    # A crop cannot tell these of itself: its heart may lie off its middle, and 3 of 20 phases are no cycle.
     window = replace(grid.window, centre=crop.centre)
     return replace(
         grid, window=window, phases=crop.phases, slices=crop.slices, ring=crop.ring and "t" in model.extent.axes,

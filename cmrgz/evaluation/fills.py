@@ -51,7 +51,7 @@ def harmonic_4d(crop: Crop, given: Floats, known: Bools) -> Floats:
     time = (crop.tempo * torch.arange(t))[None, :, None].expand(1, t, z)
     height = (crop.step * torch.arange(z)).expand(1, t, z)
     links = Links.of(time, height)
-    if not crop.ring:
+    if not crop.ring:  # places alone look like a cycle where a crop has as many phases as one
         links = links._replace(wrap=torch.zeros_like(links.wrap))
     with torch.inference_mode():
         x, seen = (torch.from_numpy(np.ascontiguousarray(part))[None, None] for part in (2 * given - 1, known))
@@ -92,6 +92,7 @@ def _known_beside(given: Floats, known: Bools, axis: int, ring: bool, way: int) 
     x, seen = (np.moveaxis(part, axis, 0)[::way] for part in (given, known))
     value, far = np.zeros(x.shape[1:], np.float32), np.full(x.shape[1:], np.inf, np.float32)
     values, distances = np.empty(x.shape, np.float32), np.empty(x.shape, np.float32)
+    # Around a full cycle it takes two turns: in the first the last known voxel before the first phase is found.
     for i in range(-len(x) if ring else 0, len(x)):
         j = i % len(x)
         far = np.where(seen[j], np.float32(0), far + 1)

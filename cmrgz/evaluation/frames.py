@@ -119,7 +119,8 @@ def read_frames(
         DataError: A scan or a mask is missing or damaged.
     """
     check_choice(choice)
-    span = span._replace(**{WHOLE[choice]: ALL}) if choice in WHOLE and span != ALONE else span
+    if choice in WHOLE and span != ALONE:  # `1x1` asks for each frame alone
+        span = span._replace(**{WHOLE[choice]: ALL})
     frames: list[Frame] = []
     for number, case in enumerate(cases, 1):
         cine = read_cine(case, True, spacing, masks(case) if masks is not None else None)
@@ -146,13 +147,14 @@ def check_choice(choice: str) -> None:
 def _systole(cine: Cine) -> int:
     """Return the phase at which the left ventricle is smallest, of those that are annotated."""
     size = np.zeros(0) if cine.labels is None else (cine.labels == LEFT).sum((1, 2, 3))
-    if size.any():
+    if size.any():  # phases that nobody annotated are empty, and no systole
         return int(np.where(size > 0, size, np.inf).argmin())
     return round(SYSTOLE * cine.frames.shape[0]) % cine.frames.shape[0]
 
 
 def _places(cine: Cine, choice: str) -> list[tuple[int, int, str]]:
     """Return (phase, slice, role) of the chosen frames, in the order of choice."""
+    # Never those that look best: middle, apical, basal, as far as the slices with tissue go, whatever is in them.
     phases, slices = cine.frames.shape[0], _slices_of_tissue(cine)
     ends = {0: "ED"} if phases == 1 else {0: "ED", _systole(cine): "ES"}
     first = list(dict.fromkeys(slices[min(int(share * len(slices)), len(slices) - 1)] for share in SLICES))
@@ -176,9 +178,9 @@ def _frame(case: Case, cine: Cine, at: Pair, role: str, cropped: Crop, place: Pa
     corner = cine.corner(item)
     condition = cine.place(t, z, corner, item)
     phases = cine.block(range(cine.frames.shape[0]), [z], corner, item)[:, 0].astype(np.float32)
-    before = phases[t - 1] if len(phases) > 1 else None
-    about = (case.subject_id, case.id, t, z, role, cropped, place, before, most_moving(phases), condition)
-    frame = Frame("", *about)
+    before = phases[t - 1] if len(phases) > 1 else None  # of the first the last: hearts beat in cycles
+    frame = Frame("", case.subject_id, case.id, t, z, role, cropped, place, before, most_moving(phases), condition)
+    # Without the crop: a frame is the same, and compared as such, whatever context it is drawn in.
     where = (case.subject_id, case.id, t, z, cine.spacing, sorted(condition.items()))
     return replace(frame, id=hashed(where, frame.x, frame.label))
 

@@ -45,6 +45,7 @@ class Gaussian:
         """Return mean (c,) and covariance (c, c) of the components given the known pixels of a frame (h, w)."""
         seen = known.ravel()
         rows = self.weights[seen]
+        # In the space of the components: 64 x 64, where the covariance of the pixels would be 16384 x 16384.
         covariance = np.linalg.inv(np.eye(rows.shape[1]) + rows.T @ rows / self.noise)
         mean = covariance @ rows.T @ (frame.ravel()[seen] - self.mean[seen]) / self.noise
         return np.asarray(mean, dtype=np.float64), np.asarray(covariance, dtype=np.float64)
@@ -61,7 +62,7 @@ class Gaussian:
 
     def _draws(self, frame: NDArray[Any], known: Bools, key: str, count: int, seed: int) -> Floats:
         mean, covariance = self.conditional(frame, known)
-        root = np.linalg.cholesky((covariance + covariance.T) / 2)
+        root = np.linalg.cholesky((covariance + covariance.T) / 2)  # rounding leaves an inverse a little asymmetric
         result = []
         for k in range(count):
             rng = np.random.default_rng(derive(seed, "gaussian", key, k))
@@ -89,5 +90,6 @@ def _noise(flat: Floats) -> float:
     mean = flat[:half].mean(0)
     _, rows = _components(flat[:half] - mean)
     rest = flat[half:] - mean
+    # Residuals lack the directions that the components take: the variance is that of those which are left.
     left = (rest - rest @ rows.T @ rows).var() * flat.shape[1] / (flat.shape[1] - len(rows))
-    return float(max(left, 1e-4))
+    return float(max(left, 1e-4))  # with next to no noise the posterior would be as good as singular

@@ -75,6 +75,7 @@ def audit(
         DataError: `split` where a subject is in both, `empty-dataset`, or `nonfinite`.
     """
     _check_split(train_subjects, test_subjects)
+    # The training reals set the scale: fitted to what was drawn, a copy would shape the space that it is found in.
     space = Space.fit(train)
     x, bank, held = (space.standard(items) for items in (generated, train, test))
     near, which = nearest(x, bank)
@@ -130,7 +131,8 @@ def auth_pct(near: Floats, which: Indices, train: Floats, subjects: Subjects) ->
         NaN for training items of one subject alone.
     """
     names = np.asarray(subjects)
-    nearest_of, at = np.unique(which, return_inverse=True)
+    nearest_of, at = np.unique(which, return_inverse=True)  # many results may have one nearest item
+    # To another subject: between frames of one, next to nothing is room enough, and a copy would pass for authentic.
     spacing = nearest(train[nearest_of], train, (names[nearest_of], names))[0]
     return float(100 * (near > spacing[at]).mean()) if np.isfinite(spacing).all() else math.nan
 
@@ -152,13 +154,14 @@ def c_t(generated: Floats, test: Floats, test_subjects: Subjects) -> float:
     """
     if min(len(generated), len(test)) < 2:
         return math.nan
-    # under the null the place of a test item among the generated is its place among the tests, also if all are copies
+    # Under the null the place of a test item among the generated is its place among the tests, also if all are copies
     variance = 1 / (12 * len(generated)) + _variance(exceeding(test, test), test_subjects)
     return float((exceeding(generated, test).mean() - 0.5) / math.sqrt(variance))
 
 
 def exceeding(x: Floats, y: Floats) -> Floats:
     """Return for each of x (n,) the share of y (m,) below it, ties counting half: (n,)."""
+    # The rank among all, less that among its own, is how many of the others lie below: n log n, not n m comparisons.
     ranks = rankdata(np.concatenate([x, y]))[: len(x)]
     return (ranks - rankdata(x)) / len(y)
 
@@ -184,6 +187,7 @@ def inpainting_probe(
     _check_split(train_subjects, test_subjects)
     won, sizes = _between_subjects(train, test, train_subjects, test_subjects)
     rng = np.random.default_rng(seed)
+    # Patients of both sides are drawn again, as counts, so that all resamples are two products of matrices.
     a, b = (rng.multinomial(k, np.full(k, 1 / k), BOOTSTRAPS).astype(float) for k in won.shape)
     drawn = ((a @ won) * b).sum(1) / ((a @ sizes) * b).sum(1)
     low, high = np.quantile(drawn, (0.025, 0.975))

@@ -77,8 +77,5 @@ def spread_starts(shape: Shape, length: Shape, ring: bool, most: int) -> list[tu
 
 def is_ring(cine: Cine) -> bool:
     """Whether the phases of a cine are a full cycle."""
-    if cine.ring is not None:
-        return cine.ring
     # A pass over all frames, which is why a bank has the answer with it.
-    frames = cine.whole.astype(np.float32)
-    return is_cycle(frames, np.ones(frames.shape, dtype=bool))
+    return is_cycle(cine.whole.astype(np.float32)) if cine.ring is None else cine.ring
