@@ -127,6 +127,15 @@ def shown(value: Any) -> str:
 
 
 # ---------------------------------------------------------------------- what a field can be
+def plain(value: Any) -> Any:
+    """Return what JSON knows: None for a number that is not finite, lists for tuples, in dicts and lists too."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def anything(value: Any) -> bool:
     """Whether it is there."""
     return True

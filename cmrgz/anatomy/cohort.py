@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cmrgz import records
 from cmrgz.anatomy.agreement import agreement, correlation
 from cmrgz.anatomy.function import UNITS, areas, biomarkers
 from cmrgz.anatomy.segmenter import Segmenter
@@ -62,7 +63,7 @@ class Measuring:
         found, _ = biomarkers(area, area, step)
         if found["LVEDV"] < NUMBERS["edv"].low:  # some pixels, and no ventricle
             found["LVEF"] = np.nan
-        return labels, {name: value if np.isfinite(value) else None for name, value in found.items()}
+        return labels, records.plain(found)
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def make_cohort(
     Raises:
         CmrgzError: As `generate_scans`.
     """
+    # Files of all scans are refused before the first is drawn, and written when the last is.
     order = replace(order, measure=Measuring(Segmenter.open(device=order.chosen.device)))
     paths = output / MANIFEST, output / COHORT
     made = generate_scans(order, output, beside=paths, done=done, skipped=skipped, report=report)
@@ -129,6 +131,7 @@ def _measured(one: Made, name: str) -> float | None:
 def describe(order: Order, made: Sequence[Made]) -> dict[str, Any]:
     """Return what `cohort.json` says, in JSON's types."""
     asked = [one.facts["condition"] for one in made]
+    # Numbers that are the same for all have no correlation with anything.
     spread = [name for name in NUMBERS if len({told.get(name) for told in asked} - {None}) > 1]
     agreements = {name: _agreement(name, made) for name in spread}
     words = [name for name in WORDS if any(name in told for told in asked)]
@@ -157,11 +160,8 @@ def _summaries(made: Sequence[Made]) -> dict[str, dict[str, float | int | None]]
     found: dict[str, dict[str, float | int | None]] = {}
     for name in SHOWN:
         values = np.array([v for one in made if (v := _measured(one, name)) is not None])
-        mean, sd = (
-            float(values.mean()) if len(values) else None,
-            float(values.std(ddof=1)) if len(values) > 1 else None,
-        )
-        found[name] = {"n": len(values), "mean": mean, "sd": sd}
+        mean = float(values.mean()) if len(values) else None
+        found[name] = {"n": len(values), "mean": mean, "sd": float(values.std(ddof=1)) if len(values) > 1 else None}
     return found
 
 
@@ -169,17 +169,11 @@ def _agreement(name: str, made: Sequence[Made]) -> dict[str, Any]:
     """Return how what was asked agrees with what was measured, over the scans of which both are known."""
     asked = np.array([one.facts["condition"].get(name, np.nan) for one in made], float)
     measured = np.array([np.nan if (v := _measured(one, MEASURED[name])) is None else v for one in made], float)
+    # Both: a model that halves what is asked has a correlation of 1, and its bias says how far off it is.
     found, beyond = correlation(asked, measured), agreement(measured, asked)
     own = {"measured": MEASURED[name], "unit": UNITS[MEASURED[name]], **asdict(found)}
     own |= {"bias": beyond.bias, "limits": beyond.limits, "mae": beyond.mae}
-    return {key: _plain(value) for key, value in own.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: None for what is not a number."""
-    if isinstance(value, tuple):
-        return [_plain(part) for part in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    return {key: records.plain(value) for key, value in own.items()}
 
 
 def _warnings(order: Order, made: Sequence[Made], agreements: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -94,6 +94,7 @@ def interval(values: Floats) -> tuple[float, float]:
     """
     if not np.isfinite(values).all():
         return float("nan"), float("nan")
+    # A normal law of 4 or 9 draws would promise ends that they do not support; ratios are skewed besides.
     tail = (1 - share_of(len(values))) / 2
     low, high = np.quantile(values, (tail, 1 - tail), method="weibull")
     return float(low), float(high)
@@ -129,6 +130,7 @@ def measure_scans(
     results: list[Measured] = []
     for case in found:
         try:
+            # As they come: what the labels say is told, also where the segmenter then finds no heart.
             for result in _measured(case, segmenter, posterior, report):
                 results.append(result)
                 done(result)
@@ -148,6 +150,7 @@ def _measured(
     if scan.shape[0] == 1:
         what = "has one phase: its volumes stand as those of ED, and there is no ESV, SV or EF"
         warn("no-cycle", str(case.image), what)
+    # By its own labels as drawn, on the pixels of the scan; the segmenter sees 1.4 mm and the heart's surroundings.
     drawn_on = _of_labels(case, scan)
     if drawn_on is not None:
         yield _told(case, scan, "labels", drawn_on)
@@ -185,7 +188,7 @@ def _of_labels(case: Case, scan: Scan) -> Floats | None:
     if labels is None:
         return None
     found = areas(labels, float(np.prod(scan.spacing[1:])))
-    found[~(labels == LV).any(axis=(1, 2, 3))] = np.nan
+    found[~(labels == LV).any(axis=(1, 2, 3))] = np.nan  # many scans are annotated at ED and ES alone
     return found if np.isfinite(found).any() else None
 
 
@@ -206,6 +209,7 @@ def draws_of(
     drawn = inpaint(model, scan, known, setting, report)
     whole: Bools = np.asarray(known.all(axis=(2, 3)))
     places = [(t, z) for t, z in np.ndindex(scan.shape[:2]) if not whole[t, z]]
+    # Known planes are segmented once, not once a draw.
     given = view.labels(segmenter, scan.planes, (place for place in np.ndindex(scan.shape[:2]) if whole[place]))
     cines = (drawn.sample(k) for k in range(drawn.number))
     return [_stacked(given | view.labels(segmenter, cine, places), scan) for cine in cines], view.pixel
@@ -223,18 +227,19 @@ def _told(case: Case, scan: Scan, source: str, found: Floats) -> Measured:
 
 def _of_draws(case: Case, scan: Scan, known: Bools, found: Sequence[Floats]) -> Measured:
     """Return what the areas (t, z, 3) of draws say."""
+    # Each in its own ED and ES: in the frames of another the spread of when the heart is smallest would be lost.
     each = [function_of(draw, scan.spacing[0]) for draw in found]
     draws = {name: [values[name] for values, _ in each] for name in UNITS}
     ends = [max(set(frames), key=frames.count) for frames in zip(*(ends for _, ends in each), strict=True)]
-    both = {name: interval(np.array(values)) for name, values in draws.items()}
+    low, high = zip(*(interval(np.array(values)) for values in draws.values()), strict=True)
     return Measured(
         scan=case.image,
         source="draws",
         shape=scan.shape,
         values={name: float(np.median(values)) for name, values in draws.items()},
         ends=(ends[0], ends[1]),
-        low={name: low for name, (low, _) in both.items()},
-        high={name: high for name, (_, high) in both.items()},
+        low=dict(zip(draws, low, strict=True)),
+        high=dict(zip(draws, high, strict=True)),
         draws=draws,
         hidden=hidden_fraction(known),
     )

@@ -7,7 +7,6 @@ from typing import Any
 
 from cmrgz.durable import exists
 from cmrgz.evaluation.cells import Unit
-from cmrgz.evaluation.competitors import Method
 from cmrgz.evaluation.store import JOURNAL, read_lines
 from cmrgz.evaluation.sweep import Order, attempt, memory_mb
 
@@ -29,7 +28,7 @@ def estimate(order: Order, root: Path, report: Report | None = None) -> dict[str
     lines = read_lines(root) if exists(root / JOURNAL) else []
     done = {cell for line in lines for cell in line.cells}
     units = list(order.units(done))
-    methods = {unit.method.name: unit for unit in units}
+    methods = {unit.method.name: unit for unit in units}  # the last unit of each: masks differ little in what they take
     timed = [line for line in lines if line.cells and "unit_seconds" in line.facts]
     seconds = {line.facts["method"]: line.facts["unit_seconds"] / len(line.cells) for line in timed}
     rows = []
@@ -55,14 +54,10 @@ def estimate(order: Order, root: Path, report: Report | None = None) -> dict[str
 
 def _timed(order: Order, unit: Unit) -> float | None:
     """Return the seconds a cell, or None for a method that fails."""
-    crop = unit.frames[0].crop.id
-    number = next((i for i, frame in enumerate(unit.frames) if frame.crop.id != crop), len(unit.frames))
-    few = min(FEW, unit.samples)
-    part = dataclasses.replace(unit, samples=few, frames=unit.frames[:number], cells=unit.cells[:number])
-    method: Method = unit.method
-    result = attempt(order.scorer, part, leak=False)
-    method.close()
-    return result[1]["unit_seconds"] * unit.samples / few / number if isinstance(result, tuple) else None
+    crop, few = unit.crop_of(0)[0], min(FEW, unit.samples)
+    result = attempt(order.scorer, dataclasses.replace(crop, samples=few), leak=False)
+    unit.method.close()  # the next one may be as large
+    return result[1]["unit_seconds"] * unit.samples / few / len(crop.cells) if isinstance(result, tuple) else None
 
 
 def describe(plan: dict[str, Any]) -> str:

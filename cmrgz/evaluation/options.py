@@ -71,42 +71,29 @@ def is_mask_file(pattern: str) -> bool:
     return pattern == MANIFEST or pattern.lower().endswith(ENDINGS)
 
 
+HALVES, PLANAR = ("half:bottom", "half:top", "heart"), ("frames:every=2", "slices:every=2")
+STANDARD = SweepOptions(
+    subjects=50,
+    bank_subjects=50,
+    frames="4",
+    context="5x3",
+    # Both halves: a raster order of decoding is exact for the one and wrong for the other.
+    patterns=("patch", "box", *HALVES, "patch:hold=tz", *PLANAR),
+    ratios=RATIOS,
+    samples=4,
+    paper_like=True,
+    probe=True,
+)
 PRESETS: dict[Preset, SweepOptions] = {
     "smoke": SweepOptions(patterns=("patch", "frames:every=2")),
-    "standard": SweepOptions(
-        subjects=50,
-        bank_subjects=50,
-        frames="4",
-        context="5x3",
-        patterns=(
-            "patch",
-            "box",
-            "half:bottom",
-            "half:top",
-            "heart",
-            "patch:hold=tz",
-            "frames:every=2",
-            "slices:every=2",
-        ),
-        ratios=RATIOS,
-        samples=4,
-        paper_like=True,
-        probe=True,
-    ),
-    "paper": SweepOptions(
+    "standard": STANDARD,
+    "paper": dataclasses.replace(
+        STANDARD,
         subjects=100,
         bank_subjects=100,
-        frames="4",
-        context="5x3",
-        patterns=(
-            *("patch", "box", "irregular", "half:bottom", "half:top", "heart"),
-            *("patch:hold=tz", "kt", "frames:every=2", "slices:every=2"),
-        ),
-        ratios=RATIOS,
+        patterns=("patch", "box", "irregular", *HALVES, "patch:hold=tz", "kt", *PLANAR),
         seeds=(0, 1, 2),
         samples=8,
-        paper_like=True,
-        probe=True,
     ),
 }
 """`smoke` runs in minutes on two cores; `standard` and `paper` ask for a GPU."""
@@ -150,6 +137,7 @@ def check(sweep: SweepOptions) -> None:
         UsageError: A choice of frames or a mask that is none; an empty or repeated list.
     """
     check_choice(sweep.frames)
+    # A value twice would be its cells twice, and one of them found done: the total would never be reached.
     for name in ("patterns", "ratios", "seeds"):
         _check_list(name, getattr(sweep, name))
     for name in ("data", "bank", "models", "extractors"):
@@ -173,7 +161,7 @@ def _with_ratios(pattern: str, ratios: Sequence[float]) -> list[str]:
     """Return a pattern with each ratio, or as it is if it has one or takes none."""
     try:
         parse(pattern)
-    except UsageError:
+    except UsageError:  # it needs a ratio, or is none at all, which `masks` tells when it parses the text with one
         name, _, rest = pattern.partition(":")
         return [f"{name}:{ratio!r}" + (f",{rest}" if rest else "") for ratio in ratios]
     return [pattern]

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,8 @@ class Order:
     @property
     def grid(self) -> Grid:
         """The cells of the methods."""
-        options, lineup = self.options, self.lineup
-        revision = self.scorer.revision
-        return Grid(revision, lineup.frames, lineup.methods, self.masks, options.seeds, options.samples, self.batch)
+        options, frames, methods = self.options, self.lineup.frames, self.lineup.methods
+        return Grid(self.scorer.revision, frames, methods, self.masks, options.seeds, options.samples, self.batch)
 
     @property
     def reals(self) -> list[Grid]:
@@ -99,12 +99,13 @@ class Order:
     @property
     def probes(self) -> list[Grid]:
         """The cells of models on training frames, at the largest share that leaves something known."""
-        ratios = {mask.spec: mask.ratio for mask in self.options.masks() if mask.ratio is not None and mask.ratio < 1}
-        models = [Probe(method) for method in self.lineup.methods if isinstance(method, ModelMethod)]
-        if not (self.options.probe and ratios and self.lineup.bank):
-            return []
-        mask, frames = max(ratios, key=lambda spec: ratios[spec]), self.lineup.bank[: len(self.lineup.frames)]
         options = self.options
+        shares = [(mask.ratio, mask.spec) for mask in options.masks() if mask.ratio is not None and mask.ratio < 1]
+        if not (options.probe and shares and self.lineup.bank):
+            return []
+        models = [Probe(method) for method in self.lineup.methods if isinstance(method, ModelMethod)]
+        # Where little is known, memory alone brings a hole back; as many frames as are held out, for a fair comparison.
+        (_, mask), frames = max(shares, key=itemgetter(0)), self.lineup.bank[: len(self.lineup.frames)]
         return [Grid(self.scorer.revision, frames, models, [mask], options.seeds, options.samples, self.batch)]
 
     @property
@@ -145,11 +146,8 @@ def run(order: Order, root: Path, compute: Compute | None = None, report: Report
         CheckpointError: The journal is damaged; `changed`: the run has other results under one of the names.
         ResourceError: `locked`: another process computes here; the disk is full or may not be written.
     """
-
-    def facts(unit: Unit) -> dict[str, Any]:
-        return {"revision": order.scorer.revision, **unit_facts(unit)}
-
     with Store(root) as store, stop_on_signals() as stop:
+        # Written anew each time: an extended run is described, and verified, as it was last asked for.
         atomic_write(root / SETTINGS, json.dumps(settings(order), indent=1).encode(), overwrite=True)
         write_sources(root, order.options)
         check_same(store.lines, order)
@@ -160,14 +158,15 @@ def run(order: Order, root: Path, compute: Compute | None = None, report: Report
         if report is not None:
             report(made, total)
         for unit, result in (compute or local(order.scorer))(todo):
+            facts = {"revision": order.scorer.revision, **unit_facts(unit)}
             if isinstance(result, ResourceError):
-                raise result
+                raise result  # a full disk or memory is no fault of the unit, and the next one would meet it too
             if isinstance(result, CmrgzError):
-                store.fail(unit.id, {"reason": result.line, **facts(unit)})
+                store.fail(unit.id, {"reason": result.line, **facts})
                 failed += len(unit.cells)
             else:
                 arrays, cost = result
-                store.put(unit.id, tuple(unit.cells), pack(arrays), {**facts(unit), **cost})
+                store.put(unit.id, tuple(unit.cells), pack(arrays), {**facts, **cost})
                 made += len(unit.cells)
             if report is not None:
                 report(made + failed, total)
@@ -186,6 +185,7 @@ def check_same(lines: Iterable[Line], order: Order) -> None:
     Raises:
         CheckpointError: `changed`: a method of that name had other weights, options, training frames or samples.
     """
+    # Names stand in tables and pair results: two fingerprints under one name would be averaged as one method.
     now = {m.name: (m.key, order.options.samples if m.random else 1) for m in order.lineup.methods}
     for line in lines:
         name, before = line.facts["method"], (line.facts["fingerprint"], line.facts["samples"])
@@ -200,7 +200,7 @@ def local(scorer: Scorer) -> Compute:
     def compute(units: Iterable[Unit]) -> Iterator[tuple[Unit, Computed | CmrgzError]]:
         method: Method | None = None
         for unit in units:
-            fresh = unit.method is not method
+            fresh = unit.method is not method  # and so tested for leaks: once for each method, not for each unit
             if fresh and method is not None:
                 method.close()
             method = unit.method
@@ -222,14 +222,14 @@ def attempt(scorer: Scorer, unit: Unit, leak: bool) -> Computed | CmrgzError:
 
 def memory_mb() -> float:
     """Return the most memory that this process has held, on the GPU if it has used one; NaN where that is not told."""
-    torch = sys.modules.get("torch")
+    torch = sys.modules.get("torch")  # not imported for this: a sweep of fills alone does without
     if torch is not None and torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return float(torch.cuda.max_memory_allocated() / 2**20)
     try:
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     except AttributeError:
         return math.nan
-    return most / 2**20 if sys.platform == "darwin" else most / 2**10
+    return most / 2**20 if sys.platform == "darwin" else most / 2**10  # bytes there, kilobytes elsewhere
 
 
 def unit_facts(unit: Unit) -> dict[str, Any]:

@@ -89,6 +89,7 @@ def read_options(root: Path, sources: Mapping[str, Sequence[str]]) -> SweepOptio
         CheckpointError: `not-found`, or `header`: the file does not hold the options of a sweep.
     """
     stored = read_settings(root)["options"]
+    # NAME@HASH is a checkpoint folder, an extractor that is none of ours a file: a run itself stores no path of them.
     registered = [name for name in stored["models"] if "@" not in str(name)]
     paths = {name: list(sources.get(name, ())) for name in ("data", "bank")}
     local = [text for text in sources.get("extractors", ()) if "=" in text]
@@ -108,6 +109,7 @@ def read_options(root: Path, sources: Mapping[str, Sequence[str]]) -> SweepOptio
 
 def _chosen(units: list[Unit], places: dict[str, Any], count: int, seed: int) -> list[tuple[Unit, int]]:
     """Return random cells as (unit, row), in the order of the units: each model is loaded once."""
+    # By place, not by hash: sorted, the cells of one model follow one another.
     every = [(u, i) for u, unit in enumerate(units) for i, cell in enumerate(unit.cells) if cell in places]
     picked = np.random.default_rng(seed).permutation(len(every))[:count]
     return [(units[u], i) for u, i in sorted(every[k] for k in picked)]
@@ -116,6 +118,7 @@ def _chosen(units: list[Unit], places: dict[str, Any], count: int, seed: int) ->
 def _compared(order: Order, root: Path, unit: Unit, index: int, line: Line, row: int) -> Comparison:
     """Compute one cell and compare it with a row of the stored ones."""
     alone, own = unit.crop_of(index)
+    # Its crop alone: that a frame does not depend on what shares its unit is put to the test too.
     result = attempt(order.scorer, alone, leak=False)
     if isinstance(result, CmrgzError):
         raise result

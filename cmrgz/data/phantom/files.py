@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +21,7 @@ from cmrgz.data.phantom.subject import sample_subject
 from cmrgz.data.scan import Scan, save
 from cmrgz.durable import atomic_write, exists, make_directory, require_writable
 from cmrgz.errors import ResourceError, UsageError
+from cmrgz.records import plain
 
 Source = Phantom | Callable[[], Phantom]
 """A subject, or what makes it: a process that renders it makes it itself."""
@@ -82,7 +82,7 @@ def write_subject(
         "slices": heights.tolist(),
         "ed_frame": 0,
         "es_frame": es,
-        "labels": _finite(label_truth(labels, phantom.spacing, phantom.dz, es)),
+        "labels": plain(label_truth(labels, phantom.spacing, phantom.dz, es)),
         "continuum": phantom.truth(),
         "request": {k: v for k, v in asdict(s).items() if k != "seed"},
     }
@@ -103,11 +103,6 @@ def _render(folder: Path, phantom: Phantom, phases: int, slices: int | None, ove
     save(folder / IMAGE, scan, np.minimum(images, np.iinfo(np.int16).max).astype(np.int16), overwrite=overwrite)
     save(folder / LABELS, scan, labels, overwrite=overwrite)
     return labels, heights
-
-
-def _finite(record: dict[str, float]) -> dict[str, float | None]:
-    """Return the record with None for what is not a number, as JSON has it."""
-    return {k: v if math.isfinite(v) else None for k, v in record.items()}
 
 
 @dataclass(frozen=True)
