@@ -43,6 +43,7 @@ def agreement(result: Sequence[float] | Floats, truth: Sequence[float] | Floats)
         raise DataError("shape-mismatch", "agreement", "results and truths differ in number", facts)
     d = (given - true)[np.isfinite(given - true)]
     bias, mae = (float(d.mean()), float(np.abs(d).mean())) if len(d) else (np.nan, np.nan)
+    # The limits hold 95 % of differences if these are normal; mean and limits, not a correlation, tell agreement.
     spread = 1.96 * float(d.std(ddof=1)) if len(d) > 1 else np.nan
     return Agreement(len(d), bias, (bias - spread, bias + spread), mae)
 

@@ -96,14 +96,13 @@ def make_cohort(
     Raises:
         CmrgzError: As `generate_scans`.
     """
-    # Files of all scans are refused before the first is drawn, and written when the last is.
     order = replace(order, measure=Measuring(Segmenter.open(device=order.chosen.device)))
     paths = output / MANIFEST, output / COHORT
     made = generate_scans(order, output, beside=paths, done=done, skipped=skipped, report=report)
     facts = describe(order, made)
     for code, what in facts["warnings"].items():
         warn(code, str(paths[1]), what)
-    again = order.overwrite or order.skip_existing
+    again = order.overwrite or order.skip_existing  # what goes on describes the scans that were there as well
     atomic_write(paths[0], manifest(made), overwrite=again)
     atomic_write(paths[1], json.dumps(facts, indent=1, allow_nan=False).encode() + b"\n", overwrite=again)
     return Cohort(made, *paths, facts)

@@ -66,6 +66,7 @@ def biomarkers(truth: Floats, result: Floats, step: float) -> tuple[dict[str, fl
     size = truth[frames][:, common, LV].sum(1)
     ends = frames[[size.argmax(), size.argmin()]]
     slices: Bools = np.asarray(there[ends].all(0))
+    # Both in the frames of the truth: each in its own would hide that a result contracts too late.
     of_truth, of_result = (_measured(a[ends][:, slices].sum(1) * step * 1e-3) for a in (truth, result))
     return of_truth, of_result
 
@@ -86,6 +87,7 @@ def function_of(cine: Floats, step: float) -> tuple[dict[str, float], tuple[int,
     there = np.nansum(cine, axis=(0, 1)) > 0  # a class that no frame has was not found: its volume is unknown, not 0
     found = _measured(np.where(there, cine[list(ends)].sum(1) * step * 1e-3, np.nan))
     if len(frames) == 1:
+        # A single frame stands for ED; taken for ES too it would have a stroke volume and a fraction of 0.
         found = {name: value if name.endswith(("EDV", "_ED")) else np.nan for name, value in found.items()}
     return found, ends
 
@@ -110,6 +112,7 @@ def cavity_radii(labels: Labels, spacing: float, sectors: int = SECTORS) -> Floa
     if not (labels == 3).any():
         return np.full(sectors, np.nan)
     rows, columns = np.nonzero(labels == 3)
+    # About its own centroid: a heart moves as a whole too, with the breath and by its own pull.
     angle = (np.arctan2(rows - rows.mean(), columns - columns.mean()) / (2 * np.pi) - 1 / 24) % 1
     area = np.bincount((angle * sectors).astype(np.intp) % sectors, minlength=sectors)
     return np.asarray(np.sqrt(area * sectors / np.pi) * spacing)

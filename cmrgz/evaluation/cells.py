@@ -104,7 +104,7 @@ class Grid:
 
     def _parts(self, method: Method, samples: int, todo: Sequence[Named]) -> Iterator[Sequence[Named]]:
         """Yield the cells of each unit: of whole crops, as many as fill network calls to the last item."""
-        # Calls are padded to `batch` items, so that a unit of a number that divides it leaves none of them idle.
+        # Calls have one size, padded where items are missing, since bits depend on it: idle places are lost time.
         network = method.kind in ("model", "probe")
         size = self.batch // math.gcd(self.batch, samples) if network else PLAIN_UNIT
         part: list[Named] = []

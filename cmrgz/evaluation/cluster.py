@@ -4,7 +4,6 @@ A worker that is lost costs only what it had in hand: its units are done again e
 many threads as this process does, so that results are those of a local run, bit for bit, on the same kind of device.
 """
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -36,15 +35,16 @@ def on_cluster(order: Order, address: str, gpus: float | None = None) -> Compute
     Raises:
         ResourceError: Ray is not installed, or the cluster does not answer.
     """
+    import torch
+
     ray = _ray()
     _connect(ray, address)
     share = (0.25 if order.device.startswith("cuda") else 0.0) if gpus is None else gpus
-    threads = _threads()
+    # Tasks, not actors: one whose worker is lost is tried again by Ray itself, wherever there is room by then.
     task = ray.remote(max_retries=RETRIES, num_cpus=1, num_gpus=share)(_task)
     there = ray.cluster_resources()
     places = max(1, int(there.get("GPU", 0) / share if share else there.get("CPU", 1)))
-
-    setting = (order.device, order.options.extractors, order.scorer.shown, threads)
+    setting = (order.device, order.options.extractors, order.scorer.shown, torch.get_num_threads())
 
     def compute(units: Iterable[Unit]) -> Iterator[tuple[Unit, Computed | CmrgzError]]:
         waiting, running, methods = deque(units), dict[Any, Unit](), dict[str, Any]()
@@ -56,6 +56,7 @@ def on_cluster(order: Order, address: str, gpus: float | None = None) -> Compute
                 parts = (unit.mask, unit.seed, unit.samples, unit.frames, unit.cells)
                 sent = task.remote(methods[unit.method.key], parts, setting)
                 running[sent] = unit
+            # As they come: a slow unit must not hold up what is done, which is stored only here.
             (ready,), _ = ray.wait(list(running), num_returns=1)
             yield running.pop(ready), _result(ray, ready)
 
@@ -67,9 +68,10 @@ def _task(method: Method, parts: Any, setting: Any) -> Computed | CmrgzError:
     import torch
 
     device, extractors, shown, threads = setting
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads)  # Ray sets one; sums in another order have other bits
     scorer: Scorer = _worker.get("scorer") or open_scorer(device, extractors)
     scorer.shown, _worker["scorer"] = shown, scorer
+    # What came with the task is another copy, without weights: the one in hand may have read them for the last unit.
     held: Method | None = _worker.get("method")
     fresh = held is None or held.key != method.key
     if held is not None and not fresh:
@@ -103,18 +105,10 @@ def _connect(ray: Any, address: str) -> None:
     """Connect to a cluster; `auto` starts a local one where none runs."""
     if ray.is_initialized():
         return
-    os.environ.setdefault("RAY_DISABLE_IMPORT_WARNING", "1")
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    # Without an address Ray looks for the cluster of the environment, then of this machine, and then starts one.
+    where = {"include_dashboard": False} if address == "auto" else {"address": address}
     try:
-        ray.init(address=address, **quiet)
+        ray.init(**where, log_to_driver=False, logging_level="ERROR")
     except ConnectionError as error:
-        if address != "auto":
-            what = "the cluster does not answer"
-            raise ResourceError("cluster", "option --cluster", what, f"{address}", "ray start --head") from error
-        ray.init(include_dashboard=False, **quiet)
-
-
-def _threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
+        what = "the cluster does not answer"
+        raise ResourceError("cluster", "option --cluster", what, f"{address}", "ray start --head") from error

@@ -140,7 +140,7 @@ class ModelMethod(Method):
 
     def draw(self, frames: Sequence[Frame], known: Sequence[Bools], seed: int, samples: int) -> Draws:
         """Draw samples; the stream of each is keyed by (seed, sample, frame), or of blocks by crop and place."""
-        from cmrgz.evaluation.drawing import draw_crop, draw_frames  # they take torch, which listing a sweep does not
+        from cmrgz.evaluation.drawing import draw_crop, draw_frames  # torch, which a report is made without
 
         setting = self.chosen.setting(seed, samples)
         # A model of frames is not asked for neighbours that nobody scores; one of blocks draws them in any case.

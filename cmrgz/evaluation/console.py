@@ -33,7 +33,7 @@ def _rows(summary: Summary, mask: str) -> list[str]:
     for kind in ORDER:
         for method in (m for m in summary.methods if m.kind == kind):
             own = [_cell(summary.estimate(method.name, mask, metric)) for metric in COLUMNS]
-            if not any(own):
+            if not any(own):  # a bound or a control of other masks
                 continue
             sets = [summary.set_row(method.name, mask, name, "kid") for name in kids]
             own += ["" if row is None or math.isnan(row.value) else f"{row.value:.3g}" for row in sets]
@@ -46,5 +46,6 @@ def _cell(estimate: Estimate | None) -> str:
     """Return `value [low, high]`, with a star where tied with the best."""
     if estimate is None or math.isnan(estimate.value):
         return ""
+    # None of one patient, and of what was not resampled: no number is given a certainty that nobody measured.
     interval = "" if math.isnan(estimate.low) else f" [{estimate.low:.3g}, {estimate.high:.3g}]"
     return f"{estimate.value:.4g}{interval}{'*' if estimate.tied else ''}"

@@ -5,8 +5,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmrgz.errors import DataError
-
 Floats = NDArray[np.float64]
 
 
@@ -16,11 +14,7 @@ def motion_ratio(result: NDArray[Any], truth: NDArray[Any]) -> float:
     Args:
         result: (t, ...) in [0, 1], consecutive frames.
         truth: The same.
-
-    Raises:
-        DataError: `shape-mismatch`.
     """
-    _check(truth, result)
     return _over(np.abs(np.diff(result, axis=0)).sum(), np.abs(np.diff(truth, axis=0)).sum())
 
 
@@ -30,11 +24,7 @@ def roughness_ratio(result: Floats, truth: Floats) -> float:
     Args:
         result: (t,), for example the areas of the left ventricle in the frames of a whole cycle.
         truth: The same.
-
-    Raises:
-        DataError: `shape-mismatch`.
     """
-    _check(truth, result)
     return _over(_roughness(result), _roughness(truth))
 
 
@@ -51,14 +41,9 @@ def closure(curve: Floats) -> float:
     Args:
         curve: (t,).
     """
+    # The last step is not in the mean: it is what is asked about.
     return _over(abs(curve[0] - curve[-1]), np.abs(np.diff(curve)).mean() if len(curve) > 1 else 0.0)
 
 
 def _over(a: float, b: float) -> float:
     return float(a / b) if b else float("nan")  # nothing moves: a ratio says nothing
-
-
-def _check(truth: NDArray[Any], result: NDArray[Any]) -> None:
-    if truth.shape != result.shape:
-        facts = f"{truth.shape}, {result.shape}"
-        raise DataError("shape-mismatch", "cycle", "truth and result differ in shape", facts)

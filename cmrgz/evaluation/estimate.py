@@ -29,6 +29,7 @@ def estimate(order: Order, root: Path, report: Report | None = None) -> dict[str
     done = {cell for line in lines for cell in line.cells}
     units = list(order.units(done))
     methods = {unit.method.name: unit for unit in units}  # the last unit of each: masks differ little in what they take
+    # What the run itself took is worth more than two draws: it has the weights in memory and a warm device.
     timed = [line for line in lines if line.cells and "unit_seconds" in line.facts]
     seconds = {line.facts["method"]: line.facts["unit_seconds"] / len(line.cells) for line in timed}
     rows = []

@@ -123,6 +123,7 @@ def common_frame(models: Sequence[ModelMethod]) -> Extent:
     Raises:
         UsageError: `usage`: they differ.
     """
+    # Models of blocks may see more or fewer phases: they are scored on frames, as the others are.
     seen = {(e.plane, e.spacing) for e in (method.chosen.meta.extent for method in models)} or {((128, 128), 1.4)}
     if len(seen) > 1:
         facts = ", ".join(f"{height}x{width} at {spacing:g} mm" for (height, width), spacing in sorted(seen))

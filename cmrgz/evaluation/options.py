@@ -113,6 +113,7 @@ def read(preset: str, file: Path | None, given: Mapping[str, Any]) -> SweepOptio
     if preset not in PRESETS:
         raise UsageError("range", "option --preset", f"no preset '{preset}'", hint=did_you_mean(preset, PRESETS))
     known = options.schema(SweepOptions)
+    # Each checked by itself, so that a fault is told with the line of the file or the option that it stands in.
     values: dict[str, Any] = {}
     if file is not None:
         loaded = configs.load(file)
@@ -137,7 +138,7 @@ def check(sweep: SweepOptions) -> None:
         UsageError: A choice of frames or a mask that is none; an empty or repeated list.
     """
     check_choice(sweep.frames)
-    # A value twice would be its cells twice, and one of them found done: the total would never be reached.
+    # A value twice would be the same cells twice, under one address.
     for name in ("patterns", "ratios", "seeds"):
         _check_list(name, getattr(sweep, name))
     for name in ("data", "bank", "models", "extractors"):

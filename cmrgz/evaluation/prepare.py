@@ -30,6 +30,7 @@ def prepare(
     """
     from cmrgz.calls import COMPUTE_BATCH
 
+    # Before the data: a name that is wrong is told at once, and not after a hundred scans were read.
     models = choose_models(options, device, batch_size)
     lineup = assemble(options, models, advance)
     scorer = open_scorer(device, options.extractors)

@@ -20,7 +20,7 @@ def publish(root: Path) -> tuple[Summary, list[Path]]:
         CheckpointError: The journal or a file of the run is damaged; no cell is done.
         ResourceError: The folder cannot be written.
     """
-    remove_stale(root)
+    remove_stale(root)  # what a death left while it wrote the report before
     table = Table.read(root)
     summary = summarise(table)
     pictures = {

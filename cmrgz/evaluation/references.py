@@ -30,6 +30,7 @@ class Reference(Method):
 
     def draw(self, frames: Sequence[Frame], known: Sequence[Bools], seed: int, samples: int) -> Draws:
         """Apply the rule."""
+        # Linear models overshoot; what leaves the range would be scored for what no picture can show.
         found = np.clip(self.rule(frames, own(frames, known)), 0, 1)
         return Draws.of(frames, found[None].astype(np.float32), items=len(frames))
 
@@ -66,6 +67,7 @@ def blurred_truth() -> Reference:
     def rule(frames: Sequence[Frame], _: Bools) -> Floats:
         return np.asarray(gaussian_filter(units(frames), BLUR, axes=(1, 2)))
 
+    # Controls, not baselines: they see what is hidden, and tables say so.
     return Reference("control: blurred truth", "control", {"control": "blurred", "sigma": BLUR}, rule, sees_truth=True)
 
 

@@ -39,6 +39,7 @@ def psnr_frames(x: NDArray[Any], y: NDArray[Any], region: Bools) -> Floats:
 
 def decibels(error: NDArray[Any]) -> Floats:
     """Return the PSNR in dB of mean squared errors, at most 80; data range 1."""
+    # Of each frame before any mean: in the mean of errors one bad frame outweighs all good ones.
     return np.asarray(-10 * np.log10(np.maximum(error, 10 ** (-CAP / 10))), dtype=np.float64)
 
 
@@ -115,13 +116,14 @@ def energy_score_frames(
         UsageError: `range` for fewer than two samples, or for one antithetic pair.
     """
     k = len(samples)
-    own = range(k) if pairs is None else pairs
+    own = range(k) if pairs is None else pairs  # two of an antithetic pair lie farther apart than draws do
     apart = [(i, j) for i in range(k) for j in range(i) if own[i] != own[j]]
     if not apart:
         raise UsageError(
             "range", "energy score", "it needs 2 samples or more of each frame, independent ones", f"got {k}"
         )
     _check(samples[0], truth, hidden)
+    # Each pair once, so that half of the double sum of the formula is left: 1 / (2 n) of n pairs.
     near = sum((_distance(sample, truth, hidden) for sample in samples), np.zeros(len(truth)))
     far = sum((_distance(samples[i], samples[j], hidden) for i, j in apart), np.zeros(len(truth)))
     return near / k - far / (2 * len(apart))

@@ -27,6 +27,7 @@ def write_sources(root: Path, options: SweepOptions) -> None:
     Raises:
         ResourceError: The folder cannot be written.
     """
+    # Absolute: the run may be verified from another working directory.
     told = {
         "data": [os.path.abspath(path) for path in options.data],
         "bank": [os.path.abspath(path) for path in options.bank],

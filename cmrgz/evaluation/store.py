@@ -63,6 +63,7 @@ def _address(value: Any) -> bool:
 
 
 def _facts(value: Any) -> bool:
+    # More may be told than this version knows; costs are not there of units that failed.
     if not isinstance(value, dict) or not value.keys() >= FACTS.keys():
         return False
     costs = (records.number(value[name]) for name in COSTS if name in value)
@@ -193,9 +194,10 @@ def repair(root: Path) -> tuple[int, int]:
         ResourceError: `locked`: the run is going on; the folder cannot be written.
     """
     path = root / JOURNAL
-    with locked(root, DOING):
+    with locked(root, DOING):  # a sweep that goes on appends, and would append to a file that is no more
         good, bad = salvage(path, CHECKS)
         if bad:
+            # The old one first: until it is safe nothing is thrown away, and a second repair does not overwrite it.
             atomic_write(path.with_suffix(".jsonl.damaged"), read_bytes(path, CheckpointError))
             atomic_write(path, b"".join(good), overwrite=True)
     return len(good), bad
@@ -231,6 +233,7 @@ def result_bytes(root: Path, line: Line) -> bytes:
     if not exists(path):
         raise CheckpointError("not-found", str(path), "results are missing", hint="run the sweep again")
     data = read_bytes(path, CheckpointError)
+    # Not only against damage: numbers that were edited after the run are told as well.
     if sha256(data).hexdigest() != line.sha256:
         hint = "delete it and run the sweep again"
         raise CheckpointError("hash", str(path), "results differ from what was written", hint=hint)

@@ -199,7 +199,7 @@ def local(scorer: Scorer) -> Compute:
 
     def compute(units: Iterable[Unit]) -> Iterator[tuple[Unit, Computed | CmrgzError]]:
         method: Method | None = None
-        for unit in units:
+        for unit in units:  # which come method by method
             fresh = unit.method is not method  # and so tested for leaks: once for each method, not for each unit
             if fresh and method is not None:
                 method.close()
@@ -222,7 +222,7 @@ def attempt(scorer: Scorer, unit: Unit, leak: bool) -> Computed | CmrgzError:
 
 def memory_mb() -> float:
     """Return the most memory that this process has held, on the GPU if it has used one; NaN where that is not told."""
-    torch = sys.modules.get("torch")  # not imported for this: a sweep of fills alone does without
+    torch = sys.modules.get("torch")  # where nothing imported it, it holds nothing
     if torch is not None and torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return float(torch.cuda.max_memory_allocated() / 2**20)
     try:

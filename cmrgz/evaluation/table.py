@@ -116,6 +116,7 @@ class Table:
         metrics: dict[str, Floats] = {}
         where: list[NDArray[np.int64]] = []
         total, before = sum(len(line.cells) for line in kept), 0
+        # One file at a time: the features and pictures of all would not fit in memory; who wants them reads them again.
         for unit, (line, arrays) in enumerate(results(root, kept)):
             if not _fits(line, arrays):
                 raise not_ours(root, line)

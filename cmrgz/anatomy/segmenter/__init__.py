@@ -93,7 +93,7 @@ class Segmenter:
 
         _check(images)
         parts = []
-        for start in range(0, max(len(images), 1), BATCH):
+        for start in range(0, max(len(images), 1), BATCH):  # once for no images, which gives the shape of the result
             x = np.zeros((BATCH, 1, *images.shape[1:]), np.float32)
             given = images[start : start + BATCH]
             x[: len(given), 0] = given

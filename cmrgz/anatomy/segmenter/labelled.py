@@ -78,6 +78,7 @@ def batch(
 # ---------------------------------------------------------------------- place and shape
 def warped(frame: Labelled, rng: Generator) -> tuple[Tensor, Tensor]:
     """Return a crop (1, h, w) and its bits (h, w): shifted, turned, scaled, stretched and bent at random."""
+    # Never mirrored: the right ventricle lies on one side, and its side is how it is told from the left one.
     angle = math.radians(15) * rng.normal()
     zoom, stretch = np.exp(rng.normal(0, (0.15, 0.07)))
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
@@ -112,6 +113,7 @@ def restyled(x: Tensor, bits: Tensor, rng: Generator) -> Tensor:
     def scalar(values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values).float().reshape(n, 1, 1, 1)
 
+    # Tissues by their own contrast: the segmenter is to know hearts by their shape, and scanners differ in all else.
     for c in HEART:
         x = x + scalar(draw(0.05)) * (bits == 1 << c)[:, None]
     clutter = smooth(draw(0.15, 1, 9, 9)) * (bits == BACKGROUND)[:, None]

@@ -21,7 +21,7 @@ def load(path: Path) -> tuple[SegmentationUNet, str]:
     """
     data = weights.read_bytes(path, MOST)
     layout = weights.inspect(data, str(path))
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):  # first weights are drawn, though none of them stays
         network = SegmentationUNet()
     weights.check_expected(layout, network.state_dict(), str(path))
     network.load_state_dict(weights.tensors(data, layout, str(path)))

@@ -35,7 +35,7 @@ def train(
         report: Called with each step and its loss.
     """
     rng, weights = np.random.default_rng(seed), np.array(shares or [1.0] * len(sources))
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):  # the caller's streams stay as they are
         torch.manual_seed(seed)
         network = SegmentationUNet().train()
     optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=1e-3)
@@ -60,6 +60,7 @@ def loss(logits: Tensor, bits: Tensor) -> Tensor:
     """
     may = (bits[:, None] >> torch.arange(CLASSES).reshape(1, -1, 1, 1)) & 1 == 1
     likely = F.log_softmax(logits, 1)
+    # A pixel that may have several classes is as likely as all of them: what nobody drew is not held against it.
     entropy = -likely.masked_fill(~may, -torch.inf).logsumexp(1).mean()
     is_class = may & (may.sum(1, keepdim=True) == 1)
     p = likely.exp() * (is_class | ~may)
