@@ -70,35 +70,34 @@ FILLS: dict[str, tuple[Callable[[Crop, Floats, Bools], Floats], tuple[int, ...]]
 
 def _nearest(given: Floats, known: Bools, axis: int, ring: bool) -> tuple[Floats, Bools]:
     """Return the value of the nearest known voxel along an axis, the earlier one of two, and where there is any."""
-    (before, back), (after, ahead) = (_known_beside(given, known, axis, ring, way) for way in (1, -1))
-    value = np.where(back <= ahead, before, after)
-    return value, np.isfinite(np.minimum(back, ahead))
+    (before, back), (after, ahead) = _known_beside(given, known, axis, ring)
+    return np.where(back <= ahead, before, after), np.isfinite(np.minimum(back, ahead))
 
 
 def _linear(given: Floats, known: Bools, axis: int, ring: bool) -> tuple[Floats, Bools]:
     """Return values between those of the nearest known voxels on both sides, and where there is any."""
-    (before, back), (after, ahead) = (_known_beside(given, known, axis, ring, way) for way in (1, -1))
+    (before, back), (after, ahead) = _known_beside(given, known, axis, ring)
     both = np.isfinite(back) & np.isfinite(ahead)
     share = np.where(both, back, 0) / np.maximum(np.where(both, back + ahead, 1), 1)
     value = np.where(both, before + share * (after - before), np.where(np.isfinite(back), before, after))
     return value.astype(np.float32), np.isfinite(np.minimum(back, ahead))
 
 
-def _known_beside(given: Floats, known: Bools, axis: int, ring: bool, way: int) -> tuple[Floats, Floats]:
-    """Return the value of the last known voxel before each along an axis (way 1, else after it), and how far it lies.
+def _known_beside(given: Floats, known: Bools, axis: int, ring: bool) -> list[tuple[Floats, Floats]]:
+    """Return the value of the last known voxel before each along an axis and of the first after it, and how far.
 
-    A known voxel is its own; infinitely far where there is none.
+    A known voxel is its own; infinitely far, and of any value, where there is none.
     """
-    x, seen = (np.moveaxis(part, axis, 0)[::way] for part in (given, known))
-    value, far = np.zeros(x.shape[1:], np.float32), np.full(x.shape[1:], np.inf, np.float32)
-    values, distances = np.empty(x.shape, np.float32), np.empty(x.shape, np.float32)
-    # Around a full cycle it takes two turns: in the first the last known voxel before the first phase is found.
-    for i in range(-len(x) if ring else 0, len(x)):
-        j = i % len(x)
-        far = np.where(seen[j], np.float32(0), far + 1)
-        value = np.where(seen[j], x[j], value)
-        values[j], distances[j] = value, far
-    return np.moveaxis(values[::way], 0, axis), np.moveaxis(distances[::way], 0, axis)
+    found = []
+    for way in (1, -1):
+        x, seen = (np.moveaxis(part, axis, 0)[::way] for part in (given, known))
+        # Around a full cycle the voxels stand twice: those of the second turn find the last ones of the first.
+        place = np.arange((1 + ring) * len(x)).reshape(-1, 1, 1, 1)
+        last = np.maximum.accumulate(np.where(np.concatenate([seen] * (1 + ring)), place, -1), axis=0)[-len(x) :]
+        far: Floats = np.where(last < 0, np.inf, place[-len(x) :] - last).astype(np.float32)
+        value: Floats = np.take_along_axis(x, last % len(x), 0).astype(np.float32)
+        found.append((np.moveaxis(value[::way], 0, axis), np.moveaxis(far[::way], 0, axis)))
+    return found
 
 
 def _or_mean(value: Floats, found: Bools, given: Floats, known: Bools) -> Floats:

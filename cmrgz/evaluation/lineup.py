@@ -70,9 +70,8 @@ def choose_models(sweep: SweepOptions, device: str = "cpu", batch_size: int | No
     Raises:
         UsageError: A model is unknown, or an option of it is; two have one name; none is installed.
     """
-    named = list(sweep.models)
-    if not named:
-        named = [e.name for e in registry.models().values() if e.spec is not None and e.spec.checkpoint is not None]
+    bundled = (e.name for e in registry.models().values() if e.spec is not None and e.spec.checkpoint is not None)
+    named = list(sweep.models or bundled)
     if not named and not sweep.baselines:
         raise UsageError("usage", "option --model", "there is nothing to evaluate", hint="see cmrgz models")
     found = [_model(text, device, batch_size) for text in named]
