@@ -109,9 +109,9 @@ def cavity_radii(labels: Labels, spacing: float, sectors: int = SECTORS) -> Floa
     right of the image, so that no edge of one runs along a row of pixels, the others follow clockwise. The wall moves
     by the difference of two phases: no strain, which no picture of a wall shows, but how far its inner edge goes.
     """
-    if not (labels == 3).any():
-        return np.full(sectors, np.nan)
     rows, columns = np.nonzero(labels == 3)
+    if not len(rows):
+        return np.full(sectors, np.nan)
     # About its own centroid: a heart moves as a whole too, with the breath and by its own pull.
     angle = (np.arctan2(rows - rows.mean(), columns - columns.mean()) / (2 * np.pi) - 1 / 24) % 1
     area = np.bincount((angle * sectors).astype(np.intp) % sectors, minlength=sectors)

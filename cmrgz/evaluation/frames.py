@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from cmrgz.data.cases import Case
 from cmrgz.data.cines import SPACING, Cine, MaskFile, read_cine
+from cmrgz.data.labels import LV
 from cmrgz.errors import UsageError
 from cmrgz.evaluation.crops import ALL, Crop, Span, cut, hashed
 
@@ -20,8 +21,6 @@ SYSTOLE = 0.35
 """Part of the cycle at which a heart without labels is taken to be smallest."""
 SLICES = (0.5, 0.75, 0.25)
 """Slices that are looked at first: middle, apical, basal."""
-LEFT = 3
-"""Label of the left ventricle."""
 DARK, TISSUE = -0.9, 0.01
 """Intensity above which a pixel is no background, and share of such pixels from which a frame shows tissue."""
 BLUR, MOVING = 2.0, 85
@@ -146,7 +145,7 @@ def check_choice(choice: str) -> None:
 
 def _systole(cine: Cine) -> int:
     """Return the phase at which the left ventricle is smallest, of those that are annotated."""
-    size = np.zeros(0) if cine.labels is None else (cine.labels == LEFT).sum((1, 2, 3))
+    size = np.zeros(0) if cine.labels is None else (cine.labels == LV).sum((1, 2, 3))
     if size.any():  # phases that nobody annotated are empty, and no systole
         return int(np.where(size > 0, size, np.inf).argmin())
     return round(SYSTOLE * cine.frames.shape[0]) % cine.frames.shape[0]
