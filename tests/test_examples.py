@@ -16,6 +16,7 @@ PHANTOM = str(EXAMPLES / "phantom.nii.gz")
 ARGUMENTS = {
     "inpaint_api.py": ["a.nii.gz"],
     "phantom_volumes.py": [],
+    "readme_picture.py": ["a.nii.gz", "--slice", "1", "--samples", "2", "--out", "picture.png"],
     "listing_speed.py": ["--repeats", "1"],
     "sweep_bookkeeping.py": ["--cells", "200", "--new", "20"],
     "coverage_table.py": [
