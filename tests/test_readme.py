@@ -1,4 +1,9 @@
-"""Every command of the README runs, in order, in one folder; small data and tiny networks stand in for real ones."""
+"""Every command of the README and of the pages in `cmrgz/docs` runs, in order, in one folder.
+
+Small data and tiny networks stand in for real ones. A command that several pages have runs once, at its first place:
+the README comes first, then the pages as their index lists them. `test_docs.py` holds what the pages say against the
+code.
+"""
 
 import os
 import re
@@ -12,12 +17,13 @@ import numpy as np
 import pytest
 
 from cmrgz.cli import main
-from cmrgz.data.mask_patterns import PATTERNS
-from cmrgz.data.masks import parse
 from cmrgz.data.scan import Scan, load, save
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+INDEX = ROOT / "cmrgz" / "docs" / "README.md"
+SET_UP = "python3 -m venv .venv && "
+"""Starts the two commands that `.ci/run` follows."""
 TINY = {
     "vq": "steps=2 batch_size=2 fit_items=4 vocab=16 levels=2 width=8 fine_width=8 blocks=1 lloyd=2 validation_items=2",
     "ar-vq": "steps=2 batch_size=2 fit_items=4 width=16 heads=2 inner=16 content_layers=1 target_layers=1 free=2 "
@@ -29,16 +35,22 @@ TINY = {
 }
 
 
+def pages() -> list[str]:
+    """Return the texts of the README and of the pages, in the order of their index."""
+    names = dict.fromkeys(re.findall(r"\]\(([\w-]+\.md)\)", INDEX.read_text()))
+    return [README, INDEX.read_text(), *((INDEX.parent / name).read_text() for name in names)]
+
+
 def shell() -> list[str]:
-    """Return the lines of the README's shell blocks, without comments."""
-    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    return [shlex.join(words) for block in blocks for line in block.splitlines() if (words := shlex.split(line, True))]
+    """Return the lines of all shell blocks, each once, without comments."""
+    blocks = [block for text in pages() for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)]
+    lines = [words for block in blocks for line in block.splitlines() if (words := shlex.split(line, True))]
+    return list(dict.fromkeys(map(shlex.join, lines)))
 
 
-def python() -> str:
-    """Return the README's Python block."""
-    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    return str(block)
+def python() -> list[str]:
+    """Return the Python blocks."""
+    return [block for text in pages() for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
 
 
 COMMANDS = [line for line in shell() if line.startswith("cmrgz ")]
@@ -83,19 +95,20 @@ def test_a_command_runs(command: str, folder: Path, capsys: pytest.CaptureFixtur
     assert main(reduced(words)) == 0, capsys.readouterr().err
 
 
-def test_the_python_runs(folder: Path) -> None:
-    exec(compile(python().replace("samples=4", "samples=1"), "README.md", "exec"), {})
+def test_no_other_line_of_a_block_is_left_out() -> None:
+    rest = [line for line in shell() if line not in COMMANDS]
+    assert len(rest) == 2 and all(line.replace("'", "").startswith(SET_UP) for line in rest)
 
 
-def test_the_masks_that_the_readme_names_are_masks() -> None:
-    (named,) = re.findall(r"^Patterns: (.*?)\n\n", README, re.DOTALL | re.MULTILINE)
-    words = re.findall(r"`([^`]+)`", named)
-    assert len(words) > len(PATTERNS) and {parse(word).pattern for word in words} == set(PATTERNS)
+@pytest.mark.parametrize("code", python())
+def test_the_python_runs(code: str, folder: Path) -> None:
+    exec(compile(code.replace("samples=4", "samples=1"), "README.md", "exec"), {})
 
 
-def test_the_readme_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_pages_name_every_command() -> None:
     used = {shlex.split(command)[1] for command in COMMANDS}
-    assert {"inpaint", "generate", "train", "evaluate", "data", "models"} <= used
+    known = {"inpaint", "generate", "measure", "train", "evaluate", "data", "models", "metrics", "plugins", "env"}
+    assert used >= known
 
 
 def test_ci_follows_both_set_up_commands_in_one_clean_clone(tmp_path: Path) -> None:
@@ -118,10 +131,3 @@ def test_ci_follows_both_set_up_commands_in_one_clean_clone(tmp_path: Path) -> N
     assert "[test]" in told[4] and told[5] == "python -m pytest"
     assert told[2].startswith("cmrgz inpaint examples/phantom.nii.gz") and told[6:] == ("cmrgz models",)
     assert len(set(places[:6])) == 1 and not places[6].endswith("clone") and not Path(places[0]).exists()
-
-
-def test_the_readme_links_to_files() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert target.startswith("http") or (ROOT / target).exists(), target
-    for word in re.findall(r"`(examples/[\w./]+|cmrgz/[\w./]+)`", README):
-        assert (ROOT / word).exists(), word

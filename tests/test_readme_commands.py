@@ -2,7 +2,8 @@
 
 By default scripts start, options of trainings are read, and what takes no time runs. As slow a README is followed from
 its first command to its last, in a folder of its own, with less data, fewer steps and fewer draws than it says. What
-the README of the project has in its blocks is followed by `test_readme.py`, and its set-up by `.ci/run`.
+the README of the project and the pages in `cmrgz/docs` have in their blocks is followed by `test_readme.py`, and the
+set-up by `.ci/run`.
 """
 
 import importlib.util
@@ -25,8 +26,10 @@ from cmrgz.data.scan import Scan, load, save
 from cmrgz.training import run as training
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("README.md", "cmrgz/**/README.md", "examples/**/README.md", "plugins/*/README.md")
+FOLDERS = ("README.md", "cmrgz/docs/*.md", "cmrgz/**/README.md", "examples/**/README.md", "plugins/*/README.md")
 READMES = {path.relative_to(ROOT).as_posix(): path for pattern in FOLDERS for path in sorted(ROOT.glob(pattern))}
+BLOCKS = ("README.md", *(name for name in READMES if name.startswith("cmrgz/docs/")))
+"""Whose blocks are followed by `test_readme.py`, or by `.ci/run`."""
 PROGRAM = r"(?:cmrgz|python3?|pip|pytest|cd) "
 
 NONE = {
@@ -58,6 +61,7 @@ SCRIPTS = {
     "inpainting_table.py": "--frames 1 --samples 2 --masks patch:0.5",
     "posterior_table.py": "--items 2 --draws 2 --rows 1",
     "refine_table.py": "--models ldm-unet --axes z --set steps=2 moves=1 --draws 2 --phases 2 --slices 3",
+    "readme_picture.py": "--samples 2 --out picture.png",
     "sampling_speed.py": "--models ldm-dit --batch 1 --steps 2 --repeats 1",
     "train_segmenter.py": "--steps 2 --most 1",
     "ar-maskgit/benchmarks/decoding.py": "--batch 1 --repeats 1",
@@ -84,7 +88,7 @@ def commands(text: str) -> list[str]:
 def own(name: str) -> list[str]:
     """Return what is to be run of a README."""
     text = READMES[name].read_text()
-    if name == "README.md":  # its blocks are followed by test_readme.py and .ci/run
+    if name in BLOCKS:
         text = re.sub(r"^```sh\n.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     return [command for command in commands(text) if command not in sum(NONE.values(), [])]
 
@@ -170,7 +174,10 @@ def test_what_is_no_command_is_still_there() -> None:
 
 def commands_of_blocks() -> list[str]:
     """Return what `test_readme.py` and `.ci/run` follow."""
-    return commands("\n".join(re.findall(r"^```sh\n.*?^```", READMES["README.md"].read_text(), re.DOTALL | re.M)))
+    texts = (READMES[name].read_text() for name in BLOCKS)
+    return commands(
+        "\n".join(block for text in texts for block in re.findall(r"^```sh\n.*?^```", text, re.DOTALL | re.M))
+    )
 
 
 def test_what_is_installed_is_there() -> None:
