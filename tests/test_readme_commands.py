@@ -34,12 +34,12 @@ PROGRAM = r"(?:cmrgz|python3?|pip|pytest|cd) "
 
 NONE = {
     "a capital word stands for what the reader has": [
-        "cmrgz models NAME", "pytest --cmrgz NAME", "cmrgz inpaint --set NAME=VALUE",
+        "cmrgz models NAME", "cmrgz plugins check NAME", "pytest --cmrgz NAME", "cmrgz inpaint --set NAME=VALUE",
         *(f"cmrgz train {name} DATA --set NAME=VALUE" for name in
           ("ar-mar", "ar-maskgit", "ar-var", "ar-vq", "ldm-dit", "ldm-unet", "ldm-uvit")),
     ],
     "names a command or an option, of which the text speaks": [
-        "cmrgz evaluate", "cmrgz train", "cmrgz plugins new", "pytest --cmrgz",
+        "cmrgz evaluate", "cmrgz train", "cmrgz data phantom", "cmrgz plugins new", "pytest --cmrgz",
     ],
     "needs an index that has this project": ["pip install cmrgz[cluster]", "pip install cmrgz[dicom]"],
     "dots stand for the data and options of a command above": [
