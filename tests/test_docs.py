@@ -21,6 +21,7 @@ from cmrgz.data.mask_patterns import PATTERNS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "cmrgz" / "docs"
+README = (ROOT / "README.md").read_text().splitlines()
 PICTURE = 150_000
 """Most bytes of a picture: a checkout and a page stay small."""
 
@@ -166,3 +167,56 @@ def test_the_layouts_are_those_of_the_code() -> None:
 def test_the_columns_of_a_manifest_are_those_of_the_code() -> None:
     columns = [name for cell, _ in rows("data.md", "## A manifest") for name in codes(cell)]
     assert sorted(columns) == sorted(COLUMNS)
+
+
+# ---------------------------------------------------------------------- figures
+FRAMES = {"ar-maskgit": "ar-maskgit", "ar-mar": "ar-mar", "ar-var": "ar-var", "ldm-dit": "", "flow-dit": ""}
+"""Models of frames, and which plugin's README has their table; else that of the kit for denoisers."""
+
+
+def measured() -> dict[str, list[str]]:
+    """Return the table of an unseen patient: mask -> four fills, `ldm-unet`, energy, `ar-vq`, energy."""
+    text = (
+        (ROOT / "examples" / "README.md").read_text().partition("## Neighbours used")[2].partition("\n\nThe second")[0]
+    )
+    found = re.findall(r"^\| (`.+?)\|(.+)\|$", text, re.MULTILINE)
+    return {mask.strip(): [cell.split("(")[0].strip() for cell in cells.split("|")] for mask, cells in found}
+
+
+def of_frames(model: str) -> list[str]:
+    """Return what a model of frames and the harmonic fill have at patch:0.75 and box:0.25, on the patient."""
+    plugin = FRAMES[model]
+    path = ROOT / "plugins" / plugin / "README.md" if plugin else ROOT / "cmrgz" / "diffusion" / "README.md"
+    text = path.read_text().partition("| | patch:0.25 |")[2]
+    lines = [next(line for line in text.splitlines() if line.startswith(start)).split("|")[2:]
+             for start in (f"| `{model}`, mean of 4", "| harmonic fill")]  # fmt: skip
+    own, floor = ([line[at].split()[0] for at in (2, 4)] for line in lines)
+    return [f"{mine} ({best})" for mine, best in zip(own, floor, strict=True)]
+
+
+def test_the_figures_of_blocks_are_those_that_were_measured() -> None:
+    there = [row[1:] for row in rows("models.md", "How good") if len(row) == 6]
+    assert len(there) == 5 and there == [[max(row[:4], key=float), *row[4:]] for row in measured().values()]
+
+
+def test_the_readme_has_the_figures_of_the_pages() -> None:
+    figures = measured()
+    for model, at in (("ldm-unet", 4), ("ar-vq", 6)):
+        (line,) = [line for line in README if f"| [`{model}`]" in line]
+        cells = [cell.strip() for cell in line.split("|")[2:7]]
+        assert cells[:4] == [f"{row[at]} ({max(row[:4], key=float)})" for row in list(figures.values())[:4]]
+        energies = sorted((row[at + 1] for row in figures.values()), key=float)
+        assert cells[4] == f"{energies[0]} to {energies[-1]}"
+    for model in FRAMES:
+        (line,) = [line for line in README if f"| [`{model}`]" in line]
+        (page,) = [row for row in rows("models.md", "The models of frames") if row[0] == f"`{model}`" and len(row) == 4]
+        assert [cell.strip(" *") for cell in line.split("|")[2:4]] == page[1:3] == of_frames(model)
+
+
+def test_the_sizes_are_those_of_the_plugins() -> None:
+    sizes = {row[0]: row[4] for row in rows("models.md", "What do they cost") if len(row) == 5}
+    for model, size in sizes.items():
+        plugin = "ldm-dit" if "dit" in model else model.strip("`")
+        assert size in (ROOT / "plugins" / plugin / "README.md").read_text(), model
+        (line,) = [line for line in README if f"| [{model}]" in line]
+        assert line.split("|")[8].strip() == size
