@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
+from cmrgz.cli.examples import examples
 from cmrgz.cli.inpaint import Axes
 
-EXAMPLES = """\b
-Examples:
-  cmrgz view scan_inpainted.nii.gz
-  cmrgz view inpainted/a_inpainted.nii.gz --scan data/a.nii.gz -o a.html
-  cmrgz view scan.nii.gz
-"""
+EXAMPLES = examples(
+    ("A result", "cmrgz view scan_inpainted.nii.gz"),
+    ("Of a scan that lies elsewhere", "cmrgz view filled/a_inpainted.nii.gz --scan data/a.nii.gz -o a.html"),
+    ("Any scan", "cmrgz view scan.nii.gz"),
+)
 
 
 def command(
@@ -25,9 +25,10 @@ def command(
     axes: Axes = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
-    """Make a page of a result for a browser: phases and slices, play, scan, hidden part, result and spread.
+    """Make a page to look through a result in a browser.
 
-    One HTML file that needs no network. What belongs to a result is found through the sidecar beside it and told by its
+    It shows phases and slices, scan, hidden part, result and spread, side by side or blended, and plays the cine. One
+    HTML file that needs no network. What belongs to a result is found through the sidecar beside it and told by its
     hash; of any other scan the scan alone is shown. Not a medical device.
     """
     from cmrgz.cli.results import tell

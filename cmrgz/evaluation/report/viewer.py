@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from cmrgz.data.intensity import Scale
 from cmrgz.data.scan import Scan, Shape
-from cmrgz.evaluation.judge import PICTURES, SPREAD
 from cmrgz.evaluation.report.names import mask_label
 from cmrgz.evaluation.report.pictures import Bytes, Pictures, shown_frames, shown_masks
+from cmrgz.evaluation.scoring import PICTURES, SPREAD
 from cmrgz.evaluation.summary.model import Summary
 from cmrgz.viewer import Content, Layer, page
 
