@@ -11,11 +11,12 @@ import pytest
 import typer
 
 from cmrgz import checkpoint, registry
+from cmrgz.anatomy import cohort, measure
 from cmrgz.cli import evaluate as evaluate_command
 from cmrgz.cli import main
 from cmrgz.cli.commands import app
 from cmrgz.data.scan import Scan, save
-from cmrgz.evaluation import cohort, lineup, measure
+from cmrgz.evaluation import lineup
 from cmrgz.scans import generate, inpaint
 from cmrgz.training import run as training
 
