@@ -26,7 +26,7 @@ from cmrgz.data.scan import Scan
 from cmrgz.durable import atomic_write
 from cmrgz.errors import warn
 from cmrgz.scans.files import Names
-from cmrgz.scans.generate import Made, Order, generate_scans
+from cmrgz.scans.generate import Made, Request, generate_scans
 from cmrgz.tasks import SLICE_STEP, Report
 from cmrgz.vocabulary import NUMBERS, WORDS
 
@@ -77,7 +77,7 @@ class Cohort:
 
 
 def make_cohort(
-    order: Order,
+    request: Request,
     output: Path,
     *,
     done: Callable[[Names], None] = lambda _: None,
@@ -87,7 +87,7 @@ def make_cohort(
     """Generate scans, find the heart in each, and write what was asked and measured.
 
     Args:
-        order: What to generate; it is measured by the bundled segmenter.
+        request: What to generate; it is measured by the bundled segmenter.
         output: The folder; its parent must be there.
         done: As in `generate_scans`.
         skipped: As in `generate_scans`.
@@ -96,13 +96,13 @@ def make_cohort(
     Raises:
         CmrgzError: As `generate_scans`.
     """
-    order = replace(order, measure=Measuring(Segmenter.open(device=order.chosen.device)))
+    request = replace(request, measure=Measuring(Segmenter.open(device=request.chosen.device)))
     paths = output / MANIFEST, output / COHORT
-    made = generate_scans(order, output, beside=paths, done=done, skipped=skipped, report=report)
-    facts = describe(order, made)
+    made = generate_scans(request, output, beside=paths, done=done, skipped=skipped, report=report)
+    facts = describe(request, made)
     for code, what in facts["warnings"].items():
         warn(code, str(paths[1]), what)
-    again = order.overwrite or order.skip_existing  # what goes on describes the scans that were there as well
+    again = request.overwrite or request.skip_existing  # what goes on describes the scans that were there as well
     atomic_write(paths[0], manifest(made), overwrite=again)
     atomic_write(paths[1], json.dumps(facts, indent=1, allow_nan=False).encode() + b"\n", overwrite=again)
     return Cohort(made, *paths, facts)
@@ -127,7 +127,7 @@ def _measured(one: Made, name: str) -> float | None:
     return value
 
 
-def describe(order: Order, made: Sequence[Made]) -> dict[str, Any]:
+def describe(request: Request, made: Sequence[Made]) -> dict[str, Any]:
     """Return what `cohort.json` says, in JSON's types."""
     asked = [one.facts["condition"] for one in made]
     # Numbers that are the same for all have no correlation with anything.
@@ -136,13 +136,13 @@ def describe(order: Order, made: Sequence[Made]) -> dict[str, Any]:
     words = [name for name in WORDS if any(name in told for told in asked)]
     return {
         "scans": len(made),
-        "model": {"name": order.chosen.meta.name, "weights_sha256": order.chosen.meta.sha256},
-        "segmenter_sha256": order.measure.sha256 if order.measure else None,
+        "model": {"name": request.chosen.meta.name, "weights_sha256": request.chosen.meta.sha256},
+        "segmenter_sha256": request.measure.sha256 if request.measure else None,
         "measured": _summaries(made),
         "units": {name: UNITS[name] for name in SHOWN},
         "asked_and_measured": agreements,
         "by": {name: {value: _summaries(_asked(made, name, value)) for value in _values(made, name)} for name in words},
-        "warnings": _warnings(order, made, agreements),
+        "warnings": _warnings(request, made, agreements),
     }
 
 
@@ -175,11 +175,11 @@ def _agreement(name: str, made: Sequence[Made]) -> dict[str, Any]:
     return {key: records.plain(value) for key, value in own.items()}
 
 
-def _warnings(order: Order, made: Sequence[Made], agreements: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def _warnings(request: Request, made: Sequence[Made], agreements: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Return what limits the figures, by a code a sentence."""
     found: dict[str, str] = {}
-    t, z = order.shape[:2]
-    height = z * (order.like.scan.spacing[0] if order.like else SLICE_STEP)
+    t, z = request.shape[:2]
+    height = z * (request.like.scan.spacing[0] if request.like else SLICE_STEP)
     fewest = min((own["n"] for own in agreements.values()), default=ENOUGH)
     if fewest < ENOUGH:
         found["few-scans"] = f"correlations over {fewest} scans are descriptive: {ENOUGH} or more say something"

@@ -15,7 +15,7 @@ from cmrgz.errors import UsageError, format_line
 if TYPE_CHECKING:
     from cmrgz.anatomy.cohort import Cohort
     from cmrgz.scans.files import Names
-    from cmrgz.scans.generate import Order
+    from cmrgz.scans.generate import Request
     from cmrgz.scans.like import Like
 
 LOG = logging.getLogger("cmrgz.generate")
@@ -106,9 +106,9 @@ def command(
 
     # What is wrong with the words is told before this, since torch takes seconds to import.
     from cmrgz.scans.choice import Chosen
-    from cmrgz.scans.generate import Order
+    from cmrgz.scans.generate import Request
 
-    order = Order(
+    request = Request(
         chosen=Chosen.of(
             model, assignments(set_, precision), condition or [], pick(device), in_flight, guide, spread=True
         ),
@@ -124,7 +124,7 @@ def command(
     )
     teller = _Teller(as_json)
     with progress("items") as report:
-        cohort = _make(order, output, segment, teller, report)
+        cohort = _make(request, output, segment, teller, report)
     teller.end(cohort)
 
 
@@ -154,17 +154,17 @@ def _read_like(
     return Like.read(like, None if mask is None else Hiding.of(mask, seed, label), axes)
 
 
-def _make(order: "Order", output: Path, segment: bool, teller: "_Teller", report: Any) -> "Cohort | None":
+def _make(request: "Request", output: Path, segment: bool, teller: "_Teller", report: Any) -> "Cohort | None":
     """Generate, and return what is said of a cohort whose hearts were measured."""
     # The segmenter belongs to evaluation, which is not imported to draw alone.
     if not segment:
         from cmrgz.scans.generate import generate_scans
 
-        generate_scans(order, output, done=teller.done, skipped=teller.skipped, report=report)
+        generate_scans(request, output, done=teller.done, skipped=teller.skipped, report=report)
         return None
     from cmrgz.anatomy.cohort import make_cohort
 
-    return make_cohort(order, output, done=teller.done, skipped=teller.skipped, report=report)
+    return make_cohort(request, output, done=teller.done, skipped=teller.skipped, report=report)
 
 
 class _Teller:

@@ -44,7 +44,7 @@ class Measure(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class Request:
     """What to generate.
 
     Attributes:
@@ -105,7 +105,7 @@ class Made:
 
 
 def generate_scans(
-    order: Order,
+    request: Request,
     output: Path,
     *,
     beside: Sequence[Path] = (),
@@ -116,7 +116,7 @@ def generate_scans(
     """Generate scans `generated-0001.nii.gz` and on, each with its sidecar; what can be refused is refused before.
 
     Args:
-        order: What to generate.
+        request: What to generate.
         output: The folder; its parent must be there.
         beside: Files that are to be written about all of them; checked as the others are.
         done: Told each scan when its files are whole.
@@ -129,59 +129,59 @@ def generate_scans(
     Raises:
         CmrgzError: The outputs cannot be written, or the model fails.
     """
-    labels = order.measure is not None
-    jobs = [(n, Names(output / f"generated-{n + 1:04d}.nii.gz", labels=labels)) for n in range(order.number)]
-    left = left_to_do(jobs, order.facts, order.overwrite) if order.skip_existing else Left(jobs, [], [])
-    sheets = [output / SHEET, output / PAGE] if order.preview else []
+    labels = request.measure is not None
+    jobs = [(n, Names(output / f"generated-{n + 1:04d}.nii.gz", labels=labels)) for n in range(request.number)]
+    left = left_to_do(jobs, request.facts, request.overwrite) if request.skip_existing else Left(jobs, [], [])
+    sheets = [output / SHEET, output / PAGE] if request.preview else []
     about = [*sheets, *beside]
     written = [path for _, names in left.jobs for path in names.every] + about
     # The contact sheet and what is said of all scans are of what there is now, so that they are made again.
-    replaced = left.files | set(about if order.skip_existing else ())
-    check(written, order.like.files if order.like else [], order.overwrite, None, replaced)
+    replaced = left.files | set(about if request.skip_existing else ())
+    check(written, request.like.files if request.like else [], request.overwrite, None, replaced)
     made = {n: Made(names, _told(names)) for n, names in left.skipped}
     for _, names in left.skipped:
         skipped(names)
     if left.jobs:
-        made |= _draw(order, left, sheets, done, report)
+        made |= _draw(request, left, sheets, done, report)
     return [made[n] for n, _ in jobs]
 
 
 def _draw(
-    order: Order, left: Left[int], sheets: Sequence[Path], done: Callable[[Names], None], report: Report | None
+    request: Request, left: Left[int], sheets: Sequence[Path], done: Callable[[Names], None], report: Report | None
 ) -> dict[int, Made]:
     """Draw and write what is not there."""
-    tell_of_context(order.chosen.meta, order.shape)
-    model, made = order.chosen.open(), {}
+    tell_of_context(request.chosen.meta, request.shape)
+    model, made = request.chosen.open(), {}
     shown: dict[int, Planes] = {}
     names, half = dict(left.jobs), {n for n, _ in left.replaced}
-    for first, scan, drawn, seconds in _groups(order, list(names), model, report):
+    for first, scan, drawn, seconds in _groups(request, list(names), model, report):
         for k in range(drawn.number):
             n = first + k
-            with Together(order.overwrite or n in half) as files:
-                made[n] = _write(order, files, names[n], (n, k), scan, drawn, seconds)
+            with Together(request.overwrite or n in half) as files:
+                made[n] = _write(request, files, names[n], (n, k), scan, drawn, seconds)
             done(names[n])
         # Planes are made when they are looked at: what is kept for the sheet is what was drawn, and no whole scan.
         for k in range(min(drawn.number, preview.SCANS - len(shown)) if sheets else 0):
             shown[first + k + 1] = pages.decoded(scan, drawn.stored(drawn.sample(k)))
     if sheets:
-        known = None if order.like is None else order.like.known
+        known = None if request.like is None else request.like.known
         sheet = preview.contact_sheet(scan, shown.values(), drawn.scale)
-        with Together(order.overwrite or order.skip_existing) as files:
+        with Together(request.overwrite or request.skip_existing) as files:
             for path, data in zip(sheets, (sheet, pages.generated(scan, shown, drawn.scale, known)), strict=True):
                 files.raw(path, data)
     return made
 
 
 def _write(
-    order: Order, files: Together, names: Names, place: tuple[int, int], scan: Scan, drawn: Drawn, seconds: float
+    request: Request, files: Together, names: Names, place: tuple[int, int], scan: Scan, drawn: Drawn, seconds: float
 ) -> Made:
     """Write scan n, sample k of what was drawn, the sidecar last."""
     n, k = place
     values, hidden = drawn.sample(k), hidden_fraction(drawn.known)
     files.nifti(names.image, scan, drawn.stored(values), hidden)
-    facts = _facts(order, drawn, n, seconds) | {"hidden_fraction": hidden}
-    if order.measure is not None:
-        labels, facts["measured"] = order.measure(scan, values, drawn.scale)
+    facts = _facts(request, drawn, n, seconds) | {"hidden_fraction": hidden}
+    if request.measure is not None:
+        labels, facts["measured"] = request.measure(scan, values, drawn.scale)
         # A label is a number as it is: the scale and offset of the scan are not for it.
         plain = Scan(np.zeros(scan.shape, np.uint8), 1.0, 0.0, scan.geometry)
         files.nifti(names.roles["labels"], plain, labels, 1.0)
@@ -193,12 +193,12 @@ def _write(
 
 
 def _groups(
-    order: Order, numbers: Sequence[int], model: Model, report: Report | None
+    request: Request, numbers: Sequence[int], model: Model, report: Report | None
 ) -> Iterator[tuple[int, Scan, Drawn, float]]:
     """Yield scans that were drawn together: the number of the first, their grid, themselves and the seconds."""
     before = 0
     # Scans that follow one another are samples of one draw; that they are few or many changes none of them.
-    for first, count in _runs(numbers, max(1, GROUP // (order.shape[0] * order.shape[1]))):
+    for first, count in _runs(numbers, max(1, GROUP // (request.shape[0] * request.shape[1]))):
         start = time.monotonic()
 
         def shifted(done: int, total: int, before: int = before, count: int = count) -> None:
@@ -207,11 +207,11 @@ def _groups(
                 items = total // count
                 report(before * items + done, len(numbers) * items)
 
-        setting = order.chosen.setting(order.seed, count, first, order.antithetic)
-        if order.like is None:
-            scan, drawn = generate(model, order.shape, setting, report=shifted)
+        setting = request.chosen.setting(request.seed, count, first, request.antithetic)
+        if request.like is None:
+            scan, drawn = generate(model, request.shape, setting, report=shifted)
         else:
-            scan, drawn = order.like.scan, inpaint(model, order.like.scan, order.like.known, setting, shifted)
+            scan, drawn = request.like.scan, inpaint(model, request.like.scan, request.like.known, setting, shifted)
         yield first, scan, drawn, time.monotonic() - start
         before += count
 
@@ -225,11 +225,13 @@ def _runs(numbers: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
             start = i
 
 
-def _facts(order: Order, drawn: Drawn, n: int, seconds: float) -> dict[str, Any]:
-    own = order.facts(n)
+def _facts(request: Request, drawn: Drawn, n: int, seconds: float) -> dict[str, Any]:
+    own = request.facts(n)
     names = ("number", "preview", "overwrite", "skip_existing")
-    options = own["options"] | {name: getattr(order, name) for name in names} | {"batch_size": order.chosen.batch_size}
-    facts = sidecar.describe(COMMAND, order.chosen, order.seed, drawn, options, seconds)
+    options = (
+        own["options"] | {name: getattr(request, name) for name in names} | {"batch_size": request.chosen.batch_size}
+    )
+    facts = sidecar.describe(COMMAND, request.chosen, request.seed, drawn, options, seconds)
     more = {name: own[name] for name in ("condition", "sample", "like", "segmenter_sha256")}
     return facts | more | {"drawn_together": drawn.number}
 

@@ -16,7 +16,7 @@ from cmrgz.data.phantom.render import Phantom, label_truth
 from cmrgz.data.planes import Planes
 from cmrgz.data.scan import Scan
 from cmrgz.scans.files import Names
-from cmrgz.scans.generate import Made, Order
+from cmrgz.scans.generate import Made, Request
 
 PHASES = 3
 
@@ -96,9 +96,9 @@ def made(number: int, gain: float = 0.8, heart: bool = True) -> list[Made]:
     return scans
 
 
-def order(phases: int = 20, slices: int = 9) -> Order:
+def order(phases: int = 20, slices: int = 9) -> Request:
     meta: Any = SimpleNamespace(name="m", sha256="0" * 64, extent=SimpleNamespace(plane=(128, 128)))
-    return Order(chosen=SimpleNamespace(meta=meta), phases=phases, slices=slices)  # type: ignore[arg-type]
+    return Request(chosen=SimpleNamespace(meta=meta), phases=phases, slices=slices)  # type: ignore[arg-type]
 
 
 def test_asked_and_measured_stand_side_by_side() -> None:

@@ -19,7 +19,7 @@ OTHERS = {
     1: "binary", 32: "complex64", 128: "RGB24", 1536: "float128", 1792: "complex128", 2048: "complex256", 2304: "RGBA32"
 }  # fmt: skip
 FORMATS = {348: (1, NIFTI1), 540: (2, NIFTI2)}
-Order = Literal["<", ">"]
+ByteOrder = Literal["<", ">"]
 """Byte order: little or big-endian."""
 MAGICS = {b"n+1\0": (1, True), b"ni1\0": (1, False), b"n+2\0": (2, True), b"ni2\0": (2, False)}
 MEND = "write the file again with a program that wrote others well"
@@ -95,7 +95,7 @@ class Header:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def header_size(start: bytes) -> tuple[int, Order] | None:
+def header_size(start: bytes) -> tuple[int, ByteOrder] | None:
     """Return the length of the header and its byte order from its first four bytes, None if it is not NIfTI."""
     if len(start) < 4:
         return None
@@ -105,7 +105,7 @@ def header_size(start: bytes) -> tuple[int, Order] | None:
 
 
 @np.errstate(all="ignore")  # a header may hold any bits; the checks below find them
-def parse(raw: bytes, order: Order, notes: Notes, *, sform_wins: bool = False) -> Header:
+def parse(raw: bytes, order: ByteOrder, notes: Notes, *, sform_wins: bool = False) -> Header:
     """Return the checked contents of a header.
 
     Args:
