@@ -3,6 +3,7 @@
     RUN/.lock              held by the one process that writes
     RUN/cells.jsonl        which cells are done, in which file, with its hash; checksummed lines, append only
     RUN/results/ab/ab..npz the numbers of the cells of one unit
+    RUN/sweep.json         what the sweep was asked to do
 
 A cell is done when its line is in the journal; the file was written before. Killed anywhere, a run loses the unit in
 hand and nothing else.
@@ -32,6 +33,7 @@ from cmrgz.durable import (
     matching,
     read_bytes,
     read_journal,
+    read_record,
     remove_stale,
     salvage,
 )
@@ -39,7 +41,7 @@ from cmrgz.durable.arrays import unpack
 from cmrgz.errors import CheckpointError
 from cmrgz.evaluation.competitors import Kind
 
-JOURNAL, RESULTS, DOING = "cells.jsonl", "results", "evaluating"
+JOURNAL, RESULTS, SETTINGS, DOING = "cells.jsonl", "results", "sweep.json", "evaluating"
 FACTS = {
     "format": records.natural,
     "revision": records.kind(str),
@@ -56,6 +58,19 @@ FACTS = {
 """What is told of every unit."""
 COSTS = ("seconds", "calls", "unit_seconds", "memory_mb", "leak_tested")
 """What is told of a unit that is done."""
+LISTS = ("models", "extractors", "patterns", "ratios", "seeds")
+
+
+def _options(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(name), list) for name in LISTS)
+
+
+def _method(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("options", {}), dict)
+
+
+SETTINGS_CHECKS: records.Checks = {"options": _options, "methods": records.listed(_method)}
+"""What `sweep.json` must have of what is read again; the rest is shown as it is."""
 
 
 def _address(value: Any) -> bool:
@@ -245,3 +260,12 @@ def results(root: Path, lines: list[Line]) -> Iterator[tuple[Line, dict[str, NDA
     for line in lines:
         if line.cells:
             yield line, read_results(root, line)
+
+
+def read_settings(root: Path) -> dict[str, Any]:
+    """Return what `sweep.json` of a run says, as `settings` gave it.
+
+    Raises:
+        CheckpointError: `not-found`, or `header` where the file is damaged.
+    """
+    return read_record(root / SETTINGS, SETTINGS_CHECKS)

@@ -13,8 +13,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from cmrgz import __version__, records, registry
-from cmrgz.durable import atomic_write, read_record
+from cmrgz import __version__, registry
+from cmrgz.durable import atomic_write
 from cmrgz.durable.arrays import pack
 from cmrgz.errors import CheckpointError, CmrgzError, PartialError, ResourceError, Stopped
 from cmrgz.evaluation.cells import Grid, Unit
@@ -24,7 +24,7 @@ from cmrgz.evaluation.options import SweepOptions, is_mask_file
 from cmrgz.evaluation.references import real
 from cmrgz.evaluation.scoring import FORMAT, Scorer
 from cmrgz.evaluation.sources import write_sources
-from cmrgz.evaluation.store import Line, Store
+from cmrgz.evaluation.store import SETTINGS, Line, Store
 from cmrgz.signals import stop_on_signals
 
 try:
@@ -32,22 +32,8 @@ try:
 except ImportError:  # not POSIX
     resource = None  # type: ignore[assignment]
 
-SETTINGS = "sweep.json"
 ATTEMPTS = 3
 """A unit that failed this often is left alone."""
-LISTS = ("models", "extractors", "patterns", "ratios", "seeds")
-
-
-def _options(value: Any) -> bool:
-    return isinstance(value, dict) and all(isinstance(value.get(name), list) for name in LISTS)
-
-
-def _method(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("options", {}), dict)
-
-
-CHECKS: records.Checks = {"options": _options, "methods": records.listed(_method)}
-"""What `sweep.json` must have of what is read again; the rest is shown as it is."""
 PATHS = ("data", "bank", "models", "extractors")
 """Options that may hold paths."""
 SHOWN = 4
@@ -254,15 +240,6 @@ def plugins(lineup: Lineup) -> list[dict[str, Any]]:
     metas = [method.chosen.meta for method in lineup.methods if isinstance(method, ModelMethod)]
     used = {meta.qualified for meta in metas} | {meta.tokenizer.qualified for meta in metas if meta.tokenizer}
     return registry.describe_plugins(used)
-
-
-def read_settings(root: Path) -> dict[str, Any]:
-    """Return what `sweep.json` of a run says, as `settings` gave it.
-
-    Raises:
-        CheckpointError: `not-found`, or `header` where the file is damaged.
-    """
-    return read_record(root / SETTINGS, CHECKS)
 
 
 def settings(order: Order) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from cmrgz.evaluation.extractors import EXTRACTORS
 from cmrgz.evaluation.options import MANIFEST, SweepOptions, check
 from cmrgz.evaluation.prepare import prepare
 from cmrgz.evaluation.sources import read_sources, where
-from cmrgz.evaluation.store import Line, read_lines, read_results
-from cmrgz.evaluation.sweep import SETTINGS, Order, attempt, read_settings
+from cmrgz.evaluation.store import SETTINGS, Line, read_lines, read_results, read_settings
+from cmrgz.evaluation.sweep import Order, attempt
 
 Report = Callable[[int, int], None]
 

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,14 @@ def test_the_table_is_printed_and_the_report_named(args: Args, done: Path, capsy
     assert printed.rstrip().endswith("report.html")
     assert main(["evaluate", "report", str(done), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["files"][0].endswith("report.html")
+
+
+def test_a_report_is_made_without_torch(done: Path) -> None:
+    code = (
+        "import sys; from cmrgz.cli import main; "
+        f"assert main(['evaluate', 'report', {str(done)!r}, '--quiet']) == 0; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=300)
 
 
 def test_the_same_command_does_nothing_again_and_another_mask_adds(args: Args, done: Path, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from cmrgz.durable import Journal
 from cmrgz.errors import CheckpointError
 from cmrgz.evaluation.publish import publish
 from cmrgz.evaluation.report import data
-from cmrgz.evaluation.store import JOURNAL, read_lines, repair
-from cmrgz.evaluation.sweep import SETTINGS, Order, check_same, run
+from cmrgz.evaluation.store import JOURNAL, SETTINGS, read_lines, repair
+from cmrgz.evaluation.sweep import Order, check_same, run
 from cmrgz.evaluation.verify import read_options
 
 Fuzz = Callable[..., None]

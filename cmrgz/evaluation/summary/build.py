@@ -5,6 +5,7 @@ from pathlib import Path
 from cmrgz.durable import exists
 from cmrgz.evaluation.extractors import MOTION
 from cmrgz.evaluation.statistics.subjects import caveats
+from cmrgz.evaluation.store import SETTINGS, read_settings
 from cmrgz.evaluation.summary.anatomy import biomarker_rows
 from cmrgz.evaluation.summary.derived import with_hallucination
 from cmrgz.evaluation.summary.estimates import HIDDEN, contrasts, estimates, metric_rows
@@ -14,7 +15,6 @@ from cmrgz.evaluation.summary.memory import memory_rows, probe_rows
 from cmrgz.evaluation.summary.model import MaskRow, MethodRow, Summary
 from cmrgz.evaluation.summary.motion import motion_rows
 from cmrgz.evaluation.summary.sets import all_reals, far_apart, set_rows
-from cmrgz.evaluation.sweep import SETTINGS, read_settings
 from cmrgz.evaluation.table import Table
 
 
