@@ -4,7 +4,8 @@ import math
 
 from cmrgz.data.shares import percent
 from cmrgz.evaluation.report.tables.floors import unbeaten
-from cmrgz.evaluation.summary.model import Estimate, Summary
+from cmrgz.evaluation.summary.model import Summary
+from cmrgz.evaluation.summary.rows import Estimate
 
 COLUMNS = ("psnr-hole", "psnr-mean-hole", "ssim-hole", "energy-hole", "kappa")
 KIDS = ("segmenter", "radiomics", "random")

@@ -1,4 +1,4 @@
-"""The journal, the settings and the summary of a sweep are read as if a stranger had written them."""
+"""The journal and the settings of a sweep are read as if a stranger had written them."""
 
 import json
 import shutil
@@ -13,7 +13,6 @@ from cmrgz.cli import main
 from cmrgz.durable import Journal
 from cmrgz.errors import CheckpointError
 from cmrgz.evaluation.publish import publish
-from cmrgz.evaluation.report import data
 from cmrgz.evaluation.store import JOURNAL, SETTINGS, read_lines, repair
 from cmrgz.evaluation.sweep import Order, check_same, run
 from cmrgz.evaluation.verify import read_options
@@ -59,11 +58,6 @@ def test_settings_are_read_or_refused(root: Path, fuzz: Fuzz, number: int) -> No
         publish(root)
 
     fuzz(root / SETTINGS, use, number)
-
-
-@pytest.mark.parametrize("number", MANY)
-def test_a_summary_is_read_or_refused(root: Path, fuzz: Fuzz, number: int) -> None:
-    fuzz(root / "summary.json", lambda: data.read(root / "summary.json"), number)
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:

@@ -100,8 +100,7 @@ def test_a_model_below_its_floor_is_told_first(summary: Summary) -> None:
 
 
 def test_a_distance_far_outside_its_range_is_told(table: Table) -> None:
-    from cmrgz.evaluation.summary.model import SetRow
-    from cmrgz.evaluation.summary.rows import FAR
+    from cmrgz.evaluation.summary.rows import FAR, SetRow
     from cmrgz.evaluation.summary.sets import Reals, far_apart
 
     reals = Reals(table, "radiomics")

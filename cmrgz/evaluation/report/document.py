@@ -1,21 +1,16 @@
-"""What a report is made of: sections of blocks, as plain data that HTML and Markdown are both written from."""
+"""What a report is made of: sections of blocks, plain data that the templates of HTML and Markdown both write down."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from markupsafe import Markup
 
 Tone = Literal["", "good", "bad", "warn"]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table.
-
-    Attributes:
-        text: What stands in it.
-        note: A second line, smaller: an interval.
-        best: Whether it is marked as best, or tied with it.
-        tone: Its colour.
-    """
+    """A cell of a table: its text, a smaller second line (an interval), whether it is marked as best, its colour."""
 
     text: str
     note: str = ""
@@ -25,13 +20,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """The head of a column.
-
-    Attributes:
-        name: What it is.
-        note: A second line: the unit and which values are good.
-        words: Whether its cells are words, not numbers.
-    """
+    """The head of a column: its name, a second line (unit, which values are good), whether its cells are words."""
 
     name: str
     note: str = ""
@@ -44,59 +33,39 @@ Row = tuple[Cell, ...] | str
 
 @dataclass(frozen=True)
 class Table:
-    """A table.
-
-    Attributes:
-        title: What it shows.
-        columns: Their heads; the first one names the rows.
-        rows: The rows.
-        note: One sentence on how to read it.
-        folded: Whether it is closed until it is asked for.
-    """
+    """A table; its first column names the rows, its note says how to read it, and a folded one opens on demand."""
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     note: str = ""
     folded: bool = False
+    kind: ClassVar[str] = "table"
 
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph, a list or, with `code`, lines as they are."""
+    """A paragraph a line, a list, or with `code` lines as they are."""
 
     lines: tuple[str, ...]
     code: bool = False
     listed: bool = False
+    kind: ClassVar[str] = "text"
 
 
 @dataclass(frozen=True)
 class Alert:
-    """A box that is seen first.
-
-    Attributes:
-        title: What is wrong.
-        lines: The details.
-        tone: How wrong.
-    """
+    """A box that is seen first: what is wrong, the details, and how wrong."""
 
     title: str
     lines: tuple[str, ...]
     tone: Tone = "bad"
+    kind: ClassVar[str] = "alert"
 
 
 @dataclass(frozen=True)
 class Card:
-    """A statement with a verdict.
-
-    Attributes:
-        name: Short.
-        title: The statement.
-        verdict: In one word.
-        tone: Of the verdict.
-        value: Its number with the interval, or "".
-        text: Why.
-    """
+    """A statement with a verdict, its effect with the interval (or ""), and why."""
 
     name: str
     title: str
@@ -108,51 +77,41 @@ class Card:
 
 @dataclass(frozen=True)
 class Cards:
-    """Statements in a row."""
+    """Statements side by side."""
 
     cards: tuple[Card, ...]
+    kind: ClassVar[str] = "cards"
 
 
 @dataclass(frozen=True)
 class Key:
-    """An entry of a legend: a name and an SVG that shows its line and marker."""
+    """An entry of a legend: a name, and the colour, sign and CSS line style that stand for it in the panels."""
 
     name: str
-    swatch: str
+    colour: str
+    sign: str
+    line: str
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture of a figure.
-
-    Attributes:
-        title: What sets it apart from the others.
-        svg: An `<svg>` element.
-        alt: What it shows, in words.
-    """
+    """A picture of a figure: what sets it apart, an `<svg>` element, and what it shows in words."""
 
     title: str
-    svg: str
+    svg: Markup
     alt: str
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Panels that are read together.
-
-    Attributes:
-        title: What it shows.
-        caption: One or two sentences on how to read it.
-        panels: The panels.
-        legend: What the colours and markers are.
-        folded: Whether it is closed until it is asked for.
-    """
+    """Panels that are read together, with how to read them and a legend; a folded one opens on demand."""
 
     title: str
     caption: str
     panels: tuple[Panel, ...]
     legend: tuple[Key, ...] = ()
     folded: bool = False
+    kind: ClassVar[str] = "figure"
 
 
 @dataclass(frozen=True)
@@ -165,19 +124,16 @@ class Strip:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures of one frame: strips one below the other.
+    """Pictures of one frame, strips one below the other.
 
-    Attributes:
-        title: Which frame.
-        strips: The strips.
-        folded: Whether it is closed until it is asked for.
-        link: Where its frame is in the viewer, or "".
+    A folded one opens on demand; `link` is where its frame is in the viewer, or "".
     """
 
     title: str
     strips: tuple[Strip, ...]
     folded: bool = False
     link: str = ""
+    kind: ClassVar[str] = "gallery"
 
 
 Block = Text | Alert | Cards | Table | Figure | Gallery
@@ -185,29 +141,16 @@ Block = Text | Alert | Cards | Table | Figure | Gallery
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report.
-
-    Attributes:
-        name: Its anchor.
-        title: Its heading.
-        blocks: What stands in it.
-    """
+    """A part of the report: its anchor, its heading, and what stands in it."""
 
     name: str
     title: str
-    blocks: tuple[Block, ...] = field(default_factory=tuple)
+    blocks: tuple[Block, ...]
 
 
 @dataclass(frozen=True)
 class Document:
-    """A report.
-
-    Attributes:
-        title: Its title.
-        lead: What was run, in one sentence.
-        head: What must be seen first.
-        sections: The rest.
-    """
+    """A report: its title, what was run in one sentence, what must be seen first, and the rest."""
 
     title: str
     lead: str

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cmrgz.durable import atomic_write, remove
-from cmrgz.evaluation.report import data, html, markdown
+from cmrgz.evaluation.report import data, pages
 from cmrgz.evaluation.report.content import document
 from cmrgz.evaluation.report.pictures import PAGE, Pictures
 from cmrgz.evaluation.report.viewer import viewer_page
@@ -29,8 +29,8 @@ def write(summary: Summary, pictures: Pictures, root: Path) -> list[Path]:
     """
     report = document(summary, pictures)
     contents = {
-        "report.html": html.page(report).encode(),
-        "report.md": markdown.page(report).encode(),
+        "report.html": pages.html(report).encode(),
+        "report.md": pages.markdown(report).encode(),
         "estimates.csv": data.estimates_csv(summary),
         "sets.csv": data.sets_csv(summary),
         "summary.json": data.to_json(summary),

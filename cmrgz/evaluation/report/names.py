@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from cmrgz.evaluation.report.document import Column
 from cmrgz.evaluation.report.numerals import share
-from cmrgz.evaluation.summary.model import MaskRow, MethodRow, MetricRow, Summary
+from cmrgz.evaluation.summary.model import Summary
+from cmrgz.evaluation.summary.rows import MaskRow, MethodRow, MetricRow
 
 ARROWS = {"higher": "↑", "lower": "↓", "one": "→ 1", "zero": "→ 0"}
 HEADLINES = ("psnr-hole", "ssim-hole", "haarpsi-hole", "energy-hole", "kappa")
@@ -101,8 +102,12 @@ def patterns(masks: Sequence[MaskRow]) -> list[tuple[str, tuple[MaskRow, ...]]]:
     return [(p, tuple(sorted((m for m in masks if m.pattern == p), key=hidden))) for p in order]
 
 
+def ordered(masks: Sequence[MaskRow]) -> list[MaskRow]:
+    """Return all masks in the order of their patterns."""
+    return [mask for _, own in patterns(masks) for mask in own]
+
+
 def main_mask(masks: Sequence[MaskRow]) -> MaskRow | None:
     """Return the mask that is shown open: of the first pattern, the one that hides nearest to half."""
-    for _, own in patterns(masks):
-        return min(own, key=lambda mask: (abs(hidden(mask) - 0.5), mask.spec))
-    return None
+    first = [own for _, own in patterns(masks)][:1]
+    return min(first[0], key=lambda mask: (abs(hidden(mask) - 0.5), mask.spec)) if first else None

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from cmrgz.anatomy.agreement import agreement
 from cmrgz.anatomy.function import UNITS, biomarkers
 from cmrgz.evaluation.summary.estimates import HIDDEN
-from cmrgz.evaluation.summary.model import BiomarkerRow
+from cmrgz.evaluation.summary.rows import BiomarkerRow
 from cmrgz.evaluation.table import Table
 
 CHAMBERS = ("rv", "myo", "lv")

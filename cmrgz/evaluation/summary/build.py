@@ -12,8 +12,9 @@ from cmrgz.evaluation.summary.estimates import HIDDEN, contrasts, estimates, met
 from cmrgz.evaluation.summary.evidence import claim_rows
 from cmrgz.evaluation.summary.gates import gates
 from cmrgz.evaluation.summary.memory import memory_rows, probe_rows
-from cmrgz.evaluation.summary.model import MaskRow, MethodRow, Summary
+from cmrgz.evaluation.summary.model import Summary
 from cmrgz.evaluation.summary.motion import motion_rows
+from cmrgz.evaluation.summary.rows import MaskRow, MethodRow
 from cmrgz.evaluation.summary.sets import all_reals, far_apart, set_rows
 from cmrgz.evaluation.table import Table
 

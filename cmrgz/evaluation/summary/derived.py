@@ -6,7 +6,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from cmrgz.evaluation.summary.model import MetricRow
+from cmrgz.evaluation.summary.rows import MetricRow
 from cmrgz.evaluation.table import Table
 
 HALLUCINATION = MetricRow(name="hallucination", better="lower")

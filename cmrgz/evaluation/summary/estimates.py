@@ -13,7 +13,7 @@ from cmrgz.evaluation.statistics.estimates import mean, ratio_of_means
 from cmrgz.evaluation.statistics.multiple import holm, tied
 from cmrgz.evaluation.statistics.subjects import paired
 from cmrgz.evaluation.summary.derived import HALLUCINATION
-from cmrgz.evaluation.summary.model import ContrastRow, Estimate, MetricRow
+from cmrgz.evaluation.summary.rows import ContrastRow, Estimate, MetricRow
 from cmrgz.evaluation.table import Table
 
 HEADLINES = ("psnr-hole", "ssim-hole", "haarpsi-hole", "energy-hole")

@@ -10,7 +10,7 @@ from cmrgz.evaluation.claims.verdicts import judge
 from cmrgz.evaluation.statistics.kernel import Resampled
 from cmrgz.evaluation.summary.derived import HALLUCINATION
 from cmrgz.evaluation.summary.estimates import HIDDEN
-from cmrgz.evaluation.summary.model import ClaimRow
+from cmrgz.evaluation.summary.rows import ClaimRow
 from cmrgz.evaluation.summary.sets import Reals, features
 from cmrgz.evaluation.table import Table
 

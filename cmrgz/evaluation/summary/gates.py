@@ -3,7 +3,7 @@
 import numpy as np
 
 from cmrgz.evaluation.crops import PLANES
-from cmrgz.evaluation.summary.model import Gate
+from cmrgz.evaluation.summary.rows import Gate
 from cmrgz.evaluation.table import Table
 
 

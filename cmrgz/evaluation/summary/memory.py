@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from cmrgz.errors import CmrgzError
 from cmrgz.evaluation.competitors import Probe
 from cmrgz.evaluation.memorisation import audit, inpainting_probe
-from cmrgz.evaluation.summary.model import MemoryRow, ProbeRow
+from cmrgz.evaluation.summary.rows import MemoryRow, ProbeRow
 from cmrgz.evaluation.summary.sets import Reals, features
 from cmrgz.evaluation.table import Table
 

@@ -1,7 +1,8 @@
 """What a summary holds. A report is made of this and of pictures alone."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from cmrgz.evaluation.summary.rows import (
@@ -17,21 +18,6 @@ from cmrgz.evaluation.summary.rows import (
     ProbeRow,
     SetRow,
 )
-
-__all__ = [
-    "BiomarkerRow",
-    "ClaimRow",
-    "ContrastRow",
-    "Estimate",
-    "Gate",
-    "MaskRow",
-    "MemoryRow",
-    "MethodRow",
-    "MetricRow",
-    "ProbeRow",
-    "SetRow",
-    "Summary",
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +41,7 @@ class Summary:
         memory: Memorisation, by distance.
         probes: Memorisation, by the error in the hole.
         claims: The claims.
-        failures: Why units failed, one line each.
+        failures: Why cells failed, one line each.
     """
 
     settings: Mapping[str, Any]
@@ -75,17 +61,21 @@ class Summary:
     probes: tuple[ProbeRow, ...] = ()
     claims: tuple[ClaimRow, ...] = ()
     failures: tuple[str, ...] = ()
-    _lookup: dict[tuple[str, str, str], Estimate] = field(init=False, default_factory=dict, repr=False, compare=False)
-    _sets: dict[tuple[str, ...], SetRow] = field(init=False, default_factory=dict, repr=False, compare=False)
+
+    # a report looks up some ten thousand numbers: without an index each would walk through all of them
+
+    @cached_property
+    def _estimates(self) -> dict[tuple[str, str, str], Estimate]:
+        return {(e.method, e.mask, e.metric): e for e in self.estimates}
+
+    @cached_property
+    def _sets(self) -> dict[tuple[str, str, str, str, int], SetRow]:
+        return {(r.method, r.mask, r.extractor, r.metric, r.average): r for r in self.sets}
 
     def estimate(self, method: str, mask: str, metric: str) -> Estimate | None:
         """Return an estimate, or None where there is none."""
-        if not self._lookup:
-            self._lookup.update({(e.method, e.mask, e.metric): e for e in self.estimates})
-        return self._lookup.get((method, mask, metric))
+        return self._estimates.get((method, mask, metric))
 
     def set_row(self, method: str, mask: str, extractor: str, metric: str, average: int = 1) -> SetRow | None:
         """Return a set metric, or None where there is none."""
-        if not self._sets:
-            self._sets.update({(r.method, r.mask, r.extractor, r.metric, str(r.average)): r for r in self.sets})
-        return self._sets.get((method, mask, extractor, metric, str(average)))
+        return self._sets.get((method, mask, extractor, metric, average))

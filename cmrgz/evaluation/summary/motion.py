@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cmrgz.anatomy.agreement import agreement
 from cmrgz.evaluation.cycle import closure, motion_ratio, roughness_ratio
 from cmrgz.evaluation.summary.estimates import HIDDEN
-from cmrgz.evaluation.summary.model import BiomarkerRow
+from cmrgz.evaluation.summary.rows import BiomarkerRow
 from cmrgz.evaluation.table import Table
 
 LEAST = 3

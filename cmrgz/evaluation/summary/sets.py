@@ -13,7 +13,7 @@ from cmrgz.evaluation.scoring import AVERAGES
 from cmrgz.evaluation.statistics.bootstrap import Interval, bootstrap
 from cmrgz.evaluation.statistics.kernel import Resampled, kernel_distance
 from cmrgz.evaluation.summary.estimates import HIDDEN
-from cmrgz.evaluation.summary.model import SetRow
+from cmrgz.evaluation.summary.rows import SetRow
 from cmrgz.evaluation.table import Table
 
 PREFIX = "features-"
@@ -151,19 +151,19 @@ def _scored(
 
 
 def far_apart(rows: Sequence[SetRow]) -> tuple[str, ...]:
-    """Return a warning for each extractor with kernel distances outside the range in which they tell how far."""
-    found = []
-    for extractor in dict.fromkeys(row.extractor for row in rows):
-        every = [row for row in rows if (row.extractor, row.metric, row.average) == (extractor, KID, 1)]
-        far = [row for row in every if row.far]
-        if far:
-            worst = max(far, key=lambda row: row.beyond)
-            found.append(
-                f"KID by {extractor} is outside its range in {len(far)} of {len(every)} rows: of {worst.method} under "
-                f"{worst.mask}, {percent(worst.beyond)} of the features lie beyond {FARTHEST:g} standard deviations of "
-                "real ones. It says that such sets differ, not how far"
-            )
-    return tuple(found)
+    """Return a warning where kernel distances are outside the range in which they tell how far sets are apart."""
+    every = [row for row in rows if (row.metric, row.average) == (KID, 1)]
+    far = [row for row in every if row.far]
+    if not far:
+        return ()
+    of = {name: [row.far for row in every if row.extractor == name] for name in dict.fromkeys(r.extractor for r in far)}
+    where = ", ".join(f"in {sum(own)} of {len(own)} rows by {name}" for name, own in of.items())
+    worst = max(far, key=lambda row: row.beyond)
+    return (
+        f"KID is outside its range {where}: there it says that sets differ from real frames, not by how much. "
+        f"The worst is {worst.method} under {worst.mask} by {worst.extractor}, of which {percent(worst.beyond)} "
+        f"of the features lie more than {FARTHEST:g} standard deviations from those of real frames",
+    )
 
 
 def kid_interval(drawn: Features, subjects: NDArray[np.str_], reals: Reals) -> Interval:

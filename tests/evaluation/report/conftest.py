@@ -8,7 +8,8 @@ import pytest
 
 from cmrgz.evaluation.metrics import FRAME_METRICS, RATIOS
 from cmrgz.evaluation.report import Pictures
-from cmrgz.evaluation.summary.model import (
+from cmrgz.evaluation.summary.model import Summary
+from cmrgz.evaluation.summary.rows import (
     BiomarkerRow,
     ClaimRow,
     ContrastRow,
@@ -19,7 +20,6 @@ from cmrgz.evaluation.summary.model import (
     MethodRow,
     MetricRow,
     SetRow,
-    Summary,
 )
 
 NAN = math.nan

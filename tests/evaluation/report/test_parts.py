@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,17 +13,19 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cmrgz.evaluation.report import Pictures
-from cmrgz.evaluation.report.document import Cell, Column, Table
-from cmrgz.evaluation.report.figures.curves import QUALITY, figures, line, round_ticks
+from cmrgz.evaluation.report.document import Alert, Cell, Document, Section, Table, Text
+from cmrgz.evaluation.report.figures.curves import CALIBRATED, QUALITY, figures, line
 from cmrgz.evaluation.report.figures.spectrum import curve, spectra
 from cmrgz.evaluation.report.figures.styles import GREY, styles
-from cmrgz.evaluation.report.markdown import table
 from cmrgz.evaluation.report.names import hidden, mask_label, patterns
 from cmrgz.evaluation.report.numerals import DASH, count, interval, level, number, share
+from cmrgz.evaluation.report.pages import html, markdown
 from cmrgz.evaluation.report.pictures import galleries, shown_masks
-from cmrgz.evaluation.report.tables.cells import present
-from cmrgz.evaluation.report.tables.contrasts import contrasts, presets
-from cmrgz.evaluation.summary.model import MaskRow, Summary
+from cmrgz.evaluation.report.tables.build import numbers, table, words
+from cmrgz.evaluation.report.tables.details import contrasts
+from cmrgz.evaluation.report.tables.results import presets
+from cmrgz.evaluation.summary.model import Summary
+from cmrgz.evaluation.summary.rows import MaskRow
 
 Make = Callable[..., Summary]
 Draw = Callable[..., Pictures]
@@ -85,12 +88,13 @@ def test_models_look_different_and_the_same_everywhere(make: Make) -> None:
 
 def test_a_curve_goes_from_one_sample_to_the_mean(full: Summary) -> None:
     own = curve(full, "ar-vq", "patch:0.5", "segmenter")
-    assert own is not None and own.averages == (1, 2, 4)
-    assert list(own.error) == sorted(own.error, reverse=True) and list(own.distance) == sorted(own.distance)
+    averages, errors, distances = zip(*own, strict=True)
+    assert averages == (1, 2, 4)
+    assert list(errors) == sorted(errors, reverse=True) and list(distances) == sorted(distances)
     first = full.estimate("ar-vq", "patch:0.5", "mse-hole-average-1")
-    assert first is not None and own.error[0] == math.sqrt(first.value)
-    assert curve(full, "mean", "patch:0.5", "segmenter").averages == (1,)  # type: ignore[union-attr]
-    assert curve(full, "ar-vq", "patch:0.5", "no such") is None
+    assert first is not None and errors[0] == math.sqrt(first.value)
+    assert [point.average for point in curve(full, "mean", "patch:0.5", "segmenter")] == [1]
+    assert curve(full, "ar-vq", "patch:0.5", "no such") == []
 
 
 def test_the_spectrum_has_a_panel_a_ratio_and_a_figure_an_extractor(make: Make) -> None:
@@ -122,20 +126,47 @@ def test_curves_leave_out_what_is_not_defined(make: Make) -> None:
     assert not figures(replace(summary, estimates=()), QUALITY)
 
 
-@given(st.floats(1e-3, 10), st.floats(1.05, 300))
-def test_a_logarithmic_scale_has_a_few_round_ticks(low: float, factor: float) -> None:
-    ticks = round_ticks(low, low * factor)
-    assert 2 <= len(ticks) <= 12 and ticks == sorted(ticks) and low <= ticks[0] and ticks[-1] <= low * factor
-    assert len({f"{tick:.3g}" for tick in ticks}) == len(ticks)
+@pytest.mark.parametrize("factor", [1.05, 3.0, 40.0, 1e5])
+def test_a_logarithmic_scale_has_a_few_round_ticks(make: Make, factor: float) -> None:
+    summary = make(models=2, others=0, patterns=1, ratios=(0.25, 0.75))
+    values = {"patch:0.25": 0.3, "patch:0.75": 0.3 * factor}
+    rows = tuple(replace(e, value=values[e.mask], low=NAN, high=NAN) for e in summary.estimates if e.metric == "kappa")
+    (figure,) = figures(replace(summary, estimates=rows), CALIBRATED)
+    texts = re.findall(r">([\d.e+-]+)</text>", figure.panels[0].svg)
+    ticks = [float(text) for text in texts if text not in ("25", "75")]
+    assert 3 <= len(ticks) <= 12 and len(set(ticks)) == len(ticks) and min(ticks) > 0
 
 
-def test_tables_without_numbers_are_left_out_and_so_are_empty_columns() -> None:
-    columns = (Column("Method", words=True), Column("a"), Column("b"))
-    half = Table("half", columns, ("Models", (Cell("x"), Cell("1"), Cell(DASH))))
-    none = Table("none", columns, ((Cell("x"), Cell(DASH), Cell(DASH)),))
-    (kept,) = present([half, none, Table("no rows", columns, ("Models",))])
-    assert kept.title == "half" and [c.name for c in kept.columns] == ["Method", "a"]
-    assert table(kept).splitlines()[2:] == ["| Method | a |", "| :-- | --: |", "| **Models** |  |", "| x | 1 |"]
+def test_counts_that_are_all_zero_have_no_scale_below_zero(make: Make) -> None:
+    summary = make(models=2, others=2, patterns=1, ratios=(0.25, 0.75))
+    rows = tuple(replace(e, value=0.0, low=0.0, high=0.0) for e in summary.estimates if e.metric == "psnr-hole")
+    (figure,) = figures(replace(summary, estimates=rows), QUALITY)
+    assert "−" not in figure.panels[0].svg
+
+
+def test_what_says_nothing_is_left_out_of_a_table() -> None:
+    fields = [words("Method", lambda row: row[0]), numbers("a", lambda row: row[1]), numbers("b", lambda row: DASH)]
+    groups = [("Models", [("x", "1"), ("y", DASH)]), ("Bounds", [("z", DASH)])]
+    (kept,) = table("half", groups, fields)
+    assert [c.name for c in kept.columns] == ["Method", "a"] and kept.rows == ("Models", (Cell("x"), Cell("1")))
+    assert table("none", groups[1:], fields) == () == table("no rows", [("Models", [])], fields)
+    assert written(kept).splitlines()[-4:] == ["| Method | a |", "| :-- | --: |", "| **Models** |  |", "| x | 1 |"]
+
+
+def written(*blocks: Table | Text | Alert) -> str:
+    return markdown(Document("title", "lead", (), (Section("s", "section", blocks),)))
+
+
+def test_a_hostile_text_is_nothing_but_text_wherever_it_stands() -> None:
+    bad = "<b onclick='x'>*a*</b> {{ 7 * 7 }} |`\n# head"
+    (own,) = table(bad, [(bad, [bad])], [words(bad, str), words(bad, lambda text: Cell(text, text, tone="bad"))], bad)
+    blocks = (own, Text((bad,)), Text((bad,), listed=True), Text((bad,), code=True), Alert(bad, (bad,)))
+    page = html(Document(bad, bad, blocks, ()))
+    assert "<b onclick" not in page and "&lt;b onclick=&#39;x&#39;&gt;" in page and "49" not in page
+    lines = written(own, Text((bad,)), Alert(bad, (bad,))).splitlines()
+    hit = [line for line in lines if "onclick" in line]
+    assert len(hit) == 8 and not [line for line in hit if re.search(r"(?<!\\)[<`]", line)]
+    assert not [line for line in lines if line.startswith("# head")]
 
 
 def test_contrasts_that_are_left_out_are_counted(make: Make) -> None:

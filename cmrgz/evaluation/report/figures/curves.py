@@ -1,40 +1,28 @@
-"""Metrics against the share that is hidden: F2 (headlines), F3 (hallucination) and F4 (calibration)."""
+"""Metrics against the share that is hidden: the headlines, hallucination and calibration."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from cmrgz.evaluation.report.document import Figure, Key, Panel
 from cmrgz.evaluation.report.figures.draw import panel
-from cmrgz.evaluation.report.figures.legends import LINE, legend
-from cmrgz.evaluation.report.figures.styles import Style, styles
+from cmrgz.evaluation.report.figures.styles import Style, legend, styles
 from cmrgz.evaluation.report.names import HEADLINES, hidden, label, metric_column, patterns
-from cmrgz.evaluation.summary.model import Estimate, MaskRow, Summary
+from cmrgz.evaluation.summary.model import Summary
+from cmrgz.evaluation.summary.rows import Estimate, MaskRow
 
-HALLUCINATION = ("fpe-hole", "fne-hole", "sfrc-hole", "topology-violations", "parts-invented", "parts-lost")
-CALIBRATION = ("kappa", "coverage-hole", "rank-low-hole", "rank-high-hole")
 IDEALS = {"kappa": 1.0, "coverage-hole": 0.8, "rank-low-hole": 1.0, "rank-high-hole": 1.0}
 """What draws from the posterior have."""
-DIGITS = ((1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7))
-"""First digits of logarithmic ticks, from coarse to fine."""
 LOGARITHMIC = ("kappa", "rank-low-hole", "rank-high-hole")
 READ = (
-    "Bands and bars are 95 % intervals over patients. Colours are models; grey lines are fills, dashed ones bounds, "
-    "dotted ones controls; fills that are far worse leave the panel."
+    "Coloured lines are models, each with a band that is its 95 % interval over patients. Grey lines with letters are "
+    "fills that need no network (solid), bounds (dashed) and controls (dotted). What is far worse than the models and "
+    "bounds leaves the panel."
 )
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A figure of this kind.
-
-    Attributes:
-        name: Starts its ids.
-        title: What it shows.
-        caption: How to read it.
-        metrics: A panel each, as far as there are numbers.
-    """
+class Kind(NamedTuple):
+    """A figure of a kind: what starts its ids, its title, how to read it, and the metrics that have a panel each."""
 
     name: str
     title: str
@@ -43,25 +31,29 @@ class Kind:
 
 
 QUALITY = Kind(
-    "f2",
+    "quality",
     "Quality as more is hidden",
-    f"{READ} The arrow says which way is better; a curve that crosses another changes the order of the models.",
+    f"{READ} The arrow says which way is better. Where two curves cross, the order of the models changes.",
     HEADLINES,
 )
 INVENTED = Kind(
-    "f3",
+    "invented",
     "What is invented as more is hidden",
-    f"{READ} Low is good in each: edges and structures that the truth does not have, or has and the result lost.",
-    HALLUCINATION,
+    f"{READ} Low is good in each panel. They count edges and structures that the truth does not have, and those that "
+    "the truth has and the result lost.",
+    ("fpe-hole", "fne-hole", "sfrc-hole", "topology-violations", "parts-invented", "parts-lost"),
 )
 CALIBRATED = Kind(
-    "f4",
+    "calibration",
     "Calibration of the samples",
-    "The black line is what draws from the posterior have. κ below 1 is over-confident: the samples agree more with "
-    "one another than with the truth. The ranks say how often the truth lies outside all samples, 1 being as often as "
-    "it should.",
-    CALIBRATION,
+    "The black line is what samples of the true posterior would have. A κ below 1 means over-confidence: the samples "
+    "agree more with one another than with the truth. The last two panels say how often the truth lies outside all "
+    "samples; 1 is as often as it should.",
+    tuple(IDEALS),
 )
+
+Line = list[tuple[float, Estimate]]
+"""Estimates by the share that is hidden."""
 
 
 def figures(summary: Summary, kind: Kind) -> tuple[Figure, ...]:
@@ -71,114 +63,85 @@ def figures(summary: Summary, kind: Kind) -> tuple[Figure, ...]:
 
 
 def _of_pattern(summary: Summary, kind: Kind, pattern: str, masks: tuple[MaskRow, ...], rank: int) -> Figure:
-    looks, panels, shown = styles(summary), [], set()
-    for metric in kind.metrics:
-        lines = {name: own for name in looks if (own := line(summary, name, metric, masks))}
-        if lines:
-            shown |= set(lines)
-            panels.append(_panel(summary, lines, looks, metric, f"{kind.name}-{rank}"))
-    ideal = (Key("draws from the posterior", LINE),) if set(kind.metrics) <= set(IDEALS) and panels else ()
-    return Figure(
-        f"{kind.title}: {pattern}", kind.caption, tuple(panels), legend(looks, shown) + ideal, folded=rank > 0
-    )
+    looks = styles(summary)
+    every = {metric: {n: own for n in looks if (own := line(summary, n, metric, masks))} for metric in kind.metrics}
+    panels = [_panel(summary, of, looks, metric, f"{kind.name}-{rank}") for metric, of in every.items() if of]
+    keys = legend(looks, {name for lines in every.values() for name in lines})
+    if kind is CALIBRATED:
+        keys += (Key("samples of the true posterior", "inherit", "", "solid"),)
+    return Figure(f"{kind.title}: {pattern}", kind.caption, tuple(panels), keys, folded=rank > 0)
 
 
-def line(summary: Summary, method: str, metric: str, masks: Iterable[MaskRow]) -> list[tuple[float, Estimate]]:
+def line(summary: Summary, method: str, metric: str, masks: Iterable[MaskRow]) -> Line:
     """Return the estimates of a method by the share hidden, as far as they are defined."""
     found = [(hidden(mask), summary.estimate(method, mask.spec, metric)) for mask in masks]
     return [(x, e) for x, e in found if e is not None and math.isfinite(e.value)]
 
 
-Lines = dict[str, list[tuple[float, Estimate]]]
-
-
-def _panel(summary: Summary, lines: Lines, looks: dict[str, Style], metric: str, name: str) -> Panel:
+def _panel(summary: Summary, lines: dict[str, Line], looks: dict[str, Style], metric: str, name: str) -> Panel:
     column = metric_column(summary, metric)
     title = f"{column.name} ({column.note})" if column.note else column.name
     alt = f"{label(metric)} against the share hidden, {len(lines)} methods"
     return Panel(title, panel(lambda axes: _paint(axes, lines, looks, metric), f"{name}-{metric}"), alt)
 
 
-def _paint(axes: Any, lines: Lines, looks: dict[str, Style], metric: str) -> None:
+def _paint(axes: Any, lines: dict[str, Line], looks: dict[str, Style], metric: str) -> None:
     shares = sorted({x for own in lines.values() for x, _ in own})
-    if len(shares) == 1:
-        _levels(axes, {method: own[0][1] for method, own in lines.items()}, looks, shares[0])
-    else:
-        for method, own in lines.items():
-            _curve(axes, own, looks[method])
+    _draw_lines(axes, lines, looks, alone=len(shares) == 1)
     if metric in IDEALS:
         axes.axhline(IDEALS[metric], color="black", linewidth=0.9, zorder=1.5)
     if metric in LOGARITHMIC and all(e.value > 0 for own in lines.values() for _, e in own):
         _logarithmic(axes)
-    _limits(axes, lines, looks, metric)
+    else:
+        _fit(axes, lines, looks, IDEALS.get(metric, math.nan))
     ticks = [x for i, x in enumerate(shares) if i == 0 or x - shares[i - 1] > 0.06]
     axes.set_xticks(ticks, [f"{round(100 * x, 1):g}" for x in ticks])
     axes.set_xlabel("hidden, %")
 
 
-def _curve(axes: Any, own: Sequence[tuple[float, Estimate]], style: Style) -> None:
-    """Draw a line, that of a model with its band."""
-    model = style.kind == "model"
-    x, estimates = [x for x, _ in own], [e for _, e in own]
-    _line(axes, x, [e.value for e in estimates], style)
-    if model and len(own) > 1:
+def _draw_lines(axes: Any, lines: Mapping[str, Line], looks: Mapping[str, Style], alone: bool) -> None:
+    """Draw a line a method; where there is one share alone, models stand side by side and all else goes across."""
+    models = [name for name in lines if looks[name].model]
+    for name, own in lines.items():
+        shift, half = 0.0, 0.1 if alone else 0.01
+        if alone and name in models:
+            shift, half = 0.14 * ((models.index(name) + 0.5) / len(models) - 0.5), 0.05 / len(models)
+        _draw(axes, own, looks[name], shift, half)
+
+
+def _draw(axes: Any, own: Line, style: Style, shift: float, half: float) -> None:
+    x, estimates = [x + shift for x, _ in own], [e for _, e in own]
+    if len(own) == 1:  # a band over a single point would not be seen: it becomes a short level
+        x, estimates = [x[0] - half, x[0] + half], estimates * 2
+    axes.plot(x, [e.value for e in estimates], **style.look)
+    if style.model:
         low, high = [e.low for e in estimates], [e.high for e in estimates]
         axes.fill_between(x, low, high, color=style.colour, alpha=0.15, linewidth=0, zorder=1)
-    elif model:
-        _bar(axes, x[0], estimates[0], style)
 
 
-def _levels(axes: Any, values: Mapping[str, Estimate], looks: dict[str, Style], share: float) -> None:
-    """Draw models side by side with their intervals, and all else as levels across."""
-    models = [method for method in values if looks[method].kind == "model"]
-    for i, method in enumerate(models):
-        x = share + 0.14 * ((i + 0.5) / len(models) - 0.5)
-        _line(axes, [x], [values[method].value], looks[method])
-        _bar(axes, x, values[method], looks[method])
-    for method in (m for m in values if m not in models):
-        _line(axes, [share - 0.1, share + 0.1], [values[method].value] * 2, looks[method])
-
-
-def _line(axes: Any, x: Sequence[float], y: Sequence[float], style: Style) -> None:
-    size, front = (4.5, 3) if style.kind == "model" else (3.0, 2)
-    look = {"marker": style.marker, "markersize": size, "color": style.colour, "linewidth": style.width}
-    axes.plot(x, y, style.dash, zorder=front, **look)
-
-
-def _bar(axes: Any, x: float, estimate: Estimate, style: Style) -> None:
-    if math.isfinite(estimate.low) and math.isfinite(estimate.high):
-        axes.plot([x, x], [estimate.low, estimate.high], "-", color=style.colour, linewidth=1.2, zorder=3)
-
-
-def _limits(axes: Any, lines: Lines, looks: dict[str, Style], metric: str) -> None:
-    """Show models and bounds whole; fills and controls that are far worse leave the panel."""
-    if all(looks[m].kind != "model" for m in lines):
-        return
-    own = [v for m, points in lines.items() if looks[m].kind == "model" for _, e in points for v in (e.low, e.high)]
-    own += [e.value for m, points in lines.items() if looks[m].kind in ("model", "bound") for _, e in points]
-    inner = [v for v in [*own, *([IDEALS[metric]] if metric in IDEALS else [])] if math.isfinite(v)]
+def _fit(axes: Any, lines: Mapping[str, Line], looks: Mapping[str, Style], ideal: float) -> None:
+    """Show models and bounds whole: fills and controls that are far worse would press them into one line."""
+    near = {name: own for name, own in lines.items() if not looks[name].far}
+    values = [ideal, *(e.value for own in near.values() for _, e in own)]
+    values += [v for name, own in near.items() if looks[name].model for _, e in own for v in (e.low, e.high)]
+    inner = [value for value in values if math.isfinite(value)]
     low, high = axes.get_ylim()
-    if axes.get_yscale() == "log" or max(inner) == min(inner):
-        return
-    room = 0.6 * (max(inner) - min(inner))
-    axes.set_ylim(max(low, min(inner) - room), min(high, max(inner) + room))
+    if any(looks[name].model for name in near) and max(inner) > min(inner):
+        room = 0.6 * (max(inner) - min(inner))
+        low, high = max(low, min(inner) - room), min(high, max(inner) + room)
+    if all(e.value >= 0 for own in lines.values() for _, e in own):
+        low = max(low, -0.04 * high)  # an axis that went far below 0 would promise values that there cannot be
+    axes.set_ylim(low, high)
 
 
 def _logarithmic(axes: Any) -> None:
-    """Make the scale logarithmic, with the coarsest round ticks of which the panel has three."""
+    """Make the scale logarithmic with round ticks: evenly spaced within a decade, else 1, 2, 5 or powers of ten."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
     axes.set_yscale("log")
-    ticks = round_ticks(*axes.get_ylim())
-    axes.set_yticks(ticks, [f"{tick:.3g}" for tick in ticks])
-    axes.set_yticks([], minor=True)
-
-
-def round_ticks(low: float, high: float) -> list[float]:
-    """Return round numbers between two: by ratio as far as there are three such ones, else evenly spaced ones."""
-    from matplotlib.ticker import MaxNLocator
-
-    for digits in DIGITS:
-        every = [digit * 10.0**power for power in range(-6, 7) for digit in digits]
-        ticks = [tick for tick in every if low <= tick <= high]
-        if len(ticks) >= 3:
-            return ticks
-    return [float(tick) for tick in MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= tick <= high]
+    low, high = axes.get_ylim()
+    digits = LogLocator(subs=(1.0, 2.0, 5.0) if high < 1000 * low else (1.0,))
+    # LogLocator alone may find one tick or none within a decade
+    axes.yaxis.set_major_locator(digits if high > 10 * low else MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter("{x:.3g}")
+    axes.yaxis.set_minor_locator(NullLocator())

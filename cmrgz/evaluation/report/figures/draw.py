@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from markupsafe import Markup
+
 SIZE = (3.7, 2.7)
 """Inches of a panel; a page shows it as wide as a column."""
 RC = {
@@ -26,7 +28,7 @@ RC = {
 }
 
 
-def panel(paint: Callable[[Any], None], name: str, top: float = 0.96) -> str:
+def panel(paint: Callable[[Any], None], name: str, top: float = 0.96) -> Markup:
     """Return the SVG of axes that `paint` has drawn on.
 
     Args:
@@ -34,20 +36,15 @@ def panel(paint: Callable[[Any], None], name: str, top: float = 0.96) -> str:
         name: Of the panel, its own in the page: it starts every id in the SVG.
         top: Where the axes end; the rest of the height is for what stands above them.
     """
-    import matplotlib
+    import matplotlib  # here, since it takes a second and the tables do without
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(RC):
-        figure = Figure(figsize=SIZE)  # a layout engine would draw everything twice
-        figure.subplots_adjust(left=0.165, right=0.97, bottom=0.16, top=top)
+    with matplotlib.rc_context(RC), io.StringIO() as file:
+        figure = Figure(figsize=SIZE)  # not pyplot, which keeps every figure that it made
+        figure.subplots_adjust(left=0.165, right=0.97, bottom=0.16, top=top)  # a layout engine would draw twice
         paint(figure.add_subplot())
-        return _svg(figure, name)
-
-
-def _svg(figure: Any, name: str) -> str:
-    file = io.StringIO()
-    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return inline(file.getvalue(), name)
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        return Markup(inline(file.getvalue(), name))
 
 
 def inline(text: str, name: str) -> str:
@@ -55,10 +52,6 @@ def inline(text: str, name: str) -> str:
     body = text[text.index("<svg") :].strip()
     body = re.sub(r"\s*<(metadata|style)\b.*?</\1>", "", body, flags=re.DOTALL)
     body = re.sub(r'\b(id="|xlink:href="#|url\(#)', rf"\g<1>{name}-", body)
-    body = re.sub(
-        r'<svg [^>]*?viewBox="([^"]+)"[^>]*>',
-        r'<svg xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="\1">',
-        body,
-        count=1,
-    )
+    head = r'<svg xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="\1">'
+    body = re.sub(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>', head, body, count=1)
     return re.sub(r"\n\s*", "\n", body.replace("#000000", "currentColor"))

@@ -1,16 +1,23 @@
 """What a method looks like in every figure: models in colours that the colour-blind tell apart, all else in grey."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from string import ascii_lowercase, ascii_uppercase
 
+from cmrgz.evaluation.report.document import Key
 from cmrgz.evaluation.report.names import REFERENCES, of_kind
 from cmrgz.evaluation.summary.model import Summary
 
 COLOURS = ("#0077bb", "#ee7733", "#009988", "#cc3311", "#33bbee", "#ee3377")
 """Paul Tol's scheme `vibrant` without its grey; each is seen on white and on black."""
-MARKERS = ("o", "s", "^", "D", "v", "P")
+SIGNS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
+"""Markers of matplotlib, and the characters that stand for them in a legend."""
 GREY = "#8a8a8a"
-GREY_MARKERS = ("x", "+", "1", "2", "3", "4", "s", "^", "v", "D", "p", "h", "*", "<", ">", "8", "H", "d", "X", "P")
-DASHES = {"model": ("-", "--", "-.", ":"), "baseline": ("-",), "bound": ("--",), "control": (":",)}
+LETTERS = ascii_uppercase + ascii_lowercase
+"""Markers of what is no model: twenty shapes in grey could not be told apart. Capitals are drawn equally large."""
+DASHES = {"model": ("-", "--", ":"), "baseline": ("-",), "bound": ("--",), "control": (":",)}
+LINES = {"-": "solid", "--": "dashed", ":": "dotted"}
+"""Line styles of matplotlib, and those of CSS."""
 
 
 @dataclass(frozen=True)
@@ -20,27 +27,42 @@ class Style:
     Attributes:
         colour: Of its line and marker.
         marker: A marker of matplotlib.
+        sign: The marker as a character.
         dash: A line style of matplotlib.
-        width: Of its line, points.
-        kind: Of the method.
+        model: Whether it is a model; models are drawn larger and in front.
+        far: Whether it may leave a panel.
     """
 
     colour: str
     marker: str
+    sign: str
     dash: str
-    width: float
-    kind: str
+    model: bool = False
+    far: bool = False
+
+    @property
+    def look(self) -> dict[str, object]:
+        """Keywords of a line of matplotlib."""
+        size, width, front = (4.5, 1.8, 3) if self.model else (5.0, 0.8, 2)
+        look = {"marker": self.marker, "markersize": size, "markeredgewidth": 0.8 if self.model else 0.2}
+        return {**look, "color": self.colour, "linestyle": self.dash, "linewidth": width, "zorder": front}
 
 
 def styles(summary: Summary) -> dict[str, Style]:
     """Return the style of each method; a function of the methods of the run and their order."""
     found: dict[str, Style] = {}
+    markers, dashes = list(SIGNS), DASHES["model"]
     for i, method in enumerate(of_kind(summary, "model")):
         lap, step = divmod(i, len(COLOURS))
-        dashes = DASHES["model"]
-        marker = MARKERS[(step + lap) % len(MARKERS)]
-        found[method.name] = Style(COLOURS[step], marker, dashes[lap % len(dashes)], 1.8, "model")
+        marker = markers[(step + lap) % len(markers)]  # of one colour, no two laps have the same marker
+        found[method.name] = Style(COLOURS[step], marker, SIGNS[marker], dashes[lap % len(dashes)], model=True)
     for i, method in enumerate(of_kind(summary, *REFERENCES)):
-        marker = GREY_MARKERS[i % len(GREY_MARKERS)]
-        found[method.name] = Style(GREY, marker, DASHES[method.kind][0], 0.8, method.kind)
+        letter = LETTERS[i % len(LETTERS)]
+        far = method.kind != "bound"
+        found[method.name] = Style(GREY, f"$\\mathrm{{{letter}}}$", letter, DASHES[method.kind][0], far=far)
     return found
+
+
+def legend(looks: Mapping[str, Style], shown: Collection[str]) -> tuple[Key, ...]:
+    """Return the entries of a legend for the methods that a figure shows."""
+    return tuple(Key(name, s.colour, s.sign, LINES[s.dash]) for name, s in looks.items() if name in shown)

@@ -1,12 +1,13 @@
-"""Models beside their best floor: what they gain on the best of the baselines, red where that is not shown."""
+"""Models beside their best floor: what they gain on the best of the baselines, red where no gain is shown."""
 
-from collections.abc import Sequence
+from operator import itemgetter
 
-from cmrgz.evaluation.report.document import Alert, Block, Cell, Column, Row, Table
-from cmrgz.evaluation.report.names import label, mask_label, of_kind, patterns
+from cmrgz.evaluation.report.document import Alert, Block, Cell, Column, Table
+from cmrgz.evaluation.report.names import label, mask_label, of_kind, ordered
 from cmrgz.evaluation.report.numerals import interval
-from cmrgz.evaluation.report.tables.cells import NOTHING, present
-from cmrgz.evaluation.summary.model import Estimate, MaskRow, Summary
+from cmrgz.evaluation.report.tables.build import NOTHING, Field, table, words
+from cmrgz.evaluation.summary.model import Summary
+from cmrgz.evaluation.summary.rows import Estimate, MaskRow
 
 FLOORED = (
     *("energy-hole", "psnr-mean-hole", "ssim-hole", "psnr-moving"),
@@ -17,8 +18,9 @@ FAIR = ("energy-hole", "psnr-mean-hole")
 """By which a model that does not beat its floor is told at the head, by the first that there is. Not by single draws:
 they lose to a fill without chance even where they are right."""
 NOTE = (
-    "How much better a model is than the best baseline, named below, over patients that both have: above 0 is better, "
-    "whichever way the metric goes. Red: not shown to be better (the 95 % interval does not lie above 0)."
+    "Each number says how much better a model is than the best baseline, which is named below it, over the patients "
+    "that both have. Above 0 is better, whichever way the metric goes. Red (✗ in Markdown): the model is not shown to "
+    "be better, as the 95 % interval does not lie above 0."
 )
 MOST = 12
 """Lines of the box at the head of a report."""
@@ -26,20 +28,27 @@ MOST = 12
 
 def gains(summary: Summary) -> tuple[Table, ...]:
     """Return the gains of all models on their best floors, mask by mask."""
-    models = of_kind(summary, "model")
-    rows: list[Row] = []
-    for mask in _masks(summary):
-        own = [(Cell(m.name), *_cells(summary, m.name, mask)) for m in models]
-        own = [cells for cells in own if any(cell != NOTHING for cell in cells[1:])]
-        rows += [mask_label(mask), *own] if own else []
-    columns = (Column("Model", words=True), *(Column(f"{label(name)}", _unit(summary, name)) for name in FLOORED))
-    return present([Table("Models less their best floor", columns, tuple(rows), NOTE)])
+    models = [model.name for model in of_kind(summary, "model")]
+    groups = [(mask_label(mask), [(mask.spec, model) for model in models]) for mask in ordered(summary.masks)]
+
+    def gain(name: str) -> Field:
+        unit = next((row.unit for row in summary.metrics if row.name == name), "")
+        return Field(Column(label(name), unit), lambda row: _cell(summary.estimate(row[1], row[0], name)))
+
+    return table("Models less their best floor", groups, [words("Model", itemgetter(1)), *map(gain, FLOORED)], NOTE)
+
+
+def _cell(row: Estimate | None) -> Cell:
+    if row is None or not row.floor:
+        return NOTHING
+    text, note = interval(row.gain, row.gain_low, row.gain_high)
+    return Cell(text, f"{note}\n{row.floor}".strip(), tone="" if row.beaten else "bad")
 
 
 def alerts(summary: Summary) -> tuple[Block, ...]:
     """Return a box with the models that are not shown to beat a baseline; none where all are."""
-    lines = [line for mask in _masks(summary) for line in unbeaten(summary, mask)]
-    more = [f"and {len(lines) - MOST} more, see T1"] if len(lines) > MOST else []
+    lines = [line for mask in ordered(summary.masks) for line in unbeaten(summary, mask)]
+    more = [f"and {len(lines) - MOST} more, see Floors and controls"] if len(lines) > MOST else []
     title = "Not shown to beat a fill that needs no model"
     return (Alert(title, (*lines[:MOST], *more), "bad"),) if lines else ()
 
@@ -48,30 +57,10 @@ def unbeaten(summary: Summary, mask: MaskRow) -> list[str]:
     """Return a line for each model that is not shown to beat its floor under a mask."""
     found = []
     for model in of_kind(summary, "model"):
-        rows = [
-            row for name in FAIR if (row := summary.estimate(model.name, mask.spec, name)) is not None and row.floor
-        ]
-        if rows and not rows[0].beaten:
-            text, note = interval(rows[0].gain, rows[0].gain_low, rows[0].gain_high)
-            what = f"{label(rows[0].metric)} {text} {note}".strip()
-            found.append(f"{mask.spec}: {model.name} against {rows[0].floor}, {what}")
+        rows = [summary.estimate(model.name, mask.spec, name) for name in FAIR]
+        row = next((row for row in rows if row is not None and row.floor), None)
+        if row is not None and not row.beaten:
+            text, note = interval(row.gain, row.gain_low, row.gain_high)
+            gain = f"it gains {text} {note}".strip()
+            found.append(f"{mask.spec}: {model.name} against {row.floor}, {gain} in {label(row.metric)}")
     return found
-
-
-def _masks(summary: Summary) -> Sequence[MaskRow]:
-    return [mask for _, masks in patterns(summary.masks) for mask in masks]
-
-
-def _unit(summary: Summary, name: str) -> str:
-    return next((row.unit for row in summary.metrics if row.name == name), "")
-
-
-def _cells(summary: Summary, model: str, mask: MaskRow) -> list[Cell]:
-    return [_cell(summary.estimate(model, mask.spec, name)) for name in FLOORED]
-
-
-def _cell(row: Estimate | None) -> Cell:
-    if row is None or not row.floor:
-        return NOTHING
-    text, note = interval(row.gain, row.gain_low, row.gain_high)
-    return Cell(text, f"{note} {row.floor}".strip(), tone="" if row.beaten else "bad")

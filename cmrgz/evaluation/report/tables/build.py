@@ -1,0 +1,110 @@
+"""Tables as data: a table is a list of fields, each the head of a column and what makes its cells."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cmrgz.evaluation.metrics.sets import SET_METRICS
+from cmrgz.evaluation.report.document import Cell, Column, Row, Table
+from cmrgz.evaluation.report.names import KINDS, direction, label, main_mask, metric_column, of_kind, ordered
+from cmrgz.evaluation.report.numerals import DASH, interval
+from cmrgz.evaluation.summary.model import Summary
+from cmrgz.evaluation.summary.rows import Estimate, MaskRow, SetRow
+
+Show = Callable[[Any], Cell | str]
+Group = tuple[str, Iterable[Any]]
+"""A heading, or "", and the items that have a row each."""
+NOTHING = Cell(DASH)
+
+
+@dataclass(frozen=True)
+class Field:
+    """A column of a table: its head, and what shows an item in it."""
+
+    column: Column
+    show: Show
+
+    def cell(self, item: Any) -> Cell:
+        """Return the cell of an item."""
+        shown = self.show(item)
+        return shown if isinstance(shown, Cell) else Cell(shown)
+
+
+def words(name: str, show: Show) -> Field:
+    """Return a column of words."""
+    return Field(Column(name, words=True), show)
+
+
+def numbers(name: str, show: Show, note: str = "") -> Field:
+    """Return a column of numbers; the note is the unit and which values are good."""
+    return Field(Column(name, note), show)
+
+
+METHOD = words("Method", lambda method: method.name)
+
+
+def table(
+    title: str, groups: Iterable[Group], fields: Sequence[Field], note: str = "", folded: bool = False
+) -> tuple[Table, ...]:
+    """Return a table without rows, columns and headings that say nothing; no table where nothing is left.
+
+    Args:
+        title: What it shows.
+        groups: The items by heading; the first field names them and does not count as saying something.
+        fields: The columns.
+        note: How to read it.
+        folded: Whether it is closed until it is asked for.
+    """
+    rows: list[Row] = []
+    for heading, items in groups:
+        own = [tuple(field.cell(item) for field in fields) for item in items]
+        own = [row for row in own if any(cell.text != DASH for cell in row[1:])]
+        rows += [*([heading] if heading and own else []), *own]
+    cells = [row for row in rows if not isinstance(row, str)]
+    kept = [i for i in range(len(fields)) if i == 0 or any(row[i].text != DASH for row in cells)]
+    trimmed = tuple(row if isinstance(row, str) else tuple(row[i] for i in kept) for row in rows)
+    columns = tuple(fields[i].column for i in kept)
+    return (Table(title, columns, trimmed, note, folded),) if cells else ()
+
+
+def by_kind(summary: Summary, kinds: Iterable[str] = KINDS) -> list[Group]:
+    """Return the methods of some kinds, each kind under its heading."""
+    return [(KINDS[kind], of_kind(summary, kind)) for kind in kinds]
+
+
+def by_mask(summary: Summary, make: Callable[[MaskRow, bool], tuple[Table, ...]]) -> tuple[Table, ...]:
+    """Return what `make` gives for each mask; it is told whether to fold: the mask nearest to half hidden is open."""
+    main = main_mask(summary.masks)
+    return tuple(made for mask in ordered(summary.masks) for made in make(mask, mask != main))
+
+
+def metric(summary: Summary, name: str, mask: MaskRow, short: bool = False) -> Field:
+    """Return the column of a metric of frames, its items methods; `short` leaves out that it is of the hole."""
+    column = metric_column(summary, name)
+    head = Column(column.name.removesuffix(", hole") if short else column.name, column.note)
+    return Field(head, lambda method: estimate_cell(summary.estimate(method.name, mask.spec, name)))
+
+
+def set_metric(summary: Summary, name: str, extractor: str, mask: MaskRow, title: str = "") -> Field:
+    """Return the column of a metric of sets, its items methods."""
+    row = summary.set_row
+    return Field(set_column(name, title), lambda method: set_cell(row(method.name, mask.spec, extractor, name)))
+
+
+def set_column(name: str, title: str = "") -> Column:
+    """Return the head of the column of a metric of sets."""
+    known = SET_METRICS.get(name)
+    return Column(title or label(name), direction(known.better, known.unit) if known else "")
+
+
+def estimate_cell(row: Estimate | None) -> Cell:
+    """Return an estimate with its interval."""
+    if row is None:
+        return NOTHING
+    text, note = interval(row.value, row.low, row.high)
+    return Cell(text, note, best=row.tied)
+
+
+def set_cell(row: SetRow | None) -> Cell:
+    """Return a set metric with its interval, coloured where it is outside its range."""
+    return NOTHING if row is None else Cell(*interval(row.value, row.low, row.high), tone="warn" if row.far else "")

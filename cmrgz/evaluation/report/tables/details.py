@@ -1,0 +1,106 @@
+"""Paired contrasts of models, biomarkers and memorisation."""
+
+import math
+
+from cmrgz.evaluation.report.document import Cell, Column, Table
+from cmrgz.evaluation.report.names import direction, label, mask_label
+from cmrgz.evaluation.report.numerals import DASH, interval, level, number, share
+from cmrgz.evaluation.report.tables.build import (
+    METHOD,
+    NOTHING,
+    Field,
+    Group,
+    by_kind,
+    by_mask,
+    numbers,
+    table,
+    words,
+)  # fmt: skip
+from cmrgz.evaluation.summary.model import Summary
+from cmrgz.evaluation.summary.rows import BiomarkerRow, ContrastRow, MaskRow
+
+MOST = 30
+"""Contrasts of a metric in a table; the rest stands in summary.json."""
+PAIRED = (
+    "Each difference is the first model less the second, over the patients that both have, with its 95 % interval. "
+    "Bold: p is below 0.05 after Holm's correction over all contrasts of the metric. Cohen's dz and Cliff's δ are "
+    "effect sizes. Detectable is the smallest difference that as many patients would show four times in five."
+)
+AGREE = (
+    "Each number is the mean over patients of result less truth; the brackets hold the 95 % limits of agreement (Bland"
+    " and Altman). Both are measured by the same segmenter on the same slices."
+)
+COPIES = (
+    "Copies is the share of results that lie nearer to a training frame than 99 % of real test frames do, so that 1 % "
+    "means none. AuthPct is the share of results that lie farther from their nearest training frame than that frame "
+    "lies from its own nearest. A C_T below 0 means copying."
+)
+
+
+def contrasts(summary: Summary) -> tuple[Table, ...]:
+    """Return a table a mask, the one nearest to half hidden open."""
+    fields = [
+        words("First − second", lambda row: f"{row.first} − {row.second}"),
+        numbers("Difference", lambda row: Cell(*interval(row.difference, row.low, row.high), best=row.p < 0.05)),
+        numbers("p", lambda row: level(row.p), "Holm"),
+        numbers("Cohen's dz", lambda row: number(row.dz)),
+        numbers("Cliff's δ", lambda row: number(row.cliff)),
+        numbers("Detectable", lambda row: number(row.detectable)),
+        numbers("Patients", lambda row: str(row.subjects)),
+    ]
+
+    def of_mask(mask: MaskRow, folded: bool) -> tuple[Table, ...]:
+        own = [row for row in summary.contrasts if row.mask == mask.spec]
+        groups = {name: _strongest(own, name) for name in dict.fromkeys(row.metric for row in own)}
+        left = len(own) - sum(map(len, groups.values()))
+        more = f" The {left} pairs with the largest p are in summary.json alone." if left else ""
+        named = [(_heading(summary, name), rows) for name, rows in groups.items()]
+        return table(mask_label(mask), named, fields, PAIRED + more, folded)
+
+    return by_mask(summary, of_mask)
+
+
+def _strongest(rows: list[ContrastRow], metric: str) -> list[ContrastRow]:
+    own = [row for row in rows if row.metric == metric]
+    return sorted(own, key=lambda row: (math.isnan(row.p), row.p))[:MOST]
+
+
+def _heading(summary: Summary, metric: str) -> str:
+    known = next((m for m in summary.metrics if m.name == metric), None)
+    return label(metric) + (f" ({direction(known.better, known.unit)})" if known else "")
+
+
+def biomarkers(summary: Summary) -> tuple[Table, ...]:
+    """Return a table a mask, the one nearest to half hidden open."""
+
+    def of_mask(mask: MaskRow, folded: bool) -> tuple[Table, ...]:
+        own = {(row.method, row.biomarker): row for row in summary.biomarkers if row.mask == mask.spec}
+        units = {row.biomarker: row.unit for row in own.values()}
+
+        def bias(name: str) -> Field:
+            column = Column(name.replace("_", ", "), units[name])
+            return Field(column, lambda method: _agreement(own.get((method.name, name))))
+
+        fields = [METHOD, *map(bias, units)]
+        return table(f"Bias: {mask_label(mask)}", by_kind(summary), fields, AGREE, folded)
+
+    return by_mask(summary, of_mask)
+
+
+def _agreement(row: BiomarkerRow | None) -> Cell:
+    return NOTHING if row is None else Cell(*interval(row.bias, row.low, row.high))
+
+
+def memory(summary: Summary) -> tuple[Table, ...]:
+    """Return whether methods give back training frames."""
+    fields = [
+        words("Method", lambda row: row.method),
+        words("Features", lambda row: row.extractor),
+        numbers("Copies", lambda row: share(row.ratio), "↓"),
+        numbers("AuthPct", lambda row: number(row.authentic), "% ↑"),
+        numbers("C_T", lambda row: number(row.copying), "≥ 0"),
+        numbers("Items", lambda row: str(row.items)),
+        words("Note", lambda row: row.reason or DASH),
+    ]
+    groups: list[Group] = [("", summary.memory)]
+    return table("Memorisation", groups, fields, COPIES)
