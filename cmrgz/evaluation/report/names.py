@@ -3,75 +3,39 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+import yaml
 
 from cmrgz.evaluation.report.document import Column
 from cmrgz.evaluation.report.numerals import share
 from cmrgz.evaluation.summary.model import Summary
 from cmrgz.evaluation.summary.rows import MaskRow, MethodRow, MetricRow
 
-ARROWS = {"higher": "↑", "lower": "↓", "one": "→ 1", "zero": "→ 0"}
+WORDS: dict[str, Any] = yaml.safe_load(files(__package__).joinpath("words.yaml").read_text("utf-8"))
+"""What the report says, apart from names and numbers."""
+KINDS: dict[str, str] = WORDS["kinds"]
+"""Headings of the kinds of methods, in the order of tables."""
+REFERENCES = tuple(kind for kind in KINDS if kind != "model")
 HEADLINES = ("psnr-hole", "ssim-hole", "haarpsi-hole", "energy-hole", "kappa")
 """What methods are compared by first."""
-REFERENCES = ("baseline", "bound", "control")
-"""Kinds of what is no model, in the order of tables."""
-KINDS = {
-    "model": "Models",
-    "baseline": "Baselines (no network)",
-    "bound": "Bounds (see the hidden pixels)",
-    "control": "Controls (see the hidden pixels)",
-}
-LABELS = {
-    "psnr-hole": "PSNR, hole",
-    "psnr-whole": "PSNR, whole frame",
-    "psnr-heart": "PSNR, heart in the hole",
-    "psnr-mean-hole": "PSNR of the mean, hole",
-    "psnr-moving": "PSNR, moving",
-    "motion-error-moving": "Motion error",
-    "motion-correlation-moving": "Motion correlation",
-    "temporal-spectrum-hole": "Spectrum over time",
-    "block-seam": "Seam of blocks",
-    "ssim-hole": "SSIM, hole",
-    "haarpsi-hole": "HaarPSI, hole",
-    "energy-hole": "Energy score, hole",
-    "crps-hole": "CRPS, hole",
-    "kappa": "Calibration κ",
-    "coverage-hole": "Coverage of the central 80 %",
-    "rank-low-hole": "Truth below all samples",
-    "rank-high-hole": "Truth above all samples",
-    "spread-skill-hole": "Spread-skill correlation",
-    "fpe-hole": "False edges, hole",
-    "fne-hole": "Missed edges, hole",
-    "sfrc-hole": "sFRC flags, hole",
-    "topology-violations": "Topology violations",
-    "parts-invented": "Parts invented",
-    "parts-lost": "Parts lost",
-    "dice-lv": "Dice, LV",
-    "dice-myo": "Dice, myocardium",
-    "dice-rv": "Dice, RV",
-    "seam": "Seam",
-    "sharpness-high": "Sharpness, high band",
-    "kid": "KID",
-    "rbf-mmd": "RBF-MMD",
-    "fd": "FD",
-    "fd-inf": "FD∞",
-    "precision": "Precision",
-    "recall": "Recall",
-    "density": "Density",
-    "coverage": "Coverage",
-    "ks": "KS",
-    "swd": "SWD",
-    "ms-ssim-gap": "MS-SSIM gap",
-}
+
+
+def notes(*names: str) -> str:
+    """Return some of the notes that say how to read something, one after another."""
+    return " ".join(WORDS["notes"][name] for name in names)
 
 
 def label(metric: str) -> str:
     """Return what a metric is called."""
-    return LABELS.get(metric, metric)
+    found: str = WORDS["metrics"].get(metric, metric)
+    return found
 
 
 def direction(better: str, unit: str = "") -> str:
     """Return a unit and which values are good, for example `dB ↑`."""
-    return " ".join(part for part in (unit.replace("x1000", "×1000"), ARROWS.get(better, "")) if part)
+    return " ".join(part for part in (unit.replace("x1000", "×1000"), WORDS["arrows"].get(better, "")) if part)
 
 
 def metric_column(summary: Summary, name: str) -> Column:

@@ -23,12 +23,6 @@ PAGE = "pictures.html"
 """The same frames in the viewer."""
 FRAMES, FEW, STRIPS = 4, 8, 16
 """Most frames of a mask, most methods where there is no model, about most strips of a mask."""
-ORDER = (
-    "The frames are the first ones in the order of their ids, which are hashes of their pixels: nobody chose them. "
-    "Orange is hidden; known pixels are pasted into every result. The spread is the standard deviation of the samples, "
-    f"from 0 (black) to {1 / SPREAD:g} of the intensity range (white). Of a crop the scored frame alone is shown: what "
-    "was known of its other phases and slices was given too."
-)
 
 
 def galleries(summary: Summary, pictures: Pictures) -> tuple[Gallery, ...]:

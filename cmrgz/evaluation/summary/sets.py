@@ -161,8 +161,8 @@ def far_apart(rows: Sequence[SetRow]) -> tuple[str, ...]:
     worst = max(far, key=lambda row: row.beyond)
     return (
         f"KID is outside its range {where}: there it says that sets differ from real frames, not by how much. "
-        f"The worst is {worst.method} under {worst.mask} by {worst.extractor}, of which {percent(worst.beyond)} "
-        f"of the features lie more than {FARTHEST:g} standard deviations from those of real frames",
+        f"The worst is {worst.method} under {worst.mask} by {worst.extractor}: {percent(worst.beyond)} of its features "
+        f"lie more than {FARTHEST:g} standard deviations from those of real frames",
     )
 
 

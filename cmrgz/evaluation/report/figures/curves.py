@@ -1,75 +1,48 @@
 """Metrics against the share that is hidden: the headlines, hallucination and calibration."""
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
 from cmrgz.evaluation.report.document import Figure, Key, Panel
 from cmrgz.evaluation.report.figures.draw import panel
 from cmrgz.evaluation.report.figures.styles import Style, legend, styles
-from cmrgz.evaluation.report.names import HEADLINES, hidden, label, metric_column, patterns
+from cmrgz.evaluation.report.names import HEADLINES, WORDS, hidden, label, metric_column, patterns
 from cmrgz.evaluation.summary.model import Summary
 from cmrgz.evaluation.summary.rows import Estimate, MaskRow
 
 IDEALS = {"kappa": 1.0, "coverage-hole": 0.8, "rank-low-hole": 1.0, "rank-high-hole": 1.0}
-"""What draws from the posterior have."""
+"""What samples of the true posterior have."""
 LOGARITHMIC = ("kappa", "rank-low-hole", "rank-high-hole")
-READ = (
-    "Coloured lines are models, each with a band that is its 95 % interval over patients. Grey lines with letters are "
-    "fills that need no network (solid), bounds (dashed) and controls (dotted). What is far worse than the models and "
-    "bounds leaves the panel."
-)
-
-
-class Kind(NamedTuple):
-    """A figure of a kind: what starts its ids, its title, how to read it, and the metrics that have a panel each."""
-
-    name: str
-    title: str
-    caption: str
-    metrics: tuple[str, ...]
-
-
-QUALITY = Kind(
-    "quality",
-    "Quality as more is hidden",
-    f"{READ} The arrow says which way is better. Where two curves cross, the order of the models changes.",
-    HEADLINES,
-)
-INVENTED = Kind(
-    "invented",
-    "What is invented as more is hidden",
-    f"{READ} Low is good in each panel. They count edges and structures that the truth does not have, and those that "
-    "the truth has and the result lost.",
-    ("fpe-hole", "fne-hole", "sfrc-hole", "topology-violations", "parts-invented", "parts-lost"),
-)
-CALIBRATED = Kind(
-    "calibration",
-    "Calibration of the samples",
-    "The black line is what samples of the true posterior would have. A κ below 1 means over-confidence: the samples "
-    "agree more with one another than with the truth. The last two panels say how often the truth lies outside all "
-    "samples; 1 is as often as it should.",
-    tuple(IDEALS),
-)
+CURVES = {
+    "quality": ("Quality as more is hidden", HEADLINES),
+    "invented": (
+        "What is invented as more is hidden",
+        ("fpe-hole", "fne-hole", "sfrc-hole", "topology-violations", "parts-invented", "parts-lost"),
+    ),
+    "calibration": ("Calibration of the samples", tuple(IDEALS)),
+}
+"""Figures by what is told in them: the title, and the metrics that have a panel each."""
 
 Line = list[tuple[float, Estimate]]
 """Estimates by the share that is hidden."""
 
 
-def figures(summary: Summary, kind: Kind) -> tuple[Figure, ...]:
-    """Return a figure for each pattern, the first one open; none without numbers."""
+def figures(summary: Summary, kind: str) -> tuple[Figure, ...]:
+    """Return a figure of a kind for each pattern, the first one open; none without numbers."""
     found = [_of_pattern(summary, kind, p, masks, i) for i, (p, masks) in enumerate(patterns(summary.masks))]
     return tuple(figure for figure in found if figure.panels)
 
 
-def _of_pattern(summary: Summary, kind: Kind, pattern: str, masks: tuple[MaskRow, ...], rank: int) -> Figure:
-    looks = styles(summary)
-    every = {metric: {n: own for n in looks if (own := line(summary, n, metric, masks))} for metric in kind.metrics}
-    panels = [_panel(summary, of, looks, metric, f"{kind.name}-{rank}") for metric, of in every.items() if of]
+def _of_pattern(summary: Summary, kind: str, pattern: str, masks: tuple[MaskRow, ...], rank: int) -> Figure:
+    looks, (title, metrics) = styles(summary), CURVES[kind]
+    every = {metric: {n: own for n in looks if (own := line(summary, n, metric, masks))} for metric in metrics}
+    panels = [_panel(summary, of, looks, metric, f"{kind}-{rank}") for metric, of in every.items() if of]
     keys = legend(looks, {name for lines in every.values() for name in lines})
-    if kind is CALIBRATED:
+    if kind == "calibration":
         keys += (Key("samples of the true posterior", "inherit", "", "solid"),)
-    return Figure(f"{kind.title}: {pattern}", kind.caption, tuple(panels), keys, folded=rank > 0)
+    caption = f"{WORDS['figures']['curves']} {WORDS['figures'][kind]}"
+    return Figure(f"{title}: {pattern}", caption, tuple(panels), keys, folded=rank > 0)
 
 
 def line(summary: Summary, method: str, metric: str, masks: Iterable[MaskRow]) -> Line:
@@ -87,26 +60,23 @@ def _panel(summary: Summary, lines: dict[str, Line], looks: dict[str, Style], me
 
 def _paint(axes: Any, lines: dict[str, Line], looks: dict[str, Style], metric: str) -> None:
     shares = sorted({x for own in lines.values() for x, _ in own})
-    _draw_lines(axes, lines, looks, alone=len(shares) == 1)
     if metric in IDEALS:
         axes.axhline(IDEALS[metric], color="black", linewidth=0.9, zorder=1.5)
     if metric in LOGARITHMIC and all(e.value > 0 for own in lines.values() for _, e in own):
-        _logarithmic(axes)
-    else:
-        _fit(axes, lines, looks, IDEALS.get(metric, math.nan))
+        axes.set_yscale("log")
+    axes.margins(y=0.15)
+    models = [name for name in lines if looks[name].model]
+    alone = 0.14 if len(shares) == 1 else 0.0  # then models stand side by side, and all else goes across
+    for name in sorted(lines, key=lambda name: looks[name].far):
+        if looks[name].far and models:
+            axes.set_ylim(axes.get_ylim())  # no longer moves: what is far off would press the models into one line
+        place = (models.index(name) + 0.5) / len(models) - 0.5 if name in models else 0.0
+        half = 0.35 / len(models) if name in models else 0.7
+        _draw(axes, lines[name], looks[name], alone * place, max(alone * half, 0.01))
+    _scale(axes, all(e.value >= 0 for own in lines.values() for _, e in own))
     ticks = [x for i, x in enumerate(shares) if i == 0 or x - shares[i - 1] > 0.06]
     axes.set_xticks(ticks, [f"{round(100 * x, 1):g}" for x in ticks])
     axes.set_xlabel("hidden, %")
-
-
-def _draw_lines(axes: Any, lines: Mapping[str, Line], looks: Mapping[str, Style], alone: bool) -> None:
-    """Draw a line a method; where there is one share alone, models stand side by side and all else goes across."""
-    models = [name for name in lines if looks[name].model]
-    for name, own in lines.items():
-        shift, half = 0.0, 0.1 if alone else 0.01
-        if alone and name in models:
-            shift, half = 0.14 * ((models.index(name) + 0.5) / len(models) - 0.5), 0.05 / len(models)
-        _draw(axes, own, looks[name], shift, half)
 
 
 def _draw(axes: Any, own: Line, style: Style, shift: float, half: float) -> None:
@@ -119,29 +89,16 @@ def _draw(axes: Any, own: Line, style: Style, shift: float, half: float) -> None
         axes.fill_between(x, low, high, color=style.colour, alpha=0.15, linewidth=0, zorder=1)
 
 
-def _fit(axes: Any, lines: Mapping[str, Line], looks: Mapping[str, Style], ideal: float) -> None:
-    """Show models and bounds whole: fills and controls that are far worse would press them into one line."""
-    near = {name: own for name, own in lines.items() if not looks[name].far}
-    values = [ideal, *(e.value for own in near.values() for _, e in own)]
-    values += [v for name, own in near.items() if looks[name].model for _, e in own for v in (e.low, e.high)]
-    inner = [value for value in values if math.isfinite(value)]
-    low, high = axes.get_ylim()
-    if any(looks[name].model for name in near) and max(inner) > min(inner):
-        room = 0.6 * (max(inner) - min(inner))
-        low, high = max(low, min(inner) - room), min(high, max(inner) + room)
-    if all(e.value >= 0 for own in lines.values() for _, e in own):
-        low = max(low, -0.04 * high)  # an axis that went far below 0 would promise values that there cannot be
-    axes.set_ylim(low, high)
-
-
-def _logarithmic(axes: Any) -> None:
-    """Make the scale logarithmic with round ticks: evenly spaced within a decade, else 1, 2, 5 or powers of ten."""
+def _scale(axes: Any, positive: bool) -> None:
+    """Give the scale round ticks, and no values below 0 where there can be none."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-    axes.set_yscale("log")
     low, high = axes.get_ylim()
-    digits = LogLocator(subs=(1.0, 2.0, 5.0) if high < 1000 * low else (1.0,))
-    # LogLocator alone may find one tick or none within a decade
-    axes.yaxis.set_major_locator(digits if high > 10 * low else MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter("{x:.3g}")
-    axes.yaxis.set_minor_locator(NullLocator())
+    if axes.get_yscale() == "log":
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter("{x:.3g}")
+        digits = LogLocator(subs=(1.0, 2.0, 5.0) if high < 1000 * low else (1.0,))
+        # within a decade LogLocator finds one tick or none
+        axes.yaxis.set_major_locator(digits if high > 10 * low else MaxNLocator(5, steps=[1, 2, 5, 10]))
+    elif positive:
+        axes.set_ylim(max(low, -0.04 * high), high)

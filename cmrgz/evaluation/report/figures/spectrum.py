@@ -13,19 +13,13 @@ import numpy as np
 from cmrgz.evaluation.report.document import Figure, Key, Panel
 from cmrgz.evaluation.report.figures.draw import panel
 from cmrgz.evaluation.report.figures.styles import GREY, Style, legend, styles
-from cmrgz.evaluation.report.names import hidden, patterns
+from cmrgz.evaluation.report.names import WORDS, hidden, patterns
 from cmrgz.evaluation.report.numerals import share
 from cmrgz.evaluation.summary.model import Summary
 from cmrgz.evaluation.summary.rows import MaskRow
 
 AVERAGES = (1, 2, 4, 8, 16)
 KID, ERROR = "kid", "mse-hole-average-{}"
-SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-CAPTION = (
-    "Further left is nearer to the truth, and further down looks more like real frames: a method that lies left of and "
-    "below another is better in both. The filled marker is a single sample. The open markers, from small to large, are "
-    "averages of 2, 4 and more samples, which err less and look less real. Grey letters are fills, bounds and controls."
-)
 
 
 class Point(NamedTuple):
@@ -65,7 +59,7 @@ def _of_extractor(summary: Summary, extractor: str, rank: int) -> Figure:
             panels.append(_panel(curves, looks, floor, mask, f"spectrum-{rank}-{len(panels)}"))
     keys = legend(looks, shown) + ((Key("real against real", GREY, "▒", "none"),) if math.isfinite(floor) else ())
     title = f"Error against perception, by features of {extractor}"
-    return Figure(title, CAPTION, tuple(panels), keys, folded=rank > 0)
+    return Figure(title, WORDS["figures"]["spectrum"], tuple(panels), keys, folded=rank > 0)
 
 
 def _floor(summary: Summary, mask: str, extractor: str) -> float:
@@ -103,19 +97,12 @@ def _scales(axes: Any, top: float, floor: float) -> None:
         axes.axhspan(-abs(floor), abs(floor), color=GREY, alpha=0.25, linewidth=0, zorder=1)
     if top > 20 * height:
         start = math.ceil(math.log10(max(height, top / 1000)))
-        ticks = [0.0, *(10.0**power for power in range(start, math.floor(math.log10(top)) + 1))]
         axes.set_yscale("symlog", linthresh=10.0**start, linscale=0.8)  # KID is unbiased and may be below 0
-        axes.set_yticks(ticks, map(_power, ticks))
+        axes.set_yticks([0.0, *(10.0**power for power in range(start, math.floor(math.log10(top)) + 1))])
         axes.set_yticks([], minor=True)
     axes.margins(0.08)
     axes.locator_params(axis="x", nbins=6)
     _decibels(axes)
-
-
-def _power(value: float) -> str:
-    """Return 0 or a power of ten in at most four characters."""
-    exponent = round(math.log10(value)) if value else 0
-    return f"{value:g}" if -3 < exponent < 4 else "10" + str(exponent).translate(SUPERSCRIPT)
 
 
 def _decibels(axes: Any) -> None:

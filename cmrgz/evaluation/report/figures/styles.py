@@ -15,9 +15,8 @@ SIGNS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
 GREY = "#8a8a8a"
 LETTERS = ascii_uppercase + ascii_lowercase
 """Markers of what is no model: twenty shapes in grey could not be told apart. Capitals are drawn equally large."""
-DASHES = {"model": ("-", "--", ":"), "baseline": ("-",), "bound": ("--",), "control": (":",)}
-LINES = {"-": "solid", "--": "dashed", ":": "dotted"}
-"""Line styles of matplotlib, and those of CSS."""
+DASHES = ("solid", "dashed", "dotted")
+"""Line styles, which matplotlib and CSS call by the same names."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Style:
         colour: Of its line and marker.
         marker: A marker of matplotlib.
         sign: The marker as a character.
-        dash: A line style of matplotlib.
+        dash: A line style of matplotlib and of CSS.
         model: Whether it is a model; models are drawn larger and in front.
         far: Whether it may leave a panel.
     """
@@ -51,18 +50,18 @@ class Style:
 def styles(summary: Summary) -> dict[str, Style]:
     """Return the style of each method; a function of the methods of the run and their order."""
     found: dict[str, Style] = {}
-    markers, dashes = list(SIGNS), DASHES["model"]
+    markers = list(SIGNS)
     for i, method in enumerate(of_kind(summary, "model")):
         lap, step = divmod(i, len(COLOURS))
         marker = markers[(step + lap) % len(markers)]  # of one colour, no two laps have the same marker
-        found[method.name] = Style(COLOURS[step], marker, SIGNS[marker], dashes[lap % len(dashes)], model=True)
+        found[method.name] = Style(COLOURS[step], marker, SIGNS[marker], DASHES[lap % len(DASHES)], model=True)
     for i, method in enumerate(of_kind(summary, *REFERENCES)):
         letter = LETTERS[i % len(LETTERS)]
-        far = method.kind != "bound"
-        found[method.name] = Style(GREY, f"$\\mathrm{{{letter}}}$", letter, DASHES[method.kind][0], far=far)
+        dash = DASHES[REFERENCES.index(method.kind)]  # fills are solid, bounds dashed, controls dotted
+        found[method.name] = Style(GREY, f"$\\mathrm{{{letter}}}$", letter, dash, far=method.kind != "bound")
     return found
 
 
 def legend(looks: Mapping[str, Style], shown: Collection[str]) -> tuple[Key, ...]:
     """Return the entries of a legend for the methods that a figure shows."""
-    return tuple(Key(name, s.colour, s.sign, LINES[s.dash]) for name, s in looks.items() if name in shown)
+    return tuple(Key(name, s.colour, s.sign, s.dash) for name, s in looks.items() if name in shown)

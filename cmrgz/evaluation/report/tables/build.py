@@ -6,7 +6,16 @@ from typing import Any
 
 from cmrgz.evaluation.metrics.sets import SET_METRICS
 from cmrgz.evaluation.report.document import Cell, Column, Row, Table
-from cmrgz.evaluation.report.names import KINDS, direction, label, main_mask, metric_column, of_kind, ordered
+from cmrgz.evaluation.report.names import (
+    KINDS,
+    direction,
+    label,
+    main_mask,
+    mask_label,
+    metric_column,
+    of_kind,
+    ordered,
+)
 from cmrgz.evaluation.report.numerals import DASH, interval
 from cmrgz.evaluation.summary.model import Summary
 from cmrgz.evaluation.summary.rows import Estimate, MaskRow, SetRow
@@ -41,6 +50,7 @@ def numbers(name: str, show: Show, note: str = "") -> Field:
 
 
 METHOD = words("Method", lambda method: method.name)
+MODEL = words("Model", lambda pair: pair[1])
 
 
 def table(
@@ -76,6 +86,11 @@ def by_mask(summary: Summary, make: Callable[[MaskRow, bool], tuple[Table, ...]]
     """Return what `make` gives for each mask; it is told whether to fold: the mask nearest to half hidden is open."""
     main = main_mask(summary.masks)
     return tuple(made for mask in ordered(summary.masks) for made in make(mask, mask != main))
+
+
+def pairs(summary: Summary, methods: Sequence[str]) -> list[Group]:
+    """Return for each mask the pairs of its text and a method, under its label."""
+    return [(mask_label(mask), [(mask.spec, name) for name in methods]) for mask in ordered(summary.masks)]
 
 
 def metric(summary: Summary, name: str, mask: MaskRow, short: bool = False) -> Field:

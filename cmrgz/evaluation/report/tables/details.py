@@ -3,7 +3,7 @@
 import math
 
 from cmrgz.evaluation.report.document import Cell, Column, Table
-from cmrgz.evaluation.report.names import direction, label, mask_label
+from cmrgz.evaluation.report.names import direction, label, mask_label, notes
 from cmrgz.evaluation.report.numerals import DASH, interval, level, number, share
 from cmrgz.evaluation.report.tables.build import (
     METHOD,
@@ -21,20 +21,6 @@ from cmrgz.evaluation.summary.rows import BiomarkerRow, ContrastRow, MaskRow
 
 MOST = 30
 """Contrasts of a metric in a table; the rest stands in summary.json."""
-PAIRED = (
-    "Each difference is the first model less the second, over the patients that both have, with its 95 % interval. "
-    "Bold: p is below 0.05 after Holm's correction over all contrasts of the metric. Cohen's dz and Cliff's δ are "
-    "effect sizes. Detectable is the smallest difference that as many patients would show four times in five."
-)
-AGREE = (
-    "Each number is the mean over patients of result less truth; the brackets hold the 95 % limits of agreement (Bland"
-    " and Altman). Both are measured by the same segmenter on the same slices."
-)
-COPIES = (
-    "Copies is the share of results that lie nearer to a training frame than 99 % of real test frames do, so that 1 % "
-    "means none. AuthPct is the share of results that lie farther from their nearest training frame than that frame "
-    "lies from its own nearest. A C_T below 0 means copying."
-)
 
 
 def contrasts(summary: Summary) -> tuple[Table, ...]:
@@ -55,7 +41,7 @@ def contrasts(summary: Summary) -> tuple[Table, ...]:
         left = len(own) - sum(map(len, groups.values()))
         more = f" The {left} pairs with the largest p are in summary.json alone." if left else ""
         named = [(_heading(summary, name), rows) for name, rows in groups.items()]
-        return table(mask_label(mask), named, fields, PAIRED + more, folded)
+        return table(mask_label(mask), named, fields, notes("contrasts") + more, folded)
 
     return by_mask(summary, of_mask)
 
@@ -82,7 +68,7 @@ def biomarkers(summary: Summary) -> tuple[Table, ...]:
             return Field(column, lambda method: _agreement(own.get((method.name, name))))
 
         fields = [METHOD, *map(bias, units)]
-        return table(f"Bias: {mask_label(mask)}", by_kind(summary), fields, AGREE, folded)
+        return table(f"Bias: {mask_label(mask)}", by_kind(summary), fields, notes("biomarkers"), folded)
 
     return by_mask(summary, of_mask)
 
@@ -103,4 +89,4 @@ def memory(summary: Summary) -> tuple[Table, ...]:
         words("Note", lambda row: row.reason or DASH),
     ]
     groups: list[Group] = [("", summary.memory)]
-    return table("Memorisation", groups, fields, COPIES)
+    return table("Memorisation", groups, fields, notes("memory"))

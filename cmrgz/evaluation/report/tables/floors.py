@@ -1,11 +1,9 @@
 """Models beside their best floor: what they gain on the best of the baselines, red where no gain is shown."""
 
-from operator import itemgetter
-
 from cmrgz.evaluation.report.document import Alert, Block, Cell, Column, Table
-from cmrgz.evaluation.report.names import label, mask_label, of_kind, ordered
+from cmrgz.evaluation.report.names import label, notes, of_kind, ordered
 from cmrgz.evaluation.report.numerals import interval
-from cmrgz.evaluation.report.tables.build import NOTHING, Field, table, words
+from cmrgz.evaluation.report.tables.build import MODEL, NOTHING, Field, pairs, table
 from cmrgz.evaluation.summary.model import Summary
 from cmrgz.evaluation.summary.rows import Estimate, MaskRow
 
@@ -17,11 +15,6 @@ FLOORED = (
 FAIR = ("energy-hole", "psnr-mean-hole")
 """By which a model that does not beat its floor is told at the head, by the first that there is. Not by single draws:
 they lose to a fill without chance even where they are right."""
-NOTE = (
-    "Each number says how much better a model is than the best baseline, which is named below it, over the patients "
-    "that both have. Above 0 is better, whichever way the metric goes. Red (✗ in Markdown): the model is not shown to "
-    "be better, as the 95 % interval does not lie above 0."
-)
 MOST = 12
 """Lines of the box at the head of a report."""
 
@@ -29,13 +22,13 @@ MOST = 12
 def gains(summary: Summary) -> tuple[Table, ...]:
     """Return the gains of all models on their best floors, mask by mask."""
     models = [model.name for model in of_kind(summary, "model")]
-    groups = [(mask_label(mask), [(mask.spec, model) for model in models]) for mask in ordered(summary.masks)]
 
     def gain(name: str) -> Field:
         unit = next((row.unit for row in summary.metrics if row.name == name), "")
-        return Field(Column(label(name), unit), lambda row: _cell(summary.estimate(row[1], row[0], name)))
+        return Field(Column(label(name), unit), lambda pair: _cell(summary.estimate(pair[1], pair[0], name)))
 
-    return table("Models less their best floor", groups, [words("Model", itemgetter(1)), *map(gain, FLOORED)], NOTE)
+    fields = [MODEL, *map(gain, FLOORED)]
+    return table("Models less their best floor", pairs(summary, models), fields, notes("gains"))
 
 
 def _cell(row: Estimate | None) -> Cell:

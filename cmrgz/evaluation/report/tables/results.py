@@ -1,10 +1,9 @@
 """Scores: of what is no model, of results by mask, of sets of results, and `paper_like` beside `fixed`."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from operator import itemgetter
 
 from cmrgz.evaluation.report.document import Cell, Column, Table
 from cmrgz.evaluation.report.names import (
@@ -14,25 +13,12 @@ from cmrgz.evaluation.report.names import (
     label,
     mask_label,
     metric_column,
+    notes,
     ordered,
     patterns,
 )
 from cmrgz.evaluation.report.numerals import DASH, number, share
-from cmrgz.evaluation.report.tables.build import (
-    METHOD,
-    NOTHING,
-    Field,
-    by_kind,
-    by_mask,
-    estimate_cell,
-    metric,
-    numbers,
-    set_cell,
-    set_column,
-    set_metric,
-    table,
-    words,
-)
+from cmrgz.evaluation.report.tables import build
 from cmrgz.evaluation.summary.model import Summary
 from cmrgz.evaluation.summary.rows import MaskRow
 
@@ -43,13 +29,6 @@ FURTHER = (
 """Metrics of the tables by mask beside the headlines and KID."""
 KID, PSNR, REAL = "kid", "psnr-hole", "real against real"
 PAPER = "preset=paper_like"
-INTERVALS = "The brackets hold 95 % intervals over patients."
-BEST = "The best model is bold, and so is every model that is not shown to be worse (paired over patients, Holm)."
-FAR = "Amber (? in Markdown) marks a distance that lies outside the range in which it says how far apart the sets are."
-CONTROLS = (
-    "Each control is wrong in one known way. A blurred truth has a small error and an unreal look; the frame of "
-    "another patient has a large error and a real look. A metric that does not show this cannot be trusted here."
-)
 
 
 def extractors(summary: Summary) -> list[str]:
@@ -66,42 +45,46 @@ def _reals(summary: Summary) -> tuple[Table, ...]:
     """Return the floor of every set metric by every extractor."""
     found = {(row.metric, row.extractor): row.floor for row in summary.sets if row.average == 1}
 
-    def score(name: str) -> Field:
-        return Field(set_column(name), lambda extractor: number(found.get((name, extractor), math.nan)))
+    def score(name: str) -> build.Field:
+        return build.Field(build.set_column(name), lambda extractor: number(found.get((name, extractor), math.nan)))
 
     fields = map(score, dict.fromkeys(name for name, _ in found))
     names = dict.fromkeys(extractor for _, extractor in found)
-    note = (
-        "This is what one half of the real frames scores against the other half, which is of other patients. No set of"
-        " results can be expected to score better."
+    return build.table(
+        "Real against real",
+        [("", names)],
+        [build.words("Features", lambda name: name or "images"), *fields],
+        notes("reals"),
     )
-    return table("Real against real", [("", names)], [words("Features", lambda name: name or "images"), *fields], note)
 
 
 def _references(summary: Summary) -> Iterator[Table]:
     """Yield PSNR and KID of what is no model, by what is hidden under the first pattern."""
     for pattern, masks in patterns(summary.masks)[:1]:
-        psnr = f"{label(PSNR)} ({metric_column(summary, PSNR).note})"
-        scores: list[tuple[str, Callable[[MaskRow], Field], str]] = [(psnr, partial(metric, summary, PSNR), CONTROLS)]
+        rows = build.by_kind(summary, REFERENCES)
+        title = f"{label(PSNR)} ({metric_column(summary, PSNR).note}) of what is no model: {pattern}"
+        yield from build.table(title, rows, _by_share(masks, partial(build.metric, summary, PSNR)), notes("controls"))
         for name in extractors(summary)[:1]:
-            kid = f"KID ({set_column(KID).note}) by {name}"
-            scores.append((kid, partial(set_metric, summary, KID, name), f"{CONTROLS} {FAR}"))
-        for title, score, note in scores:
-            fields = [replace(score(mask), column=Column(share(hidden(mask)), "hidden")) for mask in masks]
-            rows = by_kind(summary, REFERENCES)
-            yield from table(f"{title} of what is no model: {pattern}", rows, [METHOD, *fields], note)
+            title = f"KID ({build.set_column(KID).note}) by {name} of what is no model: {pattern}"
+            fields = _by_share(masks, partial(build.set_metric, summary, KID, name))
+            yield from build.table(title, rows, fields, notes("controls", "far"))
+
+
+def _by_share(masks: Sequence[MaskRow], score: Callable[[MaskRow], build.Field]) -> list[build.Field]:
+    """Return a column for each mask, called by what it hides."""
+    return [build.METHOD, *(replace(score(mask), column=Column(share(hidden(mask)), "hidden")) for mask in masks)]
 
 
 def inpainting(summary: Summary) -> tuple[Table, ...]:
     """Return a table a mask, the one nearest to half hidden open."""
 
     def of_mask(mask: MaskRow, folded: bool) -> tuple[Table, ...]:
-        kid = [set_metric(summary, KID, name, mask, f"KID, {name}") for name in extractors(summary)[:1]]
-        best, more = ([metric(summary, name, mask, short=True) for name in part] for part in (HEADLINES, FURTHER))
-        note = f"All is measured in the hole unless its name says otherwise. {INTERVALS} {BEST} {FAR}"
-        return table(mask_label(mask), by_kind(summary), [METHOD, *best, *kid, *more], note, folded)
+        kid = [build.set_metric(summary, KID, name, mask, f"KID, {name}") for name in extractors(summary)[:1]]
+        best, more = ([build.metric(summary, name, mask, short=True) for name in part] for part in (HEADLINES, FURTHER))
+        note = notes("hole", "intervals", "best", "far")
+        return build.table(mask_label(mask), build.by_kind(summary), [build.METHOD, *best, *kid, *more], note, folded)
 
-    return by_mask(summary, of_mask)
+    return build.by_mask(summary, of_mask)
 
 
 def unconditional(summary: Summary) -> tuple[Table, ...]:
@@ -121,19 +104,22 @@ def _sets(summary: Summary, masks: list[MaskRow], folded: bool) -> tuple[Table, 
 
 def _set(summary: Summary, mask: MaskRow, extractor: str, folded: bool) -> tuple[Table, ...]:
     own = [r for r in summary.sets if (r.mask, r.extractor, r.average) == (mask.spec, extractor, 1)]
-    cells = {(row.method, row.metric): set_cell(row) for row in own}
+    cells = {(row.method, row.metric): build.set_cell(row) for row in own}
     cells |= {(REAL, row.metric): Cell(number(row.floor)) for row in own}
     items = {row.method: str(row.items) for row in own if math.isfinite(row.value)}
     names = dict.fromkeys(row.metric for row in own)
 
-    def score(name: str) -> Field:
-        return Field(set_column(name), lambda method: cells.get((method, name), NOTHING))
+    def score(name: str) -> build.Field:
+        return build.Field(build.set_column(name), lambda method: cells.get((method, name), build.NOTHING))
 
-    groups = [(heading, [method.name for method in methods]) for heading, methods in by_kind(summary)]
-    fields = [words("Method", str), *map(score, names), numbers("Items", lambda method: items.get(method, DASH))]
+    groups = [(heading, [method.name for method in methods]) for heading, methods in build.by_kind(summary)]
+    fields = [
+        build.words("Method", str),
+        *map(score, names),
+        build.numbers("Items", lambda method: items.get(method, DASH)),
+    ]
     title = f"{mask_label(mask)}: by {extractor or 'the images themselves'}"
-    note = f"{INTERVALS} {FAR} The last row, where there is one, is one half of the real frames against the other half."
-    return table(title, [*groups, ("Floor", [REAL])], fields, note, folded)
+    return build.table(title, [*groups, ("Floor", [REAL])], fields, notes("intervals", "far", "last"), folded)
 
 
 def reasons(summary: Summary) -> tuple[str, ...]:
@@ -148,16 +134,14 @@ def reasons(summary: Summary) -> tuple[str, ...]:
 def presets(summary: Summary) -> tuple[Table, ...]:
     """Return models with the settings of the paper beside the same ones as they are fixed here."""
     twins = [method for pair in _twins(summary) for method in pair]
-    groups = [(mask_label(mask), [(mask.spec, name) for name in twins]) for mask in ordered(summary.masks)]
 
-    def score(name: str) -> Field:
-        return Field(metric_column(summary, name), lambda row: estimate_cell(summary.estimate(row[1], row[0], name)))
+    def score(name: str) -> build.Field:
+        return build.Field(
+            metric_column(summary, name), lambda pair: build.estimate_cell(summary.estimate(pair[1], pair[0], name))
+        )
 
-    note = (
-        "A model that samples as its paper does, faults included, stands below the same model with the faults mended. "
-        "The difference is what the faults cost."
-    )
-    return table("paper_like beside fixed", groups, [words("Model", itemgetter(1)), *map(score, HEADLINES)], note)
+    fields = [build.MODEL, *map(score, HEADLINES)]
+    return build.table("paper_like beside fixed", build.pairs(summary, twins), fields, notes("presets"))
 
 
 def _twins(summary: Summary) -> Iterator[tuple[str, str]]:

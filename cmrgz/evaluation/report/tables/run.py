@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cmrgz.evaluation.report.document import Cell, Table, Tone
-from cmrgz.evaluation.report.names import ordered
+from cmrgz.evaluation.report.names import notes, ordered
 from cmrgz.evaluation.report.numerals import DASH, count, number, share
 from cmrgz.evaluation.report.tables.build import METHOD, Group, by_kind, numbers, table, words
 from cmrgz.evaluation.summary.model import Summary
@@ -25,8 +25,7 @@ def cost(summary: Summary) -> tuple[Table, ...]:
         numbers("Network calls", lambda method: count(method.calls), "a sample"),
         numbers("Memory", lambda method: count(round(method.memory_mb)) if method.memory_mb > 0 else DASH, "MB"),
     ]
-    note = "Times are of the device of this run. Memory is the most that the process had held by then."
-    return table("Cost", by_kind(summary), fields, note)
+    return table("Cost", by_kind(summary), fields, notes("cost"))
 
 
 def _seconds(value: float) -> str:
@@ -40,7 +39,7 @@ def gates(summary: Summary) -> tuple[Table, ...]:
         words("Status", lambda gate: Cell(gate.status, tone=TONES[gate.status])),
         words("What was found", lambda gate: gate.detail),
     ]
-    return table("Gates", [("", summary.gates)], fields, "No number of a run counts unless each of these holds.")
+    return table("Gates", [("", summary.gates)], fields, notes("gates"))
 
 
 def masks(summary: Summary) -> tuple[Table, ...]:
@@ -51,8 +50,7 @@ def masks(summary: Summary) -> tuple[Table, ...]:
         numbers("To hide", lambda mask: share(mask.ratio)),
         numbers("Hidden", lambda mask: share(mask.hidden)),
     ]
-    note = "Every method sees the same mask of a frame."
-    return table("Masks", [("", ordered(summary.masks))], fields, note, folded=True)
+    return table("Masks", [("", ordered(summary.masks))], fields, notes("masks"), folded=True)
 
 
 def settings(summary: Summary) -> tuple[Table, ...]:
@@ -61,10 +59,9 @@ def settings(summary: Summary) -> tuple[Table, ...]:
     options = public(summary.settings.get("options", {}))
     groups: list[Group] = [("", single.items()), ("Options of the sweep", options.items())]
     methods = [(method.get("name", ""), _facts(method)) for method in summary.settings.get("methods", ())]
-    note = "The hashes are of weights and of training frames."
     return (
         *table("Settings", groups, _pairs("Setting", "Value"), folded=True),
-        *table("Methods", [("", methods)], _pairs("Method", "Depends on"), note, folded=True),
+        *table("Methods", [("", methods)], _pairs("Method", "Depends on"), notes("methods"), folded=True),
     )
 
 
