@@ -1,5 +1,8 @@
 """Biomarkers: volumes, fractions and masses of results beside those of the truth, by the same segmenter."""
 
+from collections.abc import Callable, Iterator
+from itertools import product
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,44 +15,53 @@ from cmrgz.evaluation.table import Table
 CHAMBERS = ("rv", "myo", "lv")
 """Names in the metrics of areas, in the order of `function.areas`."""
 
+MOTION_UNITS = {"wall-motion": "mm", "wall-motion-sectors": "mm"}
+
 Floats = NDArray[np.float64]
+Pair = tuple[float, float]
+"""A number of the result, and that of the truth."""
+Measure = Callable[[Table, str, str], Iterator[tuple[str, Pair]]]
+"""From a method and a mask of a table to numbers by name, one a scan or a slice."""
 
 
-def biomarker_rows(table: Table) -> tuple[BiomarkerRow, ...]:
-    """Return the agreement of every method, mask and biomarker; none where no scan has both ends of the cycle."""
+def agreements(table: Table, measure: Measure) -> tuple[BiomarkerRow, ...]:
+    """Return the agreement of result and truth of every method and mask, in all that `measure` gives of them."""
     found: list[BiomarkerRow] = []
     for method, info in table.methods.items():
         for mask in table.masks if info.kind not in HIDDEN else ():
-            pairs = [pair for pair in _subjects(table, method, mask) if np.isfinite(list(pair[0].values())).any()]
-            found += [_row(method, mask, name, pairs) for name in UNITS if pairs]
+            pairs: dict[str, list[Pair]] = {}
+            for name, pair in measure(table, method, mask):
+                pairs.setdefault(name, []).append(pair)
+            found += [_row(method, mask, name, own) for name, own in pairs.items()]
     return tuple(found)
 
 
-def _row(method: str, mask: str, name: str, pairs: list[tuple[dict[str, float], dict[str, float]]]) -> BiomarkerRow:
-    result = agreement([of_result[name] for _, of_result in pairs], [of_truth[name] for of_truth, _ in pairs])
-    low, high = result.limits
+def _row(method: str, mask: str, name: str, pairs: list[Pair]) -> BiomarkerRow:
+    result = agreement([of_result for of_result, _ in pairs], [of_truth for _, of_truth in pairs])
     return BiomarkerRow(
         method=method,
         mask=mask,
         biomarker=name,
-        unit=UNITS[name],
+        unit=(UNITS | MOTION_UNITS).get(name, ""),
         bias=result.bias,
-        low=low,
-        high=high,
+        low=result.limits[0],
+        high=result.limits[1],
         error=result.mae,
         subjects=result.n,
     )
 
 
-def _subjects(table: Table, method: str, mask: str) -> list[tuple[dict[str, float], dict[str, float]]]:
-    """Return the biomarkers of each scan and seed, of truth and result."""
+def volumes(table: Table, method: str, mask: str) -> Iterator[tuple[str, Pair]]:
+    """Yield the biomarkers of each scan and seed; nothing of a scan without both ends of the cycle."""
     rows = table.rows(method, mask)
     if not len(rows) or "area-lv-result" not in table.metrics:
-        return []
-    scans = table.columns["scan"][rows]
-    seeds = table.columns["seed"][rows]
-    groups = [rows[(scans == s) & (seeds == seed)] for s in np.unique(scans) for seed in np.unique(seeds)]
-    return [_measured(table, group) for group in groups if len(group)]
+        return
+    scans, seeds = table.columns["scan"][rows], table.columns["seed"][rows]
+    for scan, seed in product(np.unique(scans), np.unique(seeds)):
+        group = rows[(scans == scan) & (seeds == seed)]
+        truth, result = _measured(table, group) if len(group) else ({}, {})
+        if np.isfinite(list(truth.values())).any():
+            yield from ((name, (result[name], truth[name])) for name in UNITS)
 
 
 def _measured(table: Table, rows: NDArray[np.int64]) -> tuple[dict[str, float], dict[str, float]]:

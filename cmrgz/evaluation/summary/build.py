@@ -6,14 +6,14 @@ from cmrgz.durable import exists
 from cmrgz.evaluation.extractors import MOTION
 from cmrgz.evaluation.statistics.subjects import caveats
 from cmrgz.evaluation.store import SETTINGS, read_settings
-from cmrgz.evaluation.summary.anatomy import biomarker_rows
+from cmrgz.evaluation.summary.anatomy import agreements, volumes
 from cmrgz.evaluation.summary.derived import with_hallucination
 from cmrgz.evaluation.summary.estimates import HIDDEN, contrasts, estimates, metric_rows
 from cmrgz.evaluation.summary.evidence import claim_rows
 from cmrgz.evaluation.summary.gates import gates
 from cmrgz.evaluation.summary.memory import memory_rows, probe_rows
 from cmrgz.evaluation.summary.model import Summary
-from cmrgz.evaluation.summary.motion import motion_rows
+from cmrgz.evaluation.summary.motion import motion
 from cmrgz.evaluation.summary.rows import MaskRow, MethodRow
 from cmrgz.evaluation.summary.sets import all_reals, far_apart, set_rows
 from cmrgz.evaluation.table import Table
@@ -44,7 +44,7 @@ def summarise(table: Table) -> Summary:
         memory=memory_rows(table, looks),
         probes=probe_rows(table),
         claims=claim_rows(table, looks),
-        biomarkers=(*biomarker_rows(table), *motion_rows(table)),
+        biomarkers=(*agreements(table, volumes), *agreements(table, motion)),
         failures=tuple(sorted({str(facts.get("reason", "")) for facts in table.failures})),
     )
 

@@ -1,9 +1,9 @@
 """Estimates of frame metrics over patients, and paired contrasts of models."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 from cmrgz.evaluation.metrics import FRAME_METRICS, RATIOS
 from cmrgz.evaluation.metrics.base import Metric, Ratio
@@ -34,32 +34,31 @@ def metric_rows(table: Table) -> tuple[MetricRow, ...]:
 
 def estimates(table: Table) -> tuple[Estimate, ...]:
     """Return the estimates of all methods, masks and metrics; models are marked where tied with the best of them."""
-    found: list[Estimate] = []
-    for mask in table.masks:
-        for metric in metric_rows(table):
-            columns = _columns(table, metric.name, mask)
-            models = {name: of for name, of in columns.items() if table.methods[name].kind == "model"}
-            best = set(tied(models, metric.better)) if len(models) > 1 else set()  # type: ignore[arg-type]
-            for method in columns:
-                interval = interval_of(table, metric.name, method, mask)
-                floor, gain = _gain(table, columns, metric, method)
-                found.append(
-                    Estimate(
-                        method=method,
-                        mask=mask,
-                        metric=metric.name,
-                        value=interval.point,
-                        low=interval.low,
-                        high=interval.high,
-                        subjects=interval.n,
-                        tied=method in best,
-                        floor=floor,
-                        gain=gain.point,
-                        gain_low=gain.low,
-                        gain_high=gain.high,
-                    )
-                )
-    return tuple(found)
+    return tuple(
+        row for mask in table.masks for metric in metric_rows(table) for row in _estimates(table, metric, mask)
+    )
+
+
+def _estimates(table: Table, metric: MetricRow, mask: str) -> Iterator[Estimate]:
+    columns = _columns(table, metric.name, mask)
+    models = {name: of for name, of in columns.items() if table.methods[name].kind == "model"}
+    best = set(tied(models, metric.better)) if len(models) > 1 else set()  # type: ignore[arg-type]
+    for method in columns:
+        interval = interval_of(table, metric.name, method, mask)
+        yield Estimate(
+            method=method,
+            mask=mask,
+            metric=metric.name,
+            value=interval.point,
+            tied=method in best,
+            **ends(interval),
+            **_gain(table, columns, metric, method),
+        )
+
+
+def ends(interval: Interval) -> dict[str, Any]:
+    """Return the fields of a row that say how sure its number is."""
+    return {"low": interval.low, "high": interval.high, "subjects": interval.n}
 
 
 def _columns(table: Table, metric: str, mask: str) -> Columns:
@@ -69,25 +68,25 @@ def _columns(table: Table, metric: str, mask: str) -> Columns:
     return {name: of for name, of in columns.items() if of}
 
 
-def _gain(table: Table, columns: Columns, metric: MetricRow, method: str) -> tuple[str, Interval]:
-    """Return the best baseline of the patients of a model, and how much better the model is; "" of what is no model.
+def _gain(table: Table, columns: Columns, metric: MetricRow, method: str) -> dict[str, Any]:
+    """Return the fields of a row that say how much better a model is than the best baseline; none of what is no model.
 
     The floor is chosen by the same patients, which favours it a little. A ratio has none: its patients are no unit.
     """
-    nothing = Interval(math.nan, math.nan, math.nan, 0)
     sign = {"higher": 1.0, "lower": -1.0}.get(metric.better)
     if sign is None or metric.name in RATIOS or table.methods[method].kind != "model":
-        return "", nothing
-    pairs = {
-        name: paired(columns[method], of)[1] for name, of in columns.items() if table.methods[name].kind == "baseline"
-    }
+        return {}
+    fills = {name: of for name, of in columns.items() if table.methods[name].kind == "baseline"}
+    pairs = {name: paired(columns[method], of)[1] for name, of in fills.items()}
+    # a fill that few patients have would be judged by easier ones
     most = max(map(len, pairs.values()), default=0)
     fits = {name: values for name, values in pairs.items() if len(values) == most > 0}
     if not fits:
-        return "", nothing
+        return {}
     best = max(fits, key=lambda name: sign * float(fits[name][:, 1].mean()))
     gain = sign * (fits[best][:, 0] - fits[best][:, 1])
-    return best, bootstrap(mean(gain), len(gain)).interval()
+    interval = bootstrap(mean(gain), len(gain)).interval()
+    return {"floor": best, "gain": interval.point, "gain_low": interval.low, "gain_high": interval.high}
 
 
 def interval_of(table: Table, metric: str, method: str, mask: str) -> Interval:
@@ -126,11 +125,9 @@ def _contrast(columns: Columns, first: str, second: str, mask: str, metric: str)
         mask=mask,
         metric=metric,
         difference=found.difference.point,
-        low=found.difference.low,
-        high=found.difference.high,
         p=found.p,
         dz=found.dz.point,
         cliff=found.cliff.point,
         detectable=found.detectable,
-        subjects=found.difference.n,
+        **ends(found.difference),
     )

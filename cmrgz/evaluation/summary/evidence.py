@@ -9,7 +9,7 @@ from cmrgz.evaluation.claims.evidence import Arm, Evidence, Key, Values, Verdict
 from cmrgz.evaluation.claims.verdicts import judge
 from cmrgz.evaluation.statistics.kernel import Resampled
 from cmrgz.evaluation.summary.derived import HALLUCINATION
-from cmrgz.evaluation.summary.estimates import HIDDEN
+from cmrgz.evaluation.summary.estimates import HIDDEN, ends
 from cmrgz.evaluation.summary.rows import ClaimRow
 from cmrgz.evaluation.summary.sets import Reals, features
 from cmrgz.evaluation.table import Table
@@ -29,18 +29,15 @@ def claim_rows(table: Table, reals: Mapping[str, Reals]) -> tuple[ClaimRow, ...]
 
 
 def _row(verdict: Verdict) -> ClaimRow:
-    interval = verdict.interval
     return ClaimRow(
         name=verdict.name,
         statement=verdict.statement,
         verdict=verdict.outcome,
-        effect=interval.point,
-        low=interval.low,
-        high=interval.high,
-        subjects=interval.n,
+        effect=verdict.effect,
         adjusted=verdict.adjusted,
         descriptive=verdict.descriptive and verdict.outcome != "not-tested",
         why=verdict.why,
+        **ends(verdict.interval),
     )
 
 

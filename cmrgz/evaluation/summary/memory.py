@@ -1,6 +1,7 @@
 """Memorisation: whether what is drawn from nothing is near to training frames, and whether those are filled better."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,23 +28,17 @@ def memory_rows(table: Table, reals: Mapping[str, Reals]) -> tuple[MemoryRow, ..
 
 def _row(table: Table, method: str, mask: str, extractor: str, reals: Reals) -> MemoryRow:
     drawn, _ = features(table, method, mask, extractor, 1)
-    if min(len(drawn), len(reals.bank)) < LEAST:
-        reason = f"needs {LEAST} results and training frames, has {len(drawn)} and {len(reals.bank)}"
-        return MemoryRow(method=method, extractor=extractor, items=len(drawn), reason=reason)
+    row = MemoryRow(method=method, extractor=extractor, items=len(drawn))
+    fewest = min(len(drawn), len(reals.bank))
+    of = f"{len(drawn)} results and {len(reals.bank)} training frames"
+    if fewest < LEAST:
+        return replace(row, reason=f"needs {LEAST} of each, has {of}")
     try:
         found = audit(drawn, reals.bank, reals.features, reals.bank_subjects.tolist(), reals.subjects.tolist())
     except CmrgzError as error:
-        return MemoryRow(method=method, extractor=extractor, items=len(drawn), reason=error.what)
-    fewest = min(len(drawn), len(reals.bank))
-    return MemoryRow(
-        method=method,
-        extractor=extractor,
-        ratio=found.ratio,
-        authentic=found.authentic,
-        copying=found.c_t,
-        items=len(drawn),
-        reason=f"rough: of {len(drawn)} results and {len(reals.bank)} training frames" if fewest < ROUGH else "",
-    )
+        return replace(row, reason=error.what)
+    reason = f"rough: of {of}" if fewest < ROUGH else ""
+    return replace(row, ratio=found.ratio, authentic=found.authentic, copying=found.c_t, reason=reason)
 
 
 def probe_rows(table: Table) -> tuple[ProbeRow, ...]:

@@ -4,15 +4,12 @@ The former needs all phases of a slice; the latter a slice at both ends of the c
 """
 
 from collections.abc import Iterator
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cmrgz.anatomy.agreement import agreement
 from cmrgz.evaluation.cycle import closure, motion_ratio, roughness_ratio
-from cmrgz.evaluation.summary.estimates import HIDDEN
-from cmrgz.evaluation.summary.rows import BiomarkerRow
+from cmrgz.evaluation.summary.anatomy import Pair
 from cmrgz.evaluation.table import Table
 
 LEAST = 3
@@ -20,45 +17,20 @@ LEAST = 3
 TRUTH, SAMPLE = 0, 2
 """Where they stand among the pictures of a frame; see `scoring.PICTURES`."""
 
-UNITS = {"wall-motion": "mm", "wall-motion-sectors": "mm"}
-
 Floats = NDArray[np.float64]
-Pair = tuple[float, float]
-"""A number of the result, and that of the truth."""
 
 
-def motion_rows(table: Table) -> tuple[BiomarkerRow, ...]:
-    """Return the agreement of motion, roughness of the left ventricle's area, return to the start, and wall motion.
+def motion(table: Table, method: str, mask: str) -> Iterator[tuple[str, Pair]]:
+    """Yield motion, roughness of the left ventricle's area, return to the start, and wall motion.
 
     The first two are ratios to the truth, whose own is 1; they and the third are of slices that are there in all
     phases. Wall motion is that of `excursions`: the mean over the sectors, and by how much one errs, whose own is 0.
     """
-    found: list[BiomarkerRow] = []
-    for method, info in table.methods.items():
-        for mask in table.masks if info.kind not in HIDDEN else ():
-            of: dict[str, list[Pair]] = {}
-            for name, pair in chain(_measured(table, method, mask), _wall(table, method, mask)):
-                of.setdefault(name, []).append(pair)
-            found += [_row(method, mask, name, pairs) for name, pairs in of.items()]
-    return tuple(found)
+    yield from _cycles(table, method, mask)
+    yield from _wall(table, method, mask)
 
 
-def _row(method: str, mask: str, name: str, pairs: list[Pair]) -> BiomarkerRow:
-    result = agreement([a for a, _ in pairs], [b for _, b in pairs])
-    return BiomarkerRow(
-        method=method,
-        mask=mask,
-        biomarker=name,
-        unit=UNITS.get(name, ""),
-        bias=result.bias,
-        low=result.limits[0],
-        high=result.limits[1],
-        error=result.mae,
-        subjects=result.n,
-    )
-
-
-def _measured(table: Table, method: str, mask: str) -> Iterator[tuple[str, Pair]]:
+def _cycles(table: Table, method: str, mask: str) -> Iterator[tuple[str, Pair]]:
     """Yield the numbers of every cine."""
     pictures = None
     for rows in _cines(table, method, mask):

@@ -1,4 +1,9 @@
-"""The rows of a summary: methods, masks, metrics, and numbers of them."""
+"""The rows of a summary: methods, masks, metrics, and numbers of them.
+
+In all rows, `method` is what filled, `mask` what hid, `metric` what was measured and `subjects` the patients that a
+number is over; `low` and `high` are the ends of its 95 % interval over patients, NaN where there is none. What is not
+defined is NaN, and `reason` says why.
+"""
 
 import math
 from dataclasses import dataclass
@@ -68,21 +73,15 @@ class MetricRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A mean over patients with its interval.
+    """A mean over patients with its interval (BCa bootstrap).
 
     Attributes:
-        method: What filled.
-        mask: What hid.
-        metric: What was measured.
         value: The mean over patients, or for a ratio the ratio of means.
-        low: Lower end of the 95 % interval (BCa bootstrap over patients), NaN where there is none.
-        high: Upper end.
-        subjects: Patients that it is over.
         tied: Whether it is the best of the models, or not shown to be worse (Holm).
         floor: Of a model, the baseline that does best, or "" where none does this.
         gain: How much better than that the model is, mean over patients that both have: above 0 is better.
-        gain_low: Lower end of its 95 % interval.
-        gain_high: Upper end.
+        gain_low: Lower end of the 95 % interval of the gain.
+        gain_high: Upper end of it.
     """
 
     method: str
@@ -111,16 +110,11 @@ class ContrastRow:
     Attributes:
         first: A model.
         second: Another.
-        mask: What hid.
-        metric: What was measured.
         difference: Mean over patients.
-        low: Lower end of its 95 % interval.
-        high: Upper end.
         p: Of no difference, adjusted over all contrasts of the metric (Holm).
         dz: Cohen's effect size.
         cliff: Cliff's delta.
         detectable: The least difference that as many patients show four times in five.
-        subjects: Patients that both have.
     """
 
     first: str
@@ -142,17 +136,12 @@ class SetRow:
     """A number for a set of results beside real frames.
 
     Attributes:
-        method: What filled.
-        mask: What hid.
         extractor: Of the features, or "" for a metric of images.
         metric: For example `kid`.
         average: Samples that were averaged before: 1 is a sample as it was drawn.
         value: The number, NaN where it is not defined.
-        low: Lower end of its interval over patients, NaN where there is none.
-        high: Upper end.
         floor: What real frames score against real frames of other patients.
         items: Results that it is over.
-        reason: Why it is not defined, or "".
         beyond: Share of the features that lie so far from those of reals that they were cut: from a hundredth on the
             number says that the sets are apart, and not how far.
     """
@@ -181,15 +170,12 @@ class BiomarkerRow:
     """Agreement of volumes, fractions and masses with those of the truth, over the same slices.
 
     Attributes:
-        method: What filled.
-        mask: What hid.
         biomarker: For example `lv-ef`.
         unit: For example `ml`.
         bias: Mean of result less truth over patients.
-        low: Lower limit of agreement (95 %).
+        low: Lower limit of agreement (95 %, Bland and Altman), not of the mean.
         high: Upper limit.
         error: Mean absolute difference.
-        subjects: Patients that have it.
     """
 
     method: str
@@ -208,7 +194,6 @@ class MemoryRow:
     """Whether a method gives back training frames, of results of which nothing was known.
 
     Attributes:
-        method: What drew.
         extractor: Of the features.
         ratio: Share of results nearer to a training frame than 99 % of real test frames are.
         authentic: AuthPct, per cent.
@@ -231,11 +216,7 @@ class ProbeRow:
     """Whether holes in training frames come back better than holes in frames of other patients.
 
     Attributes:
-        method: A model.
-        mask: What hid.
         auc: Probability that a held-out frame has the larger error: 0.5 without memorisation.
-        low: Lower end of its 95 % interval over patients.
-        high: Upper end.
     """
 
     method: str
@@ -269,9 +250,6 @@ class ClaimRow:
         statement: In words.
         verdict: `supported`, `refuted`, `undecided` or `not-tested`.
         effect: Its statistic.
-        low: Lower end of its interval.
-        high: Upper end.
-        subjects: Patients.
         adjusted: Its p-value, adjusted over the claims tested (Holm), NaN where not tested.
         descriptive: Whether it is of too few patients to conclude for others.
         why: One sentence.

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from cmrgz.evaluation.table import Table
 
 PREFIX = "features-"
 KID = "kid"
+NONE = Interval(math.nan, math.nan, math.nan, 0)
 REAL, BANK, WHOLE = "real", "bank", "patch:0"
 """Methods of the cells of real frames, and their mask."""
 
@@ -54,16 +56,8 @@ def _of_images(table: Table) -> Iterator[SetRow]:
             drawn, subjects = images(table, method, mask)
             for metric in metrics if len(drawn) else ():
                 score = metric.score(drawn, reals, subjects=(subjects, of_reals))
-                yield SetRow(
-                    method=method,
-                    mask=mask,
-                    extractor="",
-                    metric=metric.name,
-                    value=score.value,
-                    floor=floors[metric.name],
-                    items=len(drawn),
-                    reason=score.reason,
-                )
+                row = SetRow(method=method, mask=mask, extractor="", metric=metric.name, items=len(drawn))
+                yield replace(row, value=score.value, floor=floors[metric.name], reason=score.reason)
 
 
 def images(table: Table, method: str, mask: str) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
@@ -133,21 +127,12 @@ def _scored(
     drawn, subjects = features(table, method, mask, extractor, average)
     for metric in metrics if len(drawn) else ():  # of motion there is none where no frame before was drawn
         score = metric.score(drawn, reals.features, reals.space, (subjects, reals.subjects))
-        interval = kid_interval(drawn, subjects, reals) if metric.name == KID and not score.reason else None
-        yield SetRow(
-            method=method,
-            mask=mask,
-            extractor=extractor,
-            metric=metric.name,
-            average=average,
-            value=score.value,
-            low=math.nan if interval is None else interval.low,
-            high=math.nan if interval is None else interval.high,
-            floor=floors[metric.name],
-            items=len(drawn),
-            reason=score.reason,
-            beyond=reals.space.beyond(drawn) if metric.name == KID and len(drawn) else math.nan,
-        )
+        row = SetRow(method=method, mask=mask, extractor=extractor, metric=metric.name, average=average)
+        row = replace(row, value=score.value, floor=floors[metric.name], items=len(drawn), reason=score.reason)
+        if metric.name == KID:
+            interval = kid_interval(drawn, subjects, reals) if not score.reason else NONE
+            row = replace(row, low=interval.low, high=interval.high, beyond=reals.space.beyond(drawn))
+        yield row
 
 
 def far_apart(rows: Sequence[SetRow]) -> tuple[str, ...]:
