@@ -1,15 +1,13 @@
 """What a report is made of: sections of blocks, plain data that the templates of HTML and Markdown both write down."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal, NamedTuple
 
 from markupsafe import Markup
 
 Tone = Literal["", "good", "bad", "warn"]
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """A cell of a table: its text, a smaller second line (an interval), whether it is marked as best, its colour."""
 
     text: str
@@ -18,8 +16,7 @@ class Cell:
     tone: Tone = ""
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """The head of a column: its name, a second line (unit, which values are good), whether its cells are words."""
 
     name: str
@@ -31,8 +28,7 @@ Row = tuple[Cell, ...] | str
 """Cells, or the heading of the rows that follow."""
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """A table; its first column names the rows, its note says how to read it, and a folded one opens on demand."""
 
     title: str
@@ -40,31 +36,25 @@ class Table:
     rows: tuple[Row, ...]
     note: str = ""
     folded: bool = False
-    kind: ClassVar[str] = "table"
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(NamedTuple):
     """A paragraph a line, a list, or with `code` lines as they are."""
 
     lines: tuple[str, ...]
     code: bool = False
     listed: bool = False
-    kind: ClassVar[str] = "text"
 
 
-@dataclass(frozen=True)
-class Alert:
+class Alert(NamedTuple):
     """A box that is seen first: what is wrong, the details, and how wrong."""
 
     title: str
     lines: tuple[str, ...]
     tone: Tone = "bad"
-    kind: ClassVar[str] = "alert"
 
 
-@dataclass(frozen=True)
-class Card:
+class Card(NamedTuple):
     """A statement with a verdict, its effect with the interval (or ""), and why."""
 
     name: str
@@ -75,16 +65,13 @@ class Card:
     text: str
 
 
-@dataclass(frozen=True)
-class Cards:
+class Cards(NamedTuple):
     """Statements side by side."""
 
     cards: tuple[Card, ...]
-    kind: ClassVar[str] = "cards"
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(NamedTuple):
     """An entry of a legend: a name, and the colour, sign and CSS line style that stand for it in the panels."""
 
     name: str
@@ -93,8 +80,7 @@ class Key:
     line: str
 
 
-@dataclass(frozen=True)
-class Panel:
+class Panel(NamedTuple):
     """A picture of a figure: what sets it apart, an `<svg>` element, and what it shows in words."""
 
     title: str
@@ -102,8 +88,7 @@ class Panel:
     alt: str
 
 
-@dataclass(frozen=True)
-class Figure:
+class Figure(NamedTuple):
     """Panels that are read together, with how to read them and a legend; a folded one opens on demand."""
 
     title: str
@@ -111,19 +96,16 @@ class Figure:
     panels: tuple[Panel, ...]
     legend: tuple[Key, ...] = ()
     folded: bool = False
-    kind: ClassVar[str] = "figure"
 
 
-@dataclass(frozen=True)
-class Strip:
+class Strip(NamedTuple):
     """Pictures under one label: each what it shows, in words, and a PNG."""
 
     label: str
     images: tuple[tuple[str, bytes], ...]
 
 
-@dataclass(frozen=True)
-class Gallery:
+class Gallery(NamedTuple):
     """Pictures of one frame, strips one below the other.
 
     A folded one opens on demand; `link` is where its frame is in the viewer, or "".
@@ -133,14 +115,12 @@ class Gallery:
     strips: tuple[Strip, ...]
     folded: bool = False
     link: str = ""
-    kind: ClassVar[str] = "gallery"
 
 
 Block = Text | Alert | Cards | Table | Figure | Gallery
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A part of the report: its anchor, its heading, and what stands in it."""
 
     name: str
@@ -148,8 +128,7 @@ class Section:
     blocks: tuple[Block, ...]
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(NamedTuple):
     """A report: its title, what was run in one sentence, what must be seen first, and the rest."""
 
     title: str

@@ -35,7 +35,7 @@ def plain(text: str) -> str:
 
 
 def _environment(finalize: Callable[[Any], Any] | None = None) -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader(__package__, ""),
         autoescape=True,
         finalize=finalize,
@@ -44,6 +44,8 @@ def _environment(finalize: Callable[[Any], Any] | None = None) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["kind"] = lambda block: type(block).__name__.lower()
+    return environment
 
 
 def _wrap(name: str) -> Markup:

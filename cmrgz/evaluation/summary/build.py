@@ -61,11 +61,9 @@ def _settings(root: Path) -> dict[str, object]:
 
 
 def _method(table: Table, name: str) -> MethodRow:
-    info = table.methods[name]
-    return MethodRow(name=name, kind=info.kind, family=info.family, samples=info.samples, **table.cost(name))
+    return MethodRow(**(vars(table.methods[name]) | table.cost(name)))
 
 
 def _mask(table: Table, spec: str) -> MaskRow:
-    info = table.masks[spec]
     hidden = float(table.columns["hidden"][table.columns["mask"] == spec].mean())
-    return MaskRow(spec=spec, pattern=info.pattern, ratio=info.ratio, hidden=hidden)
+    return MaskRow(**vars(table.masks[spec]), hidden=hidden)

@@ -9,48 +9,32 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from cmrgz.evaluation.table import MaskInfo, MethodInfo
+
 NAN = float("nan")
 FAR = 0.01
 """Share of features that were cut from which a kernel distance is outside its range."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class MethodRow:
-    """A method.
+class MethodRow(MethodInfo):
+    """A method, and what a draw of it cost.
 
     Attributes:
-        name: As it stands in tables.
-        kind: `model`, `baseline`, `bound`, `control` or `real`.
-        family: Of a model: `ar`, `ldm`, ...
-        samples: Draws of each frame.
         seconds: A draw took.
         calls: Of a network, a draw.
         memory_mb: Most memory while it ran.
     """
 
-    name: str
-    kind: str
-    family: str
-    samples: int
     seconds: float = NAN
     calls: float = NAN
     memory_mb: float = NAN
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskRow:
-    """A mask.
+class MaskRow(MaskInfo):
+    """A mask, and the share of a frame that it hid, mean over frames."""
 
-    Attributes:
-        spec: Its canonical text.
-        pattern: Its pattern with options, without the ratio.
-        ratio: Share to hide, NaN for a pattern that has none.
-        hidden: Share that was hidden, mean over frames.
-    """
-
-    spec: str
-    pattern: str
-    ratio: float
     hidden: float
 
 
