@@ -28,8 +28,10 @@ def lead(summary: Summary) -> str:
     """Return what was run, in two sentences."""
     models = len(of_kind(summary, "model"))
     others = sum(method.kind not in ("model", "real") for method in summary.methods)
+    # baselines without chance draw once: what a reader asks is how often the models drew
     draws = max((method.samples for method in of_kind(summary, "model")), default=1)
     groups = patterns(summary.masks)
+    # a sweep of many patterns would fill the page before its first number
     masks = "; ".join(f"{pattern} ({', '.join(share(hidden(m)) for m in own)})" for pattern, own in groups[:6])
     more = ", and more" if len(groups) > 6 else ""
     who = " and ".join(_some(n, what) for n, what in ((models, "model"), (others, "reference")) if n) or "nothing"
@@ -44,6 +46,7 @@ def _some(n: int, what: str) -> str:
 
 
 def _head(summary: Summary) -> Iterator[Block]:
+    # worst first: what makes every number worthless, then what makes some of them doubtful
     failed, unknown = (_found(summary, status) for status in ("fail", "unknown"))
     if failed:
         yield Alert("A validity gate failed: no number below counts", failed, "bad")
@@ -101,6 +104,7 @@ def _claims(summary: Summary) -> tuple[Block, ...]:
 
 def _card(claim: ClaimRow) -> Card:
     text, note = interval(claim.effect, claim.low, claim.high)
+    # without an interval a claim was not tested, and its effect says nothing
     value = f"Effect {text} {note}, {_some(claim.subjects, 'patient')}" if note else ""
     verdict = claim.verdict.replace("-", " ") + (", descriptive" if claim.descriptive else "")
     tone = TONES.get(claim.verdict, "")
@@ -121,6 +125,7 @@ def _run(summary: Summary) -> Iterator[Block]:
     yield from run.gates(summary)
     yield from _listed("Why cells failed:", (*summary.failures[:MOST_FAILURES], *more))
     yield from (*run.masks(summary), *run.settings(summary))
+    # as a file for --sweep, so that it can be pasted and run
     options = run.public(summary.settings.get("options", {}))
     if options:
         text = yaml.safe_dump(options, sort_keys=False, default_flow_style=None, width=100).splitlines()

@@ -29,6 +29,7 @@ def sets_csv(summary: Summary) -> bytes:
 
 def _csv(kind: type[Any], rows: Sequence[Any]) -> bytes:
     file = io.StringIO()
+    # csv ends lines with \r\n; equal runs shall give equal bytes on every system
     writer = csv.DictWriter(file, [f.name for f in fields(kind)], lineterminator="\n")
     writer.writeheader()
     for row in rows:

@@ -84,6 +84,7 @@ class Panel(NamedTuple):
     """A picture of a figure: what sets it apart, an `<svg>` element, and what it shows in words."""
 
     title: str
+    # drawn by us from numbers: the one thing in a page that is not escaped
     svg: Markup
     alt: str
 

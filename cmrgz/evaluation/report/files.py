@@ -40,5 +40,6 @@ def write(summary: Summary, pictures: Pictures, root: Path) -> list[Path]:
     else:
         remove(root / PAGE)
     for name, content in contents.items():
+        # a run that is still going on may be reported, and its report be open in a browser
         atomic_write(root / name, content, overwrite=True)
     return [root / name for name in contents]

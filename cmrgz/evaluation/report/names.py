@@ -35,6 +35,7 @@ def label(metric: str) -> str:
 
 def direction(better: str, unit: str = "") -> str:
     """Return a unit and which values are good, for example `dB ↑`."""
+    # metrics are named in ASCII, which terminals and CSV need; a page need not
     return " ".join(part for part in (unit.replace("x1000", "×1000"), WORDS["arrows"].get(better, "")) if part)
 
 
@@ -61,6 +62,7 @@ def mask_label(mask: MaskRow) -> str:
 
 def patterns(masks: Sequence[MaskRow]) -> list[tuple[str, tuple[MaskRow, ...]]]:
     """Return the masks of each pattern by what they hide; the pattern with most masks first, then as they come."""
+    # the pattern with most ratios has the longest curves and says most: it comes first and open
     counts = Counter(mask.pattern for mask in masks)
     order = sorted(counts, key=lambda pattern: -counts[pattern])
     return [(p, tuple(sorted((m for m in masks if m.pattern == p), key=hidden))) for p in order]
@@ -73,5 +75,7 @@ def ordered(masks: Sequence[MaskRow]) -> list[MaskRow]:
 
 def main_mask(masks: Sequence[MaskRow]) -> MaskRow | None:
     """Return the mask that is shown open: of the first pattern, the one that hides nearest to half."""
+    # half is the middle of the way from reconstruction to generation
+    # Ties go by the text, so that a run opens the same table each time
     first = [own for _, own in patterns(masks)][:1]
     return min(first[0], key=lambda mask: (abs(hidden(mask) - 0.5), mask.spec)) if first else None

@@ -5,7 +5,9 @@ import math
 from cmrgz.data.shares import percent
 
 DASH = "–"
+# a hyphen is shorter than a digit and a browser may break a line after it
 MINUS = "−"
+# the interval over some ten patients leaves no meaning to a fourth
 DIGITS = 3
 
 
@@ -40,6 +42,7 @@ def interval(value: float, low: float, high: float) -> tuple[str, str]:
         return DASH, ""
     if not (math.isfinite(low) and math.isfinite(high)):
         return number(value), ""
+    # a mean near 0 with a wide interval would be told to digits that the interval denies
     scale = max(abs(value), (high - low) / 2)
     return _fixed(value, scale), f"[{_fixed(low, scale)}, {_fixed(high, scale)}]"
 
@@ -49,9 +52,11 @@ def _fixed(value: float, scale: float) -> str:
     if scale == 0:
         return "0"
     size = math.floor(math.log10(abs(scale)))
+    # zeros beyond that are counted, not read
     if size < -4 or size > 6:
         mantissa, _, exponent = f"{value:.{DIGITS - 1}e}".partition("e")
         return f"{mantissa}e{int(exponent)}".replace("-", MINUS)
     places = DIGITS - 1 - size
     text = f"{round(value, places):,.{max(0, places)}f}"
+    # -0.00 would look like a finding
     return "0" if not text.strip("-0.") else text.replace("-", MINUS)

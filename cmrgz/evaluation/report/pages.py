@@ -31,15 +31,17 @@ def markdown(document: Document) -> str:
 
 def plain(text: str) -> str:
     """Return text on one line, in which nothing is markup to Markdown."""
+    # a bracket is harmless but after ], where it makes a link
     return re.sub(r"([\\`*_<>|#]|(?<=\])\()", r"\\\1", " ".join(text.split()))
 
 
 def _environment(finalize: Callable[[Any], Any] | None = None) -> Environment:
     environment = Environment(
+        # beside the code: the suffixes of package data do not reach into a folder without __init__.py
         loader=PackageLoader(__package__, ""),
         autoescape=True,
         finalize=finalize,
-        undefined=StrictUndefined,
+        undefined=StrictUndefined,  # a misspelt field must fail, not leave a gap in a page
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -50,4 +52,5 @@ def _environment(finalize: Callable[[Any], Any] | None = None) -> Environment:
 
 def _wrap(name: str) -> Markup:
     """Return a name that a browser may break after the marks that methods have in theirs, escaped."""
+    # after escaping, which leaves none of these marks in what it writes: else a name could bring its own tags
     return Markup(re.sub(r"([:,=_])", r"\1<wbr>", str(escape(name))))

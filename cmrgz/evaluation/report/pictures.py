@@ -44,8 +44,10 @@ def shown_masks(summary: Summary, pictures: Pictures) -> list[MaskRow]:
 def shown_frames(summary: Summary, pictures: Pictures, mask: MaskRow) -> list[dict[str, Bytes]]:
     """Return the frames of a mask that are shown: by method its layers (6, h, w)."""
     methods = of_kind(summary, "model") or of_kind(summary, "baseline", "bound", "control")[:FEW]
+    # few strips a mask: pictures are most of a page, which shall open on a laptop
     own = {method.name: pictures.get((method.name, mask.spec), {}) for method in methods}
     most = max(2, min(FRAMES, STRIPS // max(1, len(methods))))
+    # ids are hashes of pixels: no result could have moved this choice
     chosen = sorted({frame for frames in own.values() for frame in frames})[:most]
     return [{name: frames[frame] for name, frames in own.items() if frame in frames} for frame in chosen]
 
@@ -61,6 +63,7 @@ def _of_mask(summary: Summary, pictures: Pictures, mask: MaskRow, t: int) -> Ite
 def _drawn(name: str, layers: Bytes) -> tuple[tuple[str, bytes], ...]:
     """Return what a method drew: samples, mean and spread, or the one result of a method without chance."""
     sample, other, mean, spread = layers[2:]
+    # a method without chance would show one picture four times
     if not spread.any() and (sample == other).all():
         return (("result", grey(sample)),)
     drawn = (("sample", grey(sample)), ("other sample", grey(other)), ("mean of all", grey(mean)))

@@ -59,6 +59,7 @@ def volumes(table: Table, method: str, mask: str) -> Iterator[tuple[str, Pair]]:
     scans, seeds = table.columns["scan"][rows], table.columns["seed"][rows]
     for scan, seed in product(np.unique(scans), np.unique(seeds)):
         group = rows[(scans == scan) & (seeds == seed)]
+        # a scan and a seed may not go together: then there are no rows
         truth, result = _measured(table, group) if len(group) else ({}, {})
         if np.isfinite(list(truth.values())).any():
             yield from ((name, (result[name], truth[name])) for name in UNITS)
@@ -72,6 +73,7 @@ def _measured(table: Table, rows: NDArray[np.int64]) -> tuple[dict[str, float], 
 def _areas(table: Table, rows: NDArray[np.int64], side: str) -> Floats:
     """Return areas (t, z, 3) in mm^2, NaN where a frame was not evaluated."""
     t, z = table.columns["t"][rows], table.columns["z"][rows]
+    # a frame that was not evaluated is not a heart without area
     grid = np.full((int(t.max()) + 1, int(z.max()) + 1, len(CHAMBERS)), np.nan)
     for number, chamber in enumerate(CHAMBERS):
         grid[t, z, number] = table.metrics[f"area-{chamber}-{side}"][rows]

@@ -27,6 +27,7 @@ def summarise(table: Table) -> Summary:
     """
     table, reals = with_hallucination(table), all_reals(table)
     sets = set_rows(table, reals)
+    # motion is of pairs of frames: what frames look like, and whether they were copied, it does not say
     looks = {name: own for name, own in reals.items() if name != MOTION}
     return Summary(
         settings=_settings(table.root),
@@ -51,12 +52,14 @@ def summarise(table: Table) -> Summary:
 
 def _single(table: Table) -> tuple[str, ...]:
     """Return what a run of one sample a frame cannot say."""
+    # scores of a distribution are undefined of a single draw, and a reader would look for them in vain
     single = any(info.kind == "model" and info.samples == 1 for info in table.methods.values())
     what = "one sample a frame: no energy score, calibration or spread, which need two or more (--samples)"
     return (what,) if single else ()
 
 
 def _settings(root: Path) -> dict[str, object]:
+    # the journal alone holds all numbers: a run that lost its settings can still be reported
     return dict(read_settings(root)) if exists(root / SETTINGS) else {}
 
 

@@ -25,6 +25,7 @@ def with_hallucination(table: Table) -> Table:
     truth; or the share of patches whose Fourier ring correlation drops early is above all but 5 % of them. NaN where
     none of the three is defined; the table as it is without a round trip.
     """
+    # of round trips, as the tokenizer blurs every result of a latent model: what it does is not invented by the model
     trips = np.isin(table.columns["method"], [name for name in table.methods if name.startswith("round-trip")])
     if not trips.any() or not {VIOLATIONS, CORRELATION, *DICE} <= set(table.metrics):
         return table
@@ -35,6 +36,7 @@ def with_hallucination(table: Table) -> Table:
         _where(dice, dice < _quantile(dice[trips], QUANTILE)),
         _where(flags, flags > _quantile(flags[trips], 1 - QUANTILE)),
     ]
+    # NaN > 0 is false: what could not be tested is no fault as long as another test was possible
     stacked = np.stack(faults)
     any_fault = np.where(np.isnan(stacked).all(0), math.nan, (stacked > 0).any(0))
     return dataclasses.replace(table, metrics={**table.metrics, HALLUCINATION.name: any_fault})

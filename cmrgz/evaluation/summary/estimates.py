@@ -42,6 +42,7 @@ def estimates(table: Table) -> tuple[Estimate, ...]:
 def _estimates(table: Table, metric: MetricRow, mask: str) -> Iterator[Estimate]:
     columns = _columns(table, metric.name, mask)
     models = {name: of for name, of in columns.items() if table.methods[name].kind == "model"}
+    # one model alone is the best of nothing
     best = set(tied(models, metric.better)) if len(models) > 1 else set()  # type: ignore[arg-type]
     for method in columns:
         interval = interval_of(table, metric.name, method, mask)
@@ -83,6 +84,7 @@ def _gain(table: Table, columns: Columns, metric: MetricRow, method: str) -> dic
     fits = {name: values for name, values in pairs.items() if len(values) == most > 0}
     if not fits:
         return {}
+    # of baselines, not of bounds: those see the hidden pixels
     best = max(fits, key=lambda name: sign * float(fits[name][:, 1].mean()))
     gain = sign * (fits[best][:, 0] - fits[best][:, 1])
     interval = bootstrap(mean(gain), len(gain)).interval()
@@ -92,6 +94,7 @@ def _gain(table: Table, columns: Columns, metric: MetricRow, method: str) -> dic
 def interval_of(table: Table, metric: str, method: str, mask: str) -> Interval:
     """Return a mean over patients, or a ratio of means, with its BCa interval."""
     if metric in RATIOS:
+        # a ratio of means: the mean of ratios would be decided by the patient with the smallest denominator
         ratio = RATIOS[metric]
         _, values = paired(*(table.by_subject(name, method, mask) for name in (ratio.over, ratio.under)))
         return bootstrap(ratio_of_means(values[:, 0], values[:, 1]), len(values)).interval()
@@ -106,6 +109,8 @@ def contrasts(table: Table, metrics: Sequence[str] = HEADLINES) -> tuple[Contras
 
 
 def _adjusted(rows: Sequence[ContrastRow]) -> list[ContrastRow]:
+    # metrics are read one by one, so that the family of Holm (1979, JSTOR 4615733) is that of one metric: all masks
+    # and all pairs
     levels = holm([row.p for row in rows])
     return [replace(row, p=float(p)) for row, p in zip(rows, levels, strict=True)]
 

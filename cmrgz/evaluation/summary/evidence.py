@@ -59,6 +59,7 @@ def evidence(table: Table, reals: Mapping[str, Reals]) -> Evidence:
 
 def _masks(table: Table) -> dict[float, str]:
     """Return the masks of the pattern with most ratios by their ratio; nothing and all hidden belong to every one."""
+    # a curve needs one pattern: ratios of several would mix the shape of a hole with its size
     inner = [info for info in table.masks.values() if 0 < info.ratio < 1]
     patterns = [info.pattern for info in inner]
     pattern = max(patterns, key=patterns.count, default="")
@@ -68,6 +69,7 @@ def _masks(table: Table) -> dict[float, str]:
 
 def _plain(table: Table, families: tuple[str, ...]) -> list[str]:
     """Return the models of some families as they are, without options, in the order of the run."""
+    # variants are left out: to take the best of them would choose by the results that judge
     models = [info for info in table.methods.values() if info.kind == "model" and info.family in families]
     return [info.name for info in models if ":" not in info.name] or [info.name for info in models][:1]
 
@@ -100,6 +102,7 @@ def _distances(table: Table, masks: Mapping[float, str], extractor: str, reals: 
     for name, info in table.methods.items():
         for ratio, mask in masks.items() if info.kind not in HIDDEN else ():
             drawn, subjects = features(table, name, mask, extractor, 1)
+            # one result has no covariance with another, and one NaN would spread through the whole kernel
             if len(drawn) > 1 and bool(np.isfinite(drawn).all()):
                 found[name, ratio] = reals.distance(drawn, subjects)
     return found

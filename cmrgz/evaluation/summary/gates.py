@@ -33,6 +33,7 @@ def _leak(table: Table) -> Gate:
 def _masks(table: Table) -> Gate:
     """All methods must have seen the same mask of a frame."""
     c = table.columns
+    # seeds hide differently on purpose: a place is a frame, a mask and a seed
     places = np.array([f"{f}|{m}|{s}" for f, m, s in zip(c["frame"], c["mask"], c["seed"], strict=True)])
     pairs = np.unique(np.stack([places, c["known_sha1"].astype(places.dtype)], axis=1), axis=0)
     bad = "methods saw different masks" if len(pairs) > len(np.unique(places)) else ""
@@ -57,6 +58,7 @@ def _exact(table: Table) -> Gate:
 
 def _ratios(table: Table) -> Gate:
     """The share of a crop that is hidden must be the one that was asked for, but for the size of a patch or a plane."""
+    # planes come whole: of nine, half cannot be hidden
     ratios = {spec: info.ratio for spec, info in table.masks.items() if info.pattern not in PLANES}
     wanted = np.array([ratios.get(mask, np.nan) for mask in table.columns["mask"].tolist()])
     off = np.abs(table.columns["hidden"].astype(np.float64) - wanted)
@@ -71,6 +73,7 @@ def _patients(table: Table) -> Gate:
     both = of["real"] & of["bank"]
     told = [line.facts for line in table.lines if line.facts["kind"] == "model"]
     seen = sorted({f["method"] for f in told if f["seen"]})
+    # a checkpoint from elsewhere may not tell its patients, which is not the same as having had none of these
     silent = sorted({f["method"] for f in told if f["seen"] is None})
     trained = f"trained on patients of this run: {', '.join(seen)}" if seen else ""
     return _gate(

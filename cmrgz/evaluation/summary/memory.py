@@ -19,6 +19,7 @@ LEAST, ROUGH = 2, 10
 
 def memory_rows(table: Table, reals: Mapping[str, Reals]) -> tuple[MemoryRow, ...]:
     """Return what distances say of every model at ratio 1, on every extractor; none without training frames."""
+    # with something known a result is near to what was given, and to its twin among the training frames if it has one
     free = [spec for spec, info in table.masks.items() if info.ratio == 1]
     models = [name for name, info in table.methods.items() if info.kind == "model"]
     if not free or not len(table.rows("bank")):
@@ -29,6 +30,7 @@ def memory_rows(table: Table, reals: Mapping[str, Reals]) -> tuple[MemoryRow, ..
 def _row(table: Table, method: str, mask: str, extractor: str, reals: Reals) -> MemoryRow:
     drawn, _ = features(table, method, mask, extractor, 1)
     row = MemoryRow(method=method, extractor=extractor, items=len(drawn))
+    # shares of a few results jump by tenths: they are told, with a word of warning
     fewest = min(len(drawn), len(reals.bank))
     of = f"{len(drawn)} results and {len(reals.bank)} training frames"
     if fewest < LEAST:

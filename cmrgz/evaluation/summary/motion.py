@@ -32,6 +32,7 @@ def motion(table: Table, method: str, mask: str) -> Iterator[tuple[str, Pair]]:
 
 def _cycles(table: Table, method: str, mask: str) -> Iterator[tuple[str, Pair]]:
     """Yield the numbers of every cine."""
+    # read where there is a cine at all: the pictures of a run are many files
     pictures = None
     for rows in _cines(table, method, mask):
         pictures = table.pictures(method, mask) if pictures is None else pictures
@@ -82,5 +83,6 @@ def _cines(table: Table, method: str, mask: str) -> Iterator[NDArray[np.int64]]:
     for place in np.unique(places):
         own = rows[places == place]
         own = own[np.argsort(c["t"][own])]
+        # a phase that is missing would count as a fast movement
         if len(own) >= LEAST and np.array_equal(c["t"][own], np.arange(len(own))):
             yield own

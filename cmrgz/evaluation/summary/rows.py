@@ -84,6 +84,7 @@ class Estimate:
     @property
     def beaten(self) -> bool:
         """Whether the model is shown to be better than its floor; of one patient, whether it is."""
+        # a single patient has no interval, and a model that is worse there shall be told all the same
         return (self.gain if math.isnan(self.gain_low) else self.gain_low) > 0
 
 

@@ -29,6 +29,7 @@ Features = NDArray[np.float32]
 def extractors(table: Table) -> list[str]:
     """Return the names of the extractors whose features a run has."""
     arrays = [name for row in table.rows(REAL)[:1] for name in table.array_names(int(row))]
+    # features of averages belong to the extractor that they are of
     names = [name.removeprefix(PREFIX) for name in arrays if name.startswith(PREFIX)]
     return [name for name in names if "-mean-" not in name]
 
@@ -48,6 +49,7 @@ def set_rows(table: Table, reals: Mapping[str, "Reals"]) -> tuple[SetRow, ...]:
 def _of_images(table: Table) -> Iterator[SetRow]:
     """Yield the set metrics of images, of what was drawn from nothing."""
     metrics = [metric for metric in SET_METRICS.values() if metric.on == "images"]
+    # images are compared where nothing was known: elsewhere most of each is the truth itself
     free = [spec for spec, info in table.masks.items() if info.ratio == 1]
     reals, of_reals = images(table, REAL, WHOLE)
     floors = {metric.name: control(metric, reals, of_reals).mean for metric in metrics} if free else {}
@@ -79,6 +81,8 @@ class Reals:
     def __init__(self, table: Table, extractor: str) -> None:
         self.features, self.subjects = features(table, REAL, WHOLE, extractor, 1)
         self.bank, self.bank_subjects = features(table, BANK, WHOLE, extractor, 1)
+        # on training frames where there are enough: axes that moved with the frames that are scored would let no two
+        # runs be compared
         self.space = Space.fit(self.bank if len(self.bank) > 2 else self.features)
 
     def distance(self, drawn: Features, subjects: NDArray[np.str_]) -> Resampled:
@@ -102,6 +106,7 @@ def features(
     name = PREFIX + extractor + ("" if average == 1 else f"-mean-{average}")
     if not len(rows):
         return np.zeros((0, 1), np.float32), np.zeros(0, "U16")
+    # (n, samples, d), of averages (n, 1, d)
     stacks = table.arrays(rows, name)
     flat, subjects = stacks.reshape(-1, stacks.shape[-1]), np.repeat(table.columns["subject"][rows], stacks.shape[1])
     there = ~np.isnan(flat).all(1)
@@ -115,6 +120,8 @@ def _of_extractor(table: Table, extractor: str, reals: Reals) -> Iterator[SetRow
         for mask in table.masks if info.kind not in HIDDEN else ():
             for average in (1, *(m for m in AVERAGES if m <= info.samples)):
                 if len(table.rows(method, mask)):
+                    # there are fewer averages than samples, and KID, which is unbiased, compares sets of unequal size
+                    # (Binkowski et al. 2018, arXiv:1801.01401)
                     chosen = metrics if average == 1 else [SET_METRICS[KID]]
                     place = (method, mask, extractor, average)
                     yield from _scored(table, place, reals, chosen, floors)

@@ -13,6 +13,7 @@ from cmrgz.evaluation.summary.rows import Estimate, MaskRow
 
 IDEALS = {"kappa": 1.0, "coverage-hole": 0.8, "rank-low-hole": 1.0, "rank-high-hole": 1.0}
 """What samples of the true posterior have."""
+# ratios: half is as far from 1 as twice
 LOGARITHMIC = ("kappa", "rank-low-hole", "rank-high-hole")
 CURVES = {
     "quality": ("Quality as more is hidden", HEADLINES),

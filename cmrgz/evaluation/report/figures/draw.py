@@ -50,6 +50,7 @@ def panel(paint: Callable[[Any], None], name: str, top: float = 0.96) -> Markup:
 def inline(text: str, name: str) -> str:
     """Return the `<svg>` element of an SVG file, fit to stand among others in a page."""
     body = text[text.index("<svg") :].strip()
+    # the style of one SVG would hold for the whole page, and equal ids would lend the marks of one panel to another
     body = re.sub(r"\s*<(metadata|style)\b.*?</\1>", "", body, flags=re.DOTALL)
     body = re.sub(r'\b(id="|xlink:href="#|url\(#)', rf"\g<1>{name}-", body)
     head = r'<svg xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="\1">'

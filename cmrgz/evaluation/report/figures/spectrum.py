@@ -59,6 +59,7 @@ def _of_extractor(summary: Summary, extractor: str, rank: int) -> Figure:
             panels.append(_panel(curves, looks, floor, mask, f"spectrum-{rank}-{len(panels)}"))
     keys = legend(looks, shown) + ((Key("real against real", GREY, "▒", "none"),) if math.isfinite(floor) else ())
     title = f"Error against perception, by features of {extractor}"
+    # which space a distance is measured in changes the order of models: each extractor has its own figure
     return Figure(title, WORDS["figures"]["spectrum"], tuple(panels), keys, folded=rank > 0)
 
 
@@ -85,6 +86,7 @@ def _trace(axes: Any, points: Sequence[Point], style: Style) -> None:
     averages, errors, distances = zip(*points, strict=True)
     axes.plot(errors, distances, **{**style.look, "marker": ""})
     for average, x, y in zip(averages, errors, distances, strict=True):
+        # steps of equal ratio look equally large
         size = (6.5 if style.model else 5.5) if average == 1 else 2.5 + 1.2 * math.log2(average)
         face = style.colour if average == 1 else "none"
         axes.plot(x, y, **{**style.look, "markersize": size, "markerfacecolor": face})

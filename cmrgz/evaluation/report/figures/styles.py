@@ -51,6 +51,7 @@ def styles(summary: Summary) -> dict[str, Style]:
     """Return the style of each method; a function of the methods of the run and their order."""
     found: dict[str, Style] = {}
     markers = list(SIGNS)
+    # by place in the run, not by result: a method looks the same in every figure and in every report of the run
     for i, method in enumerate(of_kind(summary, "model")):
         lap, step = divmod(i, len(COLOURS))
         marker = markers[(step + lap) % len(markers)]  # of one colour, no two laps have the same marker

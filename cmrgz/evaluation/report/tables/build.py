@@ -68,6 +68,7 @@ def table(
     rows: list[Row] = []
     for heading, items in groups:
         own = [tuple(field.cell(item) for field in fields) for item in items]
+        # the name of a row alone says nothing
         own = [row for row in own if any(cell.text != DASH for cell in row[1:])]
         rows += [*([heading] if heading and own else []), *own]
     cells = [row for row in rows if not isinstance(row, str)]

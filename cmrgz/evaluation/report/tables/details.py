@@ -47,6 +47,7 @@ def contrasts(summary: Summary) -> tuple[Table, ...]:
 
 
 def _strongest(rows: list[ContrastRow], metric: str) -> list[ContrastRow]:
+    # NaN compares as neither less nor more and would leave the order to chance
     own = [row for row in rows if row.metric == metric]
     return sorted(own, key=lambda row: (math.isnan(row.p), row.p))[:MOST]
 

@@ -24,6 +24,7 @@ def gains(summary: Summary) -> tuple[Table, ...]:
     models = [model.name for model in of_kind(summary, "model")]
 
     def gain(name: str) -> Field:
+        # the unit without its arrow: a gain is better above 0, whichever way the metric goes
         unit = next((row.unit for row in summary.metrics if row.name == name), "")
         return Field(Column(label(name), unit), lambda pair: _cell(summary.estimate(pair[1], pair[0], name)))
 

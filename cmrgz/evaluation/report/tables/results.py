@@ -60,6 +60,7 @@ def _reals(summary: Summary) -> tuple[Table, ...]:
 
 def _references(summary: Summary) -> Iterator[Table]:
     """Yield PSNR and KID of what is no model, by what is hidden under the first pattern."""
+    # the first pattern shows how a metric grows; all others are in the tables by mask
     for pattern, masks in patterns(summary.masks)[:1]:
         rows = build.by_kind(summary, REFERENCES)
         title = f"{label(PSNR)} ({metric_column(summary, PSNR).note}) of what is no model: {pattern}"
@@ -79,6 +80,7 @@ def inpainting(summary: Summary) -> tuple[Table, ...]:
     """Return a table a mask, the one nearest to half hidden open."""
 
     def of_mask(mask: MaskRow, folded: bool) -> tuple[Table, ...]:
+        # of the primary extractor, so that the table keeps one line a method; the tables of sets have all
         kid = [build.set_metric(summary, KID, name, mask, f"KID, {name}") for name in extractors(summary)[:1]]
         best, more = ([build.metric(summary, name, mask, short=True) for name in part] for part in (HEADLINES, FURTHER))
         note = notes("hole", "intervals", "best", "far")
@@ -106,6 +108,7 @@ def _set(summary: Summary, mask: MaskRow, extractor: str, folded: bool) -> tuple
     own = [r for r in summary.sets if (r.mask, r.extractor, r.average) == (mask.spec, extractor, 1)]
     cells = {(row.method, row.metric): build.set_cell(row) for row in own}
     cells |= {(REAL, row.metric): Cell(number(row.floor)) for row in own}
+    # a method without any score has no row: what it drew would say that there is something to read
     items = {row.method: str(row.items) for row in own if math.isfinite(row.value)}
     names = dict.fromkeys(row.metric for row in own)
 
@@ -149,6 +152,7 @@ def _twins(summary: Summary) -> Iterator[tuple[str, str]]:
     names = [method.name for method in summary.methods]
     for name in names:
         if PAPER in name:
+            # a method is called as it was given: TARGET:option=value,...
             target, _, options = name.partition(":")
             rest = ",".join(option for option in options.split(",") if option != PAPER)
             fixed = f"{target}:{rest}" if rest else target

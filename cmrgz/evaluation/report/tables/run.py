@@ -23,6 +23,7 @@ def cost(summary: Summary) -> tuple[Table, ...]:
         numbers("Samples", lambda method: str(method.samples), "a frame"),
         numbers("Seconds", lambda method: _seconds(method.seconds), "a sample"),
         numbers("Network calls", lambda method: count(method.calls), "a sample"),
+        # NaN is not above 0: of what is no model, memory may not have been told
         numbers("Memory", lambda method: count(round(method.memory_mb)) if method.memory_mb > 0 else DASH, "MB"),
     ]
     return table("Cost", by_kind(summary), fields, notes("cost"))
@@ -55,6 +56,7 @@ def masks(summary: Summary) -> tuple[Table, ...]:
 
 def settings(summary: Summary) -> tuple[Table, ...]:
     """Return the settings of the run, and what the result of each method depends on."""
+    # its lists and tables, such as the plugins, are for programs: they stand in sweep.json
     single = {k: v for k, v in summary.settings.items() if not isinstance(v, list | tuple | Mapping)}
     options = public(summary.settings.get("options", {}))
     groups: list[Group] = [("", single.items()), ("Options of the sweep", options.items())]
