@@ -5,7 +5,7 @@ from pathlib import Path
 from cmrgz.durable import remove_stale
 from cmrgz.evaluation.report import write
 from cmrgz.evaluation.summary.build import summarise
-from cmrgz.evaluation.summary.estimates import HIDDEN
+from cmrgz.evaluation.summary.estimates import shown
 from cmrgz.evaluation.summary.model import Summary
 from cmrgz.evaluation.table import Table
 
@@ -23,10 +23,5 @@ def publish(root: Path) -> tuple[Summary, list[Path]]:
     remove_stale(root)  # what a death left while it wrote the report before
     table = Table.read(root)
     summary = summarise(table)
-    pictures = {
-        (method, mask): table.pictures(method, mask)
-        for method, info in table.methods.items()
-        if info.kind not in HIDDEN
-        for mask in table.masks
-    }
+    pictures = {(method, mask): table.pictures(method, mask) for method in shown(table) for mask in table.masks}
     return summary, write(summary, pictures, root)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cmrgz.anatomy.agreement import agreement
 from cmrgz.anatomy.function import UNITS, biomarkers
-from cmrgz.evaluation.summary.estimates import HIDDEN
+from cmrgz.evaluation.summary.estimates import shown
 from cmrgz.evaluation.summary.rows import BiomarkerRow
 from cmrgz.evaluation.table import Table
 
@@ -27,12 +27,11 @@ Measure = Callable[[Table, str, str], Iterator[tuple[str, Pair]]]
 def agreements(table: Table, measure: Measure) -> tuple[BiomarkerRow, ...]:
     """Return the agreement of result and truth of every method and mask, in all that `measure` gives of them."""
     found: list[BiomarkerRow] = []
-    for method, info in table.methods.items():
-        for mask in table.masks if info.kind not in HIDDEN else ():
-            pairs: dict[str, list[Pair]] = {}
-            for name, pair in measure(table, method, mask):
-                pairs.setdefault(name, []).append(pair)
-            found += [_row(method, mask, name, own) for name, own in pairs.items()]
+    for method, mask in product(shown(table), table.masks):
+        pairs: dict[str, list[Pair]] = {}
+        for name, pair in measure(table, method, mask):
+            pairs.setdefault(name, []).append(pair)
+        found += [_row(method, mask, name, own) for name, own in pairs.items()]
     return tuple(found)
 
 

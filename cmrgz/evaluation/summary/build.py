@@ -8,7 +8,7 @@ from cmrgz.evaluation.statistics.subjects import caveats
 from cmrgz.evaluation.store import SETTINGS, read_settings
 from cmrgz.evaluation.summary.anatomy import agreements, volumes
 from cmrgz.evaluation.summary.derived import with_hallucination
-from cmrgz.evaluation.summary.estimates import HIDDEN, contrasts, estimates, metric_rows
+from cmrgz.evaluation.summary.estimates import contrasts, estimates, metric_rows, shown
 from cmrgz.evaluation.summary.evidence import claim_rows
 from cmrgz.evaluation.summary.gates import gates
 from cmrgz.evaluation.summary.memory import memory_rows, probe_rows
@@ -36,7 +36,7 @@ def summarise(table: Table) -> Summary:
         frames=len(set(table.columns["frame"][table.rows("real")].tolist())),
         caveats=(*caveats(len(table.subjects)), *_single(table), *far_apart(sets)),
         gates=gates(table),
-        methods=tuple(_method(table, name) for name, info in table.methods.items() if info.kind not in HIDDEN),
+        methods=tuple(_method(table, name) for name in shown(table)),
         masks=tuple(_mask(table, spec) for spec in table.masks),
         metrics=metric_rows(table),
         estimates=estimates(table),

@@ -18,11 +18,14 @@ from cmrgz.evaluation.table import Table
 
 HEADLINES = ("psnr-hole", "ssim-hole", "haarpsi-hole", "energy-hole")
 """Metrics that models are compared by, pair by pair."""
-HIDDEN = ("real", "probe")
-"""Kinds of methods that are no rows of tables."""
 
 Columns = Mapping[str, Mapping[str, float]]
 """By method, one value a patient."""
+
+
+def shown(table: Table) -> list[str]:
+    """Return the methods that are rows of tables: not the real frames, and not models on training frames."""
+    return [name for name, info in table.methods.items() if info.kind not in ("real", "probe")]
 
 
 def metric_rows(table: Table) -> tuple[MetricRow, ...]:
@@ -64,8 +67,7 @@ def ends(interval: Interval) -> dict[str, Any]:
 
 def _columns(table: Table, metric: str, mask: str) -> Columns:
     """Return the values of every method that has some."""
-    names = [name for name, info in table.methods.items() if info.kind not in HIDDEN]
-    columns = {name: table.by_subject(metric, name, mask) for name in names}
+    columns = {name: table.by_subject(metric, name, mask) for name in shown(table)}
     return {name: of for name, of in columns.items() if of}
 
 

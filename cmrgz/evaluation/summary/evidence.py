@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from itertools import product
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from cmrgz.evaluation.claims.evidence import Arm, Evidence, Key, Values, Verdict
 from cmrgz.evaluation.claims.verdicts import judge
 from cmrgz.evaluation.statistics.kernel import Resampled
 from cmrgz.evaluation.summary.derived import HALLUCINATION
-from cmrgz.evaluation.summary.estimates import HIDDEN, ends
+from cmrgz.evaluation.summary.estimates import ends, shown
 from cmrgz.evaluation.summary.rows import ClaimRow
 from cmrgz.evaluation.summary.sets import Reals, features
 from cmrgz.evaluation.table import Table
@@ -91,18 +92,17 @@ def _floor(table: Table, method: str) -> str | None:
 
 
 def _values(table: Table, masks: Mapping[float, str], metric: str) -> Values:
-    names = [name for name, info in table.methods.items() if info.kind not in HIDDEN]
-    found = {(name, ratio): table.by_subject(metric, name, mask) for name in names for ratio, mask in masks.items()}
+    places = product(shown(table), masks.items())
+    found = {(name, ratio): table.by_subject(metric, name, mask) for name, (ratio, mask) in places}
     return {key: of for key, of in found.items() if of}
 
 
 def _distances(table: Table, masks: Mapping[float, str], extractor: str, reals: Reals) -> dict[Key, Resampled]:
     """Return the kernel distance of every method and ratio to the real frames, as a statistic of patients."""
     found = {}
-    for name, info in table.methods.items():
-        for ratio, mask in masks.items() if info.kind not in HIDDEN else ():
-            drawn, subjects = features(table, name, mask, extractor, 1)
-            # one result has no covariance with another, and one NaN would spread through the whole kernel
-            if len(drawn) > 1 and bool(np.isfinite(drawn).all()):
-                found[name, ratio] = reals.distance(drawn, subjects)
+    for name, (ratio, mask) in product(shown(table), masks.items()):
+        drawn, subjects = features(table, name, mask, extractor, 1)
+        # one result has no covariance with another, and one NaN would spread through the whole kernel
+        if len(drawn) > 1 and bool(np.isfinite(drawn).all()):
+            found[name, ratio] = reals.distance(drawn, subjects)
     return found

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from cmrgz.evaluation.metrics.sets.base import FARTHEST
 from cmrgz.evaluation.scoring import AVERAGES
 from cmrgz.evaluation.statistics.bootstrap import Interval, bootstrap
 from cmrgz.evaluation.statistics.kernel import Resampled, kernel_distance
-from cmrgz.evaluation.summary.estimates import HIDDEN
+from cmrgz.evaluation.summary.estimates import shown
 from cmrgz.evaluation.summary.rows import SetRow
 from cmrgz.evaluation.table import Table
 
@@ -53,13 +54,12 @@ def _of_images(table: Table) -> Iterator[SetRow]:
     free = [spec for spec, info in table.masks.items() if info.ratio == 1]
     reals, of_reals = images(table, REAL, WHOLE)
     floors = {metric.name: control(metric, reals, of_reals).mean for metric in metrics} if free else {}
-    for method, info in table.methods.items():
-        for mask in free if info.kind not in HIDDEN else ():
-            drawn, subjects = images(table, method, mask)
-            for metric in metrics if len(drawn) else ():
-                score = metric.score(drawn, reals, subjects=(subjects, of_reals))
-                row = SetRow(method=method, mask=mask, extractor="", metric=metric.name, items=len(drawn))
-                yield replace(row, value=score.value, floor=floors[metric.name], reason=score.reason)
+    for method, mask in product(shown(table), free):
+        drawn, subjects = images(table, method, mask)
+        for metric in metrics if len(drawn) else ():
+            score = metric.score(drawn, reals, subjects=(subjects, of_reals))
+            row = SetRow(method=method, mask=mask, extractor="", metric=metric.name, items=len(drawn))
+            yield replace(row, value=score.value, floor=floors[metric.name], reason=score.reason)
 
 
 def images(table: Table, method: str, mask: str) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
@@ -116,15 +116,13 @@ def features(
 def _of_extractor(table: Table, extractor: str, reals: Reals) -> Iterator[SetRow]:
     metrics = [metric for metric in SET_METRICS.values() if metric.on != "images"]
     floors = {metric.name: reals.floor(metric) for metric in metrics}
-    for method, info in table.methods.items():
-        for mask in table.masks if info.kind not in HIDDEN else ():
-            for average in (1, *(m for m in AVERAGES if m <= info.samples)):
-                if len(table.rows(method, mask)):
-                    # there are fewer averages than samples, and KID, which is unbiased, compares sets of unequal size
-                    # (Binkowski et al. 2018, arXiv:1801.01401)
-                    chosen = metrics if average == 1 else [SET_METRICS[KID]]
-                    place = (method, mask, extractor, average)
-                    yield from _scored(table, place, reals, chosen, floors)
+    for method, mask in product(shown(table), table.masks):
+        averages = [m for m in AVERAGES if m <= table.methods[method].samples]
+        for average in (1, *averages) if len(table.rows(method, mask)) else ():
+            # there are fewer averages than samples, and KID, which is unbiased, compares sets of unequal size
+            # (Binkowski et al. 2018, arXiv:1801.01401)
+            chosen = metrics if average == 1 else [SET_METRICS[KID]]
+            yield from _scored(table, (method, mask, extractor, average), reals, chosen, floors)
 
 
 def _scored(
