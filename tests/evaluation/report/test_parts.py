@@ -10,10 +10,25 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import Markup
 from PIL import Image
 
 from cmrgz.evaluation.report import Pictures
-from cmrgz.evaluation.report.document import Alert, Cell, Document, Section, Table, Text
+from cmrgz.evaluation.report.document import (
+    Alert,
+    Block,
+    Card,
+    Cards,
+    Cell,
+    Document,
+    Figure,
+    Gallery,
+    Key,
+    Panel,
+    Section,
+    Strip,
+    Text,
+)
 from cmrgz.evaluation.report.figures.curves import figures, line
 from cmrgz.evaluation.report.figures.spectrum import curve, spectra
 from cmrgz.evaluation.report.figures.styles import GREY, styles
@@ -153,19 +168,23 @@ def test_what_says_nothing_is_left_out_of_a_table() -> None:
     assert written(kept).splitlines()[-4:] == ["| Method | a |", "| :-- | --: |", "| **Models** |  |", "| x | 1 |"]
 
 
-def written(*blocks: Table | Text | Alert) -> str:
+def written(*blocks: Block) -> str:
     return markdown(Document("title", "lead", (), (Section("s", "section", blocks),)))
 
 
 def test_a_hostile_text_is_nothing_but_text_wherever_it_stands() -> None:
-    bad = "<b onclick='x'>*a*</b> {{ 7 * 7 }} |`\n# head"
+    bad = """<b onclick='x'>*a*</b>" onload="x {{ 7 * 7 }} |`\n# head"""
     (own,) = table(bad, [(bad, [bad])], [words(bad, str), words(bad, lambda text: Cell(text, text, tone="bad"))], bad)
-    blocks = (own, Text((bad,)), Text((bad,), listed=True), Text((bad,), code=True), Alert(bad, (bad,)))
-    page = html(Document(bad, bad, blocks, ()))
-    assert "<b onclick" not in page and "&lt;b onclick=&#39;x&#39;&gt;" in page and "49" not in page
-    lines = written(own, Text((bad,)), Alert(bad, (bad,))).splitlines()
+    figure = Figure(bad, bad, (Panel(bad, Markup("<svg></svg>"), bad),), (Key(bad, "red", "●", "solid"),))
+    cards, gallery = Cards((Card(bad, bad, bad, "good", bad, bad),)), Gallery(bad, (Strip(bad, ((bad, b""),)),))
+    listed, code = Text((bad,), listed=True), Text((bad,), code=True)
+    blocks = (own, figure, cards, gallery, listed, code, Text((bad,)), Alert(bad, (bad,)))
+    page = html(Document(bad, bad, blocks, (Section("name", bad, blocks),)))
+    assert "<b onclick" not in page and '" onload="' not in page and "49" not in page
+    assert page.count("&lt;b onclick=&#39;x&#39;&gt;") == 5 + 2 * 25  # title, heading, lead, link, section
+    lines = written(own, figure, cards, gallery, Text((bad,)), Alert(bad, (bad,))).splitlines()
     hit = [line for line in lines if "onclick" in line]
-    assert len(hit) == 8 and not [line for line in hit if re.search(r"(?<!\\)[<`]", line)]
+    assert len(hit) == 10 and not [line for line in hit if re.search(r"(?<!\\)[<`]", line)]
     assert not [line for line in lines if line.startswith("# head")]
 
 
