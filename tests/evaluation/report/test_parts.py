@@ -29,7 +29,7 @@ from cmrgz.evaluation.report.document import (
     Strip,
     Text,
 )
-from cmrgz.evaluation.report.figures.curves import figures, line
+from cmrgz.evaluation.report.figures.curves import _paint, figures, line
 from cmrgz.evaluation.report.figures.spectrum import curve, spectra
 from cmrgz.evaluation.report.figures.styles import GREY, styles
 from cmrgz.evaluation.report.names import hidden, mask_label, patterns
@@ -150,6 +150,23 @@ def test_a_logarithmic_scale_has_a_few_round_ticks(make: Make, factor: float) ->
     texts = re.findall(r">([\d.e+-]+)</text>", figure.panels[0].svg)
     ticks = [float(text) for text in texts if text not in ("25", "75")]
     assert 3 <= len(ticks) <= 12 and len(set(ticks)) == len(ticks) and min(ticks) > 0
+
+
+@pytest.mark.parametrize("ratios", [(0.5,), (0.25, 0.75)])
+def test_a_panel_shows_models_whole_and_is_no_higher_for_a_fill_that_is_far_worse(
+    make: Make, ratios: tuple[float, ...]
+) -> None:
+    from matplotlib.figure import Figure as Drawing
+
+    summary = make(models=2, others=2, patterns=1, ratios=ratios)
+    rows = tuple(replace(e, value=-900.0) if e.method == "mean" else e for e in summary.estimates)
+    looks, told = styles(summary), replace(summary, estimates=rows)
+    lines = {name: line(told, name, "psnr-hole", told.masks) for name in looks}
+    axes = Drawing().add_subplot()
+    _paint(axes, lines, looks, "psnr-hole")
+    low, high = axes.get_ylim()
+    own = [e for name in ("ar-vq", "ar-vq:preset=paper_like") for _, e in lines[name]]
+    assert 0 < low < min(e.low for e in own) and max(e.high for e in own) < high
 
 
 def test_counts_that_are_all_zero_have_no_scale_below_zero(make: Make) -> None:

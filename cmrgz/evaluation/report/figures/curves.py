@@ -65,15 +65,18 @@ def _paint(axes: Any, lines: dict[str, Line], looks: dict[str, Style], metric: s
         axes.axhline(IDEALS[metric], color="black", linewidth=0.9, zorder=1.5)
     if metric in LOGARITHMIC and all(e.value > 0 for own in lines.values() for _, e in own):
         axes.set_yscale("log")
-    axes.margins(y=0.15)
     models = [name for name in lines if looks[name].model]
     alone = 0.14 if len(shares) == 1 else 0.0  # then models stand side by side, and all else goes across
-    for name in sorted(lines, key=lambda name: looks[name].far):
-        if looks[name].far and models:
-            axes.set_ylim(axes.get_ylim())  # no longer moves: what is far off would press the models into one line
-        place = (models.index(name) + 0.5) / len(models) - 0.5 if name in models else 0.0
-        half = 0.35 / len(models) if name in models else 0.7
-        _draw(axes, lines[name], looks[name], alone * place, max(alone * half, 0.01))
+    limits = []
+    for far, room in ((False, 0.5), (True, 0.05)):
+        axes.margins(y=room)
+        for name in (name for name in lines if looks[name].far == far):
+            place = (models.index(name) + 0.5) / len(models) - 0.5 if name in models else 0.0
+            half = 0.35 / len(models) if name in models else 0.7
+            _draw(axes, lines[name], looks[name], alone * place, max(alone * half, 0.01))
+        limits.append(axes.get_ylim())
+    if models:  # what is far worse would press them into one line
+        axes.set_ylim(max(low for low, _ in limits), min(high for _, high in limits))
     _scale(axes, all(e.value >= 0 for own in lines.values() for _, e in own))
     ticks = [x for i, x in enumerate(shares) if i == 0 or x - shares[i - 1] > 0.06]
     axes.set_xticks(ticks, [f"{round(100 * x, 1):g}" for x in ticks])
