@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 
 import yaml
 
-from cmrgz.evaluation.judge import SPREAD
 from cmrgz.evaluation.report.document import Alert, Block, Card, Cards, Document, Section, Text, Tone
 from cmrgz.evaluation.report.figures.curves import CURVES, figures
 from cmrgz.evaluation.report.figures.spectrum import spectra
@@ -12,6 +11,7 @@ from cmrgz.evaluation.report.names import WORDS, hidden, notes, of_kind, pattern
 from cmrgz.evaluation.report.numerals import interval, share
 from cmrgz.evaluation.report.pictures import Pictures, galleries
 from cmrgz.evaluation.report.tables import details, floors, results, run
+from cmrgz.evaluation.scoring import SPREAD
 from cmrgz.evaluation.summary.model import Summary
 from cmrgz.evaluation.summary.rows import ClaimRow
 

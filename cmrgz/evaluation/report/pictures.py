@@ -10,7 +10,6 @@ from PIL import Image
 
 from cmrgz.evaluation.report.document import Gallery, Strip
 from cmrgz.evaluation.report.names import hidden, main_mask, mask_label, of_kind, patterns
-from cmrgz.evaluation.scoring import SPREAD
 from cmrgz.evaluation.summary.model import Summary
 from cmrgz.evaluation.summary.rows import MaskRow
 from cmrgz.preview import heat, tinted
