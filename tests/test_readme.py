@@ -107,7 +107,19 @@ def test_the_python_runs(code: str, folder: Path) -> None:
 
 def test_the_pages_name_every_command() -> None:
     used = {shlex.split(command)[1] for command in COMMANDS}
-    known = {"inpaint", "generate", "measure", "train", "evaluate", "data", "models", "metrics", "plugins", "env"}
+    known = {
+        "inpaint",
+        "generate",
+        "measure",
+        "train",
+        "evaluate",
+        "data",
+        "models",
+        "metrics",
+        "plugins",
+        "env",
+        "view",
+    }
     assert used >= known
 
 
