@@ -109,6 +109,7 @@ def test_version_and_env() -> None:
     facts = json.loads(cmrgz("env", "--json").stdout)
     assert facts["cmrgz"] == cmrgz("--version").stdout.split()[1]
     assert facts["python"].startswith("3.")
+    assert {"torch", "vector-quantize-pytorch"} <= facts["dependencies"].keys()  # of cmrgz, and of a plugin alone
     assert "dependencies" in cmrgz("env").stdout
 
 

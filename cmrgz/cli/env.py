@@ -32,12 +32,13 @@ def command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def dependency_versions() -> dict[str, str]:
-    """Return the installed version of each requirement of cmrgz, extras left out."""
+    """Return the installed version of each requirement of cmrgz and of its plugins, extras left out."""
+    packages = ("cmrgz", *plugin_versions())
     # Extras are nobody's need until they are asked for; they would all be listed as not installed.
-    lines = [line for line in _requirements() if "extra ==" not in line]
+    lines = [line for package in packages for line in _requirements(package) if "extra ==" not in line]
     # By hand: to import a parser of requirements would take longer than the rest of the command.
     names = [re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in lines]
-    return {name: _installed(name) for name in sorted(names)}
+    return {name: _installed(name) for name in sorted(set(names) - set(packages))}
 
 
 def plugin_versions() -> dict[str, str]:
@@ -51,11 +52,11 @@ def plugin_versions() -> dict[str, str]:
     return dict(sorted((p.dist.name, p.dist.version) for p in points if p.dist))
 
 
-def _requirements() -> list[str]:
+def _requirements(package: str) -> list[str]:
     from importlib.metadata import PackageNotFoundError, requires
 
     try:
-        return requires("cmrgz") or []
+        return requires(package) or []
     except PackageNotFoundError:  # run from a checkout that is not installed
         return []
 
