@@ -39,7 +39,8 @@ NONE = {
           ("ar-mar", "ar-maskgit", "ar-var", "ar-vq", "ldm-dit", "ldm-unet", "ldm-uvit")),
     ],
     "names a command or an option, of which the text speaks": [
-        "cmrgz evaluate", "cmrgz train", "cmrgz data phantom", "cmrgz plugins new", "pytest --cmrgz",
+        "cmrgz evaluate", "cmrgz inpaint", "cmrgz inpaint --refine", "cmrgz train", "cmrgz data phantom",
+        "cmrgz plugins new", "pytest --cmrgz",
     ],
     "needs an index that has this project": ["pip install cmrgz[cluster]", "pip install cmrgz[dicom]"],
     "dots stand for the data and options of a command above": [
@@ -161,6 +162,7 @@ def reduced(command: str) -> list[str]:
     if words[1] == "evaluate" and words[2] not in ("report", "repair"):
         return [*words, "--subjects", "2", "--frames", "1", "--no-baselines"]
     words = [NUMBERS.get(before, word) for before, word in zip(["", *words], words, strict=False)]
+    words = ["group=NOR" if word == "group=DCM" else word for word in words]  # of two patients one is trained on
     if words[1:3] == ["data", "phantom"]:
         words += [*(extra for extra in ("--lite", "--slices=2") if extra[:8] not in " ".join(words))]
     return words
