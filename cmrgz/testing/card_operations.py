@@ -64,6 +64,9 @@ class _Backend(_DummyBackendModule):
 @cache
 def card() -> torch.device:
     """Return the device; torch is told of it once a process."""
+    # At the first gradients torch starts a thread for each device that it knows of, and no fork can compute gradients
+    # from then on. Those of the card need none.
+    torch.zeros((), requires_grad=True).neg().backward()
     # A second time torch would refuse: a process has one backend of this kind.
     _setup_privateuseone_for_python_backend(NAME, _Backend())
     return torch.device(NAME, 0)

@@ -5,6 +5,8 @@ tests/testing/card.json`.
 """
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -182,6 +184,18 @@ def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
 def test_a_tokenizer_codes_and_learns_as_on_the_cpu(tokenizer: Tokenizer) -> None:
     assert coding(tokenizer).equal
     assert reconstruction(tokenizer).apart < 1e-5
+
+
+def test_a_process_that_has_used_the_card_can_be_forked() -> None:
+    """Tests of several processes fork; torch lets none compute gradients that comes from one with devices."""
+    with on_card():
+        there(4).requires_grad_().sum().backward()
+    if (child := os.fork()) == 0:
+        try:
+            torch.ones(1, requires_grad=True).sum().backward()
+        finally:
+            os._exit(0 if sys.exc_info()[0] is None else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 # -------------------------------------------------------------------------------------- checks for authors of plugins
