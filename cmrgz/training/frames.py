@@ -11,11 +11,10 @@ import torch
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from cmrgz.data.cases import Case
-from cmrgz.data.cines import Cine, crop, read_cine
+from cmrgz.data.cines import Cine, read_cine
 from cmrgz.data.planes import Planes
 from cmrgz.errors import DataError, UsageError
 from cmrgz.parts import MARGINS
@@ -23,6 +22,7 @@ from cmrgz.plugin import Extent
 from cmrgz.rng import derive
 from cmrgz.training.ahead import by_processes, by_threads
 from cmrgz.training.blocks import Shape, draw_phases, draw_shape, draw_slices, is_ring, shapes, spread_starts
+from cmrgz.training.crops import Cut, Turn
 from cmrgz.training.patients import Patients
 
 DROP = 0.15
@@ -43,6 +43,8 @@ class Batch:
     condition: dict[str, Tensor]
 
 
+Told = Mapping[str, Any]
+"""The conditions of an item, numbers or arrays (t, z)."""
 Sent = tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]
 
 
@@ -111,11 +113,26 @@ class Frames:
             shape: Phases and slices of the items.
             strides: Take every second or third phase or slice too, and not neighbours alone.
         """
+        plans = self._plans(seed, step, items, shape, strides)
+        return collate([(as_item(cut.pixels(self.cine(cut), self.item), self.extent), told) for cut, told in plans])
+
+    def planned(self, seed: int, step: int, items: int | Sequence[int]) -> list[tuple[Cut, Told]]:
+        """Return what the items of `batch` are cut from, and their conditions."""
+        return self._plans(seed, step, items, self._shape(seed, step), strides=True)
+
+    def cine(self, cut: Cut) -> Cine:
+        """Return what an item is cut from."""
+        source, number = cut.source
+        return self.sources[source][number]
+
+    def _plans(
+        self, seed: int, step: int, items: int | Sequence[int], shape: Shape, strides: bool
+    ) -> list[tuple[Cut, Told]]:
         numbers = range(items) if isinstance(items, int) else items
         # A generator for each item, none for the batch: an item must not depend on which others are made beside it, or
         # a resumed run, another number of workers or of processes would train on other items.
         rngs = (default_rng(derive(seed, "item", step, i)) for i in numbers)
-        return collate([self._item(shape, rng, strides) for rng in rngs])
+        return [self._plan(shape, rng, strides) for rng in rngs]
 
     def batches(self, seed: int, steps: Iterable[int], items: int | Sequence[int], workers: int = 0) -> Iterator[Batch]:
         """Yield the batches of `steps`, the next ones made by `workers` while one is in use; they do not depend on it.
@@ -149,16 +166,16 @@ class Frames:
         shape = draw_shape(self.extent, rng)
         # One shape for the step, since its items are stacked. A random cine says how far it is shortened, so that short
         # ones are trained on as often as there are such.
-        return _shortened(shape, self._cine((1, 1), rng)[0])
+        source, number = self._draw_cine((1, 1), rng)
+        return _shortened(shape, self.sources[source][number])
 
-    def _cine(self, shape: Shape, rng: Generator) -> tuple[Cine, bool]:
-        """Return a cine that has so many phases and slices, and whether its phases are a full cycle."""
+    def _draw_cine(self, shape: Shape, rng: Generator) -> tuple[int, int]:
+        """Return the data set of a cine that has so many phases and slices, and its number there."""
         if shape not in self._enough:
             self._enough[shape] = self._with_enough(shape)
         numbers, shares = self._enough[shape]
         source = int(rng.choice(len(numbers), p=shares))
-        number = numbers[source][rng.integers(len(numbers[source]))]
-        return self.sources[source][number], self._rings[source][number]
+        return source, numbers[source][rng.integers(len(numbers[source]))]
 
     def _with_enough(self, shape: Shape) -> tuple[list[list[int]], NDArray[np.float64]]:
         """Return the numbers of the cines that have so many phases and slices, and the shares of the data sets."""
@@ -169,12 +186,14 @@ class Frames:
         weights = np.where([bool(part) for part in numbers], self.shares, 0)
         return numbers, weights / weights.sum()
 
-    def _item(self, shape: Shape, rng: Generator, strides: bool) -> tuple[Tensor, Mapping[str, Any]]:
-        cine, ring = self._cine(shape, rng)
+    def _plan(self, shape: Shape, rng: Generator, strides: bool) -> tuple[Cut, Told]:
+        """Return what an item is cut from and its conditions: all random numbers of it are drawn here."""
+        source, number = self._draw_cine(shape, rng)
+        cine, ring = self.sources[source][number], self._rings[source][number]
         n, m = cine.frames.shape[:2]
         t, z = draw_phases(n, shape[0], ring, rng, strides), draw_slices(m, shape[1], rng, strides)
         corner = self._corner(cine, rng)
-        x = self._crop(torch.from_numpy(cine.at(t, z)).float(), corner, rng)
+        turn = self._turn(rng)
         condition = self._place(cine, t, z, corner)
         jitter = rng.normal(0, 0.03, 2)  # at inference the heart is found in what is known, a few pixels off
         condition["row"] += jitter[0]
@@ -183,10 +202,10 @@ class Frames:
         dropped = {name for name in condition if name not in KEPT and rng.random() < DROP}
         if cine.patient and rng.random() < UNTOLD:
             dropped |= set(cine.patient)
-        if "phase" in dropped and shape[0] > 1 and rng.random() < 0.5:
-            x = x.flip(1)  # time runs backwards: a motion of its own kind, where no phase says otherwise
+        # Time runs backwards: a motion of its own kind, where no phase says otherwise.
+        backwards = "phase" in dropped and shape[0] > 1 and rng.random() < 0.5
         told = {name: np.full_like(value, np.nan) if name in dropped else value for name, value in condition.items()}
-        return as_item(x, self.extent), told
+        return Cut((source, number), t[::-1] if backwards else t, z, corner, turn), told
 
     def _place(self, cine: Cine, t: NDArray[np.int64], z: NDArray[np.int64], corner: tuple[float, float]) -> Any:
         if len(self.extent.axes) == 2:
@@ -203,15 +222,13 @@ class Frames:
         row, column = (float(np.clip(round(c), 0, r)) for c, r in zip(corner, room, strict=True))
         return row, column
 
-    def _crop(self, frames: Tensor, corner: tuple[float, float], rng: Generator) -> Tensor:
-        """Return crops (1, ..., h, w) at `corner`; half of them exact pixels, half resampled, all frames alike."""
+    def _turn(self, rng: Generator) -> Turn | None:
+        """Return how an item is changed, all its frames alike; half of the items keep their exact pixels."""
         if rng.random() < 0.5:
-            return exact_crop(frames, corner, self.item)
+            return None
         # Resampling blurs: the other half keeps its pixels, lest a model learns that all images are smooth.
         angle, zoom, gain, gamma = rng.uniform(-1, 1, 4) * self.augment
-        x = turned_crop(frames, corner, self.item, math.radians(9 * angle), math.exp(0.15 * zoom))
-        shade = ((x + 1) / 2).clamp(min=0) ** math.exp(0.15 * gamma)
-        return (2 * shade * math.exp(0.15 * gain) - 1).clamp(-1, 1)
+        return Turn(math.radians(9 * angle), math.exp(0.15 * zoom), math.exp(0.15 * gain), math.exp(0.15 * gamma))
 
 
 def _shortened(shape: Shape, cine: Cine) -> Shape:
@@ -219,41 +236,21 @@ def _shortened(shape: Shape, cine: Cine) -> Shape:
     return min(shape[0], cine.frames.shape[0]), min(shape[1], cine.frames.shape[1])
 
 
-def exact_crop(frames: Tensor, corner: tuple[float, float], item: tuple[int, int]) -> Tensor:
-    """Return (1, ..., h, w) pixels of frames (..., H, W) as they are, padded with -1 where they are too small."""
-    return torch.from_numpy(crop(frames.numpy(), corner, item, -1.0))[None]
-
-
-def turned_crop(
-    frames: Tensor, corner: tuple[float, float], item: tuple[int, int], angle: float, zoom: float
-) -> Tensor:
-    """Return (1, ..., h, w) of frames (..., H, W), turned by `angle` and scaled by `zoom` about the crop's centre."""
-    size = torch.tensor([frames.shape[-1], frames.shape[-2]]).float()
-    y, x = (torch.arange(n) - (n - 1) / 2 for n in item)
-    rows, columns = torch.meshgrid(y, x, indexing="ij")
-    cos, sin = math.cos(angle) / zoom, math.sin(angle) / zoom
-    middle = [c + (n - 1) / 2 for c, n in zip(corner, item, strict=True)]
-    points = torch.stack([cos * columns - sin * rows + middle[1], sin * columns + cos * rows + middle[0]], -1)
-    # grid_sample with align_corners=False has -1 and 1 at the outer edges of the pixels: hence the half.
-    grid = (points + 0.5) / size * 2 - 1
-    planes = frames.reshape(1, -1, *frames.shape[-2:])
-    # It pads with zeros, and air is -1: shifted by one, what lies outside is air.
-    zero_is_air = F.grid_sample(planes + 1, grid[None], padding_mode="zeros", align_corners=False)
-    return zero_is_air.view(1, *frames.shape[:-2], *item) - 1
-
-
-def as_item(block: Tensor, extent: Extent) -> Tensor:
-    """Return a block (1, t, z, h, w) as an item (1, *item) of the axes of an extent."""
-    t, z = block.shape[1:3]
+def as_item(blocks: Tensor, extent: Extent) -> Tensor:
+    """Return blocks (n, t, z, h, w) as items (n, *item) of the axes of an extent."""
+    t, z = blocks.shape[1:3]
     lengths = [n for axis, n in (("t", t), ("z", z)) if axis in extent.axes]
-    return block.reshape(1, *lengths, *block.shape[-2:])
+    return blocks.reshape(len(blocks), *lengths, *blocks.shape[-2:])
 
 
-def collate(items: Sequence[tuple[Tensor, Mapping[str, Any]]]) -> Batch:
-    """Stack items (1, *item) and their conditions, numbers or arrays (t, z)."""
-    names = items[0][1]
-    condition = {name: torch.stack([torch.as_tensor(c[name], dtype=torch.float32) for _, c in items]) for name in names}
-    return Batch(torch.stack([x for x, _ in items]), condition)
+def collate(items: Sequence[tuple[Tensor, Told]]) -> Batch:
+    """Stack items (1, *item) and their conditions."""
+    return Batch(torch.stack([x for x, _ in items]), stacked([told for _, told in items]))
+
+
+def stacked(told: Sequence[Told]) -> dict[str, Tensor]:
+    """Stack the conditions of items."""
+    return {name: torch.stack([torch.as_tensor(one[name], dtype=torch.float32) for one in told]) for name in told[0]}
 
 
 def held_out(cine: Cine, extent: Extent, most: int) -> Batch:
@@ -268,7 +265,7 @@ def held_out(cine: Cine, extent: Extent, most: int) -> Batch:
     number = max(-(-most // math.prod(shape)), min(most, FEWEST))
     corner = cine.corner(extent.plane)
     ring = shape[0] > 1 and is_ring(cine)
-    items: list[tuple[Tensor, Mapping[str, Any]]] = []
+    items: list[tuple[Tensor, Told]] = []
     for t, z in spread_starts((cine.frames.shape[0], cine.frames.shape[1]), shape, ring, number):
         x = torch.from_numpy(cine.block(t, z, corner, extent.plane)).float()
         told = cine.place(int(t[0]), int(z[0]), corner, extent.plane)

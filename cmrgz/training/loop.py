@@ -20,6 +20,7 @@ from cmrgz.training.folder import LOG, STEP, read_log
 from cmrgz.training.frames import Batch, Frames
 from cmrgz.training.options import TrainOptions
 from cmrgz.training.ranks import Ranks
+from cmrgz.training.resident import ResidentFrames
 from cmrgz.training.shards import ALONE, give_gradients, own_items
 from cmrgz.training.state import BAD_STEPS, State, save, trainable
 from cmrgz.training.watch import Log, Watch
@@ -62,7 +63,7 @@ def optimise(
 def run(
     state: State,
     module: Trainable,
-    frames: Frames,
+    frames: Frames | ResidentFrames,
     options: TrainOptions,
     folder: Path,
     key: str,

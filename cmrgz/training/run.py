@@ -37,6 +37,7 @@ from cmrgz.training.options import TrainOptions
 from cmrgz.training.patients import Patients, check_names, read_patients
 from cmrgz.training.plan import Plan, Start, find_spec, starting_from
 from cmrgz.training.ranks import Ranks, joined
+from cmrgz.training.resident import on_device
 from cmrgz.training.state import State, resume
 from cmrgz.training.validation import Validation
 from cmrgz.training.watch import require as require_log
@@ -75,9 +76,8 @@ def _train(plan: Plan, ranks: Ranks, quiet: bool) -> Path:
     plan, extent, tokenizer, start = _opened(plan, spec)
     sources, held = _data(plan, extent, quiet)
     require_validation(plan.train, len(held))
-    patients = read_patients(
-        plan.train.conditions, list(chain(*sources)), held, start.meta.conditions if start else None
-    )
+    told_before = start.meta.conditions if start else None
+    patients = read_patients(plan.train.conditions, list(chain(*sources)), held, told_before)
     config = _config(plan, extent, sources, held, tokenizer, start, patients)
     key = key_of(config)
 
@@ -111,7 +111,8 @@ def _train(plan: Plan, ranks: Ranks, quiet: bool) -> Path:
                     checkpoint.save(folder, module, meta, tokenizer=tokenizer, dtype=plan.dtype, overwrite=True)  # type: ignore[arg-type]
 
             told_to = (validate, export, partial(export, folder=plan.output / "best"), quiet, plan.log, ranks)
-            run(state, module, frames, plan.train, plan.output, key, plan.seed, stop, *told_to)
+            read = on_device(frames, next(module.parameters()).device, quiet=not ranks.leads)
+            run(state, module, read, plan.train, plan.output, key, plan.seed, stop, *told_to)
             if ranks.leads:
                 export(state, target, plan.train.keep)
                 _tell_best(state, plan.train)

@@ -117,7 +117,7 @@ class _Made:
     @torch.no_grad()
     def taken(self, loss: Tensor) -> Tensor:
         """Return it as one (n,), with which of it there is, and take it from the module."""
-        used = loss.new_tensor([p.grad is not None for p in self.parameters])
+        used = sent(torch.tensor([p.grad is not None for p in self.parameters], dtype=loss.dtype), loss.device)
         changed = [(now != then).any().to(loss)[None] for now, then in zip(self.buffers, self.before, strict=True)]
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
         # One vector, so that there is one exchange a shard and not one for each parameter.
@@ -134,7 +134,7 @@ class _Made:
         there = len(self.parameters) + len(self.buffers)
         sizes = [1, there, *(x.numel() for x in (*self.parameters, *self.buffers))]
         loss, some, *parts = mean.split(sizes)
-        for x, part, given in zip((*self.parameters, *self.buffers), parts, some.tolist(), strict=True):
+        for x, part, given in zip((*self.parameters, *self.buffers), parts, some.cpu().tolist(), strict=True):
             if given and isinstance(x, nn.Parameter):
                 x.grad = part.view_as(x).to(x)
             elif given:

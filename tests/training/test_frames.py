@@ -13,7 +13,8 @@ from cmrgz.data.scan import Scan, save
 from cmrgz.errors import DataError, UsageError
 from cmrgz.plugin import Extent
 from cmrgz.rng import derive
-from cmrgz.training.frames import DROP, Frames, exact_crop, held_out, turned_crop
+from cmrgz.training.crops import exact_crop, turned_crop
+from cmrgz.training.frames import DROP, Frames, held_out
 
 ITEM = (32, 32)
 EXTENT = Extent(item=ITEM)
