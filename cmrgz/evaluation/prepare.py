@@ -44,5 +44,5 @@ def open_scorer(device: str = "cpu", extractors: Sequence[str] = DEFAULT) -> Sco
     from cmrgz.anatomy.segmenter import Segmenter
     from cmrgz.evaluation.extractors import open_extractor
 
-    opened = [open_extractor(name) for name in extractors]
+    opened = [open_extractor(name, device) for name in extractors]
     return Scorer(Segmenter.open(device=device), {extractor.name: extractor for extractor in opened})

@@ -66,8 +66,12 @@ class Extractor:
         return self.of(images)
 
 
-def open_extractor(text: str) -> Extractor:
+def open_extractor(text: str, device: str = "cpu") -> Extractor:
     """Return an extractor by its name, or `name=FILE` for one of a local weights file.
+
+    Args:
+        text: The name.
+        device: Where its network runs; what has none is computed on the CPU.
 
     Raises:
         UsageError: `unknown-extractor`, or `missing-value` for a name that needs a file and has none.
@@ -78,52 +82,52 @@ def open_extractor(text: str) -> Extractor:
         if not path:
             what = f"'{name}' needs a safetensors file of its weights, nothing is downloaded"
             raise UsageError("missing-value", "extractor", what, hint=f"write {name}=FILE")
-        return _local(name, Path(path))
+        return _local(name, Path(path), device)
     if name not in EXTRACTORS or equals:
         hint = did_you_mean(name, [*EXTRACTORS, *(f"{local}=FILE" for local in LOCAL)])
         raise UsageError("unknown-extractor", "extractor", f"there is no '{text}'", hint=hint)
-    return EXTRACTORS[name]()
+    return EXTRACTORS[name](device)
 
 
-def _radiomics() -> Extractor:
+def _radiomics(_: str) -> Extractor:
     from cmrgz.evaluation.extractors.radiomics import VERSION, radiomics
 
     return Extractor("radiomics", VERSION, radiomics)
 
 
-def _random() -> Extractor:
+def _random(device: str) -> Extractor:
     from cmrgz.evaluation.extractors.random_network import RandomNetwork
 
-    network = RandomNetwork()
+    network = RandomNetwork().to(device)
     return Extractor("random", network.sha256, network.features)
 
 
-def _motion() -> Extractor:
+def _motion(device: str) -> Extractor:
     """Return the random network on differences: it needs no motion that it was trained on."""
-    return replace(_random(), name=MOTION, on="motion")
+    return replace(_random(device), name=MOTION, on="motion")
 
 
-def _segmenter() -> Extractor:
+def _segmenter(device: str) -> Extractor:
     from cmrgz.anatomy.segmenter import Segmenter
 
-    segmenter = Segmenter.open()
+    segmenter = Segmenter.open(device=device)
     return Extractor("segmenter", segmenter.sha256, segmenter.features)
 
 
-def _local(name: str, path: Path) -> Extractor:
+def _local(name: str, path: Path, device: str) -> Extractor:
     from cmrgz.evaluation.extractors.local import load
 
-    features, sha256 = load(name, path)
+    features, sha256 = load(name, path, device)
     return Extractor(name, sha256, features)
 
 
-EXTRACTORS: dict[str, Callable[[], Extractor]] = {
+EXTRACTORS: dict[str, Callable[[str], Extractor]] = {
     "segmenter": _segmenter,
     "radiomics": _radiomics,
     "random": _random,
     MOTION: _motion,
 }
-"""Those that need no file, by name; torch is imported when one that needs it is opened."""
+"""Those that need no file, by name, made for a device; torch is imported when one that needs it is opened."""
 
 LOCAL = ("dinov2", "resnet50", "inception")
 """Those of a local weights file."""

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from cmrgz import weights
 from cmrgz.errors import CheckpointError
 from cmrgz.evaluation.extractors import inception, resnet, vision_transformer
+from cmrgz.evaluation.extractors.batched import in_batches
 
 MOST = 2 << 30  # bytes of the largest file that is read
 COUNTER = "num_batches_tracked"
@@ -29,12 +30,13 @@ MODULES = {"dinov2": vision_transformer, "resnet50": resnet, "inception": incept
 """Where a network, its input and the tensors that it does not need are described."""
 
 
-def load(name: str, path: Path) -> tuple[Features, str]:
+def load(name: str, path: Path, device: str = "cpu") -> tuple[Features, str]:
     """Return a function from images (n, h, w) in [0, 1] to features, and the sha256 of its file.
 
     Args:
         name: `dinov2`, `resnet50` or `inception`.
         path: A safetensors file.
+        device: Where the network is to run.
 
     Raises:
         CheckpointError: The file is missing, damaged, not safetensors, or holds other weights.
@@ -48,7 +50,8 @@ def load(name: str, path: Path) -> tuple[Features, str]:
     weights.check_expected(layout, expected, str(path))
     # not strict: counters of batches are missing in some files, all else was compared above
     network.load_state_dict(weights.tensors(data, layout, str(path)), strict=False)
-    return partial(_features, network.requires_grad_(False).eval(), MODULES[name]), hashlib.sha256(data).hexdigest()
+    network.requires_grad_(False).eval().to(device)
+    return partial(_features, network, MODULES[name]), hashlib.sha256(data).hexdigest()
 
 
 def _needed(layout: weights.Layout, heads: tuple[str, ...]) -> weights.Layout:
@@ -70,14 +73,13 @@ def _network(name: str, layout: weights.Layout, where: str) -> nn.Module:
 
 
 def _features(network: nn.Module, module: Any, images: NDArray[Any]) -> NDArray[np.float32]:
-    """Return (n, d), one call an image: bits do not depend on the others."""
-    x = torch.from_numpy(np.array(images, np.float32))[:, None]
-    with torch.inference_mode():
-        return torch.cat([network(_input(item, module)) for item in x.split(1)]).numpy()
-
-
-def _input(x: Tensor, module: Any) -> Tensor:
-    """Return an image (1, 1, h, w) in [0, 1] as what a network of colour photographs takes."""
+    """Return (n, d) of images (n, h, w) in [0, 1]; bits do not depend on the others."""
+    device = next(network.parameters()).device
     # grey becomes three colours by the standardisation, which broadcasts
-    mean, spread = (torch.tensor(values).view(1, 3, 1, 1) for values in (module.MEAN, module.SPREAD))
-    return (F.interpolate(x, (module.SIDE, module.SIDE), mode="bilinear") - mean) / spread
+    mean, spread = (torch.tensor(values).view(1, 3, 1, 1).to(device) for values in (module.MEAN, module.SPREAD))
+
+    def of_photographs(x: Tensor) -> Tensor:
+        y: Tensor = network((F.interpolate(x, (module.SIDE, module.SIDE), mode="bilinear") - mean) / spread)
+        return y
+
+    return in_batches(of_photographs, images, device)

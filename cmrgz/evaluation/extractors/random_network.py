@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cmrgz.evaluation.extractors.batched import in_batches
+
 SEED = 20_240_501  # part of what the extractor is: another one is another ruler
 WIDTHS = (24, 32, 40, 48)  # channels of each level, of half the resolution of the one before
 PARTS = 2  # rows and columns in which the coarsest level is averaged: where things are counts a little
@@ -38,7 +40,7 @@ class RandomNetwork(nn.Module):
     @property
     def sha256(self) -> str:
         """The hash of the weights."""
-        return hashlib.sha256(b"".join(p.numpy().tobytes() for p in self.parameters())).hexdigest()
+        return hashlib.sha256(b"".join(p.cpu().numpy().tobytes() for p in self.parameters())).hexdigest()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return features (n, 480) of images (n, 1, h, w) in [-1, 1]."""
@@ -52,10 +54,8 @@ class RandomNetwork(nn.Module):
         return torch.cat(found, 1)
 
     def features(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Return features of images (n, h, w) in [0, 1], one call an image: bits do not depend on the others."""
-        x = torch.from_numpy(np.array(images, np.float32))[:, None] * 2 - 1
-        with torch.inference_mode():
-            return torch.cat([self(item) for item in x.split(1)]).numpy()
+        """Return features of images (n, h, w) in [0, 1]; bits do not depend on the others."""
+        return in_batches(lambda x: self(x * 2 - 1), images, next(self.parameters()).device)
 
 
 def _level(inputs: int, outputs: int, rng: np.random.Generator) -> nn.Conv2d:
