@@ -12,9 +12,14 @@ from cmrgz.tokens.layers import Attention, Rotation, feed_forward
 
 def visible(seen: Tensor, like: Tensor) -> Tensor:
     """Return what is added to attention scores: 0 where `seen`, else -inf. Made once for all layers."""
-    return like.new_zeros(seen.shape).masked_fill_(~seen, -torch.inf)
+    kind = like.device.type
+    # Of the type that attention has under autocast, which would else convert it for each layer.
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else like.dtype
+    return like.new_zeros(seen.shape, dtype=dtype).masked_fill_(~seen, -torch.inf)
 
 
+ALIGNED = 8
+"""Kernels of a GPU that add to the scores take rows of a multiple of so many, and copy others into such first."""
 PART = 512
 """Slots that the kernel of the CPU takes at once: to leave out whole parts that nothing sees changes no bit."""
 
@@ -22,9 +27,14 @@ PART = 512
 def reach(last: Tensor, slots: int) -> int:
     """Return how many of the slots to look at, where `last` are the last ones that are seen.
 
-    All of them on a GPU, which would have to be waited for.
+    All that a store has on a GPU, which would have to be waited for.
     """
-    return min(slots, PART * (int(last.max()) // PART + 1)) if last.device.type == "cpu" else slots
+    return min(slots, PART * (int(last.max()) // PART + 1)) if last.device.type == "cpu" else stored(slots)
+
+
+def stored(slots: int) -> int:
+    """Return how many slots a store has that needs so many."""
+    return -(-slots // ALIGNED) * ALIGNED
 
 
 class Store:

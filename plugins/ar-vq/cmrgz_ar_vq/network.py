@@ -16,7 +16,7 @@ from cmrgz.tokens.layers import HINT_SHARES, Whitening
 from cmrgz.tokens.network import CausalNetwork, Logits
 from cmrgz.tokens.prior import hint_features
 from cmrgz_ar_vq import SPEC
-from cmrgz_ar_vq.attention import ContentLayer, Store, TargetLayer, reach, visible
+from cmrgz_ar_vq.attention import ContentLayer, Store, TargetLayer, reach, stored, visible
 from cmrgz_ar_vq.scene import Places, Scene
 
 
@@ -145,7 +145,8 @@ class AnyOrderTransformer(CausalNetwork[StaticCache]):
         """Return a cache that holds the start token."""
 
         def stores(layers: nn.ModuleList) -> list[Store]:
-            return [Store(batch, self.heads, n + 2, self.width // self.heads, self.position) for _ in layers]
+            size = batch, self.heads, stored(n + 2), self.width // self.heads
+            return [Store(*size, self.position) for _ in layers]
 
         scene = self.places.scene(self.condition, condition, batch)
         own = self._hints(hints, batch, n)
@@ -164,7 +165,7 @@ class AnyOrderTransformer(CausalNetwork[StaticCache]):
         kept = slots.masked_fill(slots > cache.n, 0)
         every = torch.arange(reach(kept, cache.n + 2), device=x.device)
         bias = visible(every <= slots[:, None, :, None], self.position)
-        rows = (slots + (cache.n + 2) * torch.arange(len(slots), device=x.device)[:, None]).flatten()
+        rows = (slots + stored(cache.n + 2) * torch.arange(len(slots), device=x.device)[:, None]).flatten()
         for layer, store in zip(self.content_layers, cache.content, strict=True):
             assert isinstance(layer, ContentLayer)
             x = layer.extend(x, rotation, store, rows, bias)

@@ -1,8 +1,10 @@
 """Rotary positions, the store and attention."""
 
+import math
+
 import pytest
 import torch
-from cmrgz_ar_vq.attention import ContentLayer, Store, visible
+from cmrgz_ar_vq.attention import ContentLayer, Store, reach, stored, visible
 
 from cmrgz.tokens.layers import Attention, GridRotary, rotate
 
@@ -93,3 +95,18 @@ def test_a_content_layer_writes_what_it_computes_at_once() -> None:
         rows = (slots + 6 * torch.arange(2)[:, None]).flatten()
         y = layer.extend(x[:, start:stop], rotary(slots), store, rows, bias)
         torch.testing.assert_close(y, whole[:, start:stop], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("slots, held", [(258, 264), (264, 264), (1, 8)])
+def test_a_store_has_slots_that_kernels_of_a_gpu_take_as_they_are(slots: int, held: int) -> None:
+    last = torch.tensor([[0, slots - 1]])
+    assert stored(slots) == held == reach(last.to("meta"), slots)
+    assert reach(last, slots) == slots, "the last bits of a CPU depend on how many it looks at"
+
+
+def test_what_is_added_to_scores_is_of_the_type_that_attention_has() -> None:
+    seen = torch.tensor([True, False])
+    assert visible(seen, torch.zeros(1)).dtype == torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        assert visible(seen, torch.zeros(1)).tolist() == [0, -math.inf]
+        assert visible(seen, torch.zeros(1)).dtype == torch.bfloat16
