@@ -91,13 +91,15 @@ class Segmenter:
         """Return what a function of frames (n, 1, h, w) gives, in calls of one size, padded with empty frames."""
         import torch
 
+        from cmrgz.arithmetic import exact
+
         _check(images)
         parts = []
         for start in range(0, max(len(images), 1), BATCH):  # once for no images, which gives the shape of the result
             x = np.zeros((BATCH, 1, *images.shape[1:]), np.float32)
             given = images[start : start + BATCH]
             x[: len(given), 0] = given
-            with torch.inference_mode():
+            with torch.inference_mode(), exact():  # products of float32 keep their bits on a GPU, too
                 y = function(torch.from_numpy(x).to(self.device))
             parts.append(y[: len(given)].cpu().numpy())
         return np.concatenate(parts)
