@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cmrgz.evaluation.claims.evidence import Arm, Evidence, Values, Verdict, agreement
+from cmrgz.evaluation.claims.evidence import Arm, Evidence, Values, Verdict
 from cmrgz.evaluation.claims.fidelity import fidelity
 from cmrgz.evaluation.claims.hallucination import growth, intrinsic
 from cmrgz.evaluation.claims.perception import stability, unconditional
+from cmrgz.evaluation.claims.rules import agreement
 from cmrgz.evaluation.claims.verdicts import CLAIMS, judge
 from cmrgz.evaluation.statistics.bootstrap import Bootstrap, bootstrap
 from cmrgz.evaluation.statistics.estimates import mean
 from cmrgz.evaluation.statistics.kernel import kernel_distance
 
 BETWEEN = (0.1, 0.25, 0.5, 0.75, 0.9)
-DIFFUSION, OTHER = Arm("ldm", "ldm:replace", "ldm", "ldm:round-trip"), Arm("ar", "ar:forced", "ar", "ar:round-trip")
+DIFFUSION, OTHER = Arm("ldm", "ldm:replace", "ldm:round-trip"), Arm("ar", "ar:forced", "ar:round-trip")
 EXTRACTORS = ("ssl", "random")
 Key = tuple[str, float]
 Curve = Callable[[float], float]
@@ -95,7 +96,7 @@ class World:
             }
             for x, at in self.features.items()
         }
-        families, measures = {"diffusion": "ldm", "autoregressive": "ar", "masked": "mar"}, values("hallucination")
+        families, measures = ("ldm", "ar", "mar"), values("hallucination")
         scores = (values(name) for name in ("psnr", "mse", "haarpsi"))
         return Evidence(DIFFUSION, OTHER, families, {"hallucination rate": measures}, *scores, kid)
 
@@ -158,7 +159,7 @@ def twice(evidence: Evidence) -> Evidence:
 
     return replace(
         evidence,
-        families={"diffusion": "ldm", "autoregressive": "ar"},
+        families=("ldm", "ar"),
         hallucination={k: doubled(v) for k, v in evidence.hallucination.items()},
         psnr=doubled(evidence.psnr), mse=doubled(evidence.mse), haarpsi=doubled(evidence.haarpsi),
         kid={k: doubled(v) for k, v in evidence.kid.items()},
@@ -169,8 +170,8 @@ def twice(evidence: Evidence) -> Evidence:
 def test_a_true_claim_is_supported(name: str) -> None:
     verdict = verdicts("true")[name]
     assert verdict.outcome == "supported", verdict.why
-    assert verdict.n == 36 and not verdict.descriptive and verdict.adjusted <= 0.05
-    assert verdict.interval.low <= verdict.effect <= verdict.interval.high
+    assert verdict.interval.n == 36 and not verdict.descriptive and verdict.adjusted <= 0.05
+    assert verdict.interval.low <= verdict.interval.point <= verdict.interval.high
     assert verdict.statement and verdict.why and "another outcome" not in verdict.why
 
 
@@ -289,7 +290,7 @@ def test_one_extractor_alone_decides_nothing() -> None:
     [
         ({"diffusion": None}, {"C1", "C2", "C2b", "C3", "C4"}, "no diffusion model"),
         ({"autoregressive": None}, {"C1", "C2", "C2b", "C3", "C4"}, "no autoregressive model"),
-        ({"families": {"diffusion": "ldm"}}, {"C5"}, "2 families are needed"),
+        ({"families": ("ldm",)}, {"C5"}, "2 families are needed"),
         ({"kid": {}}, {"C1", "C3", "C5"}, "2 extractors are needed"),
         ({"mse": {}}, {"C5"}, "1 ratios are needed"),
         ({"hallucination": {}}, {"C2", "C2b"}, "no measure of hallucination"),
@@ -304,7 +305,7 @@ def test_what_is_missing_is_said(missing: dict[str, Any], named: set[str], why: 
     found = {v.name: v for v in judge(evidence)}
     for name in named:
         assert found[name].outcome == "not-tested" and why in found[name].why, found[name].why
-        assert np.isnan(found[name].p) and np.isnan(found[name].adjusted) and found[name].n == 0
+        assert np.isnan(found[name].p) and np.isnan(found[name].adjusted) and found[name].interval.n == 0
 
 
 def test_nothing_at_all_is_not_tested() -> None:
@@ -330,14 +331,14 @@ def test_subjects_without_a_value_are_left_out_of_both_sides() -> None:
     drawn = world().draw(sets=False).evidence()
     drawn.psnr["ldm", 0.5]["s003"] = float("nan")
     del drawn.psnr["ar", 0.1]["s005"]
-    assert fidelity(drawn).n == 34
+    assert fidelity(drawn).interval.n == 34
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5])
 def test_a_handful_of_subjects_decides_nothing_and_does_not_fail(n: int) -> None:
     for verdict in judge(replace(world(), n=n).draw().evidence()):
         assert verdict.outcome in ("undecided", "not-tested"), verdict.why
-        assert verdict.descriptive
+        assert verdict.descriptive == (verdict.outcome == "undecided")
 
 
 def test_holm_over_the_claims_takes_a_narrow_one_back() -> None:

@@ -115,12 +115,12 @@ def test_a_distance_far_outside_its_range_is_told(table: Table) -> None:
 
 def test_few_draws_are_audited_and_said_to_be_rough(summary: Summary) -> None:
     rows = [row for row in summary.memory if row.method == "weak"]
-    assert rows and all(math.isfinite(row.ratio) and math.isfinite(row.authentic) for row in rows)
+    assert rows and all(math.isfinite(row.audit.ratio) and math.isfinite(row.audit.authentic) for row in rows)
 
 
 def test_the_same_model_under_two_names_does_not_differ(table: Table, summary: Summary) -> None:
     rows = [c for c in summary.contrasts if {c.first, c.second} == {"weak", "twin"}]
-    assert rows and all(c.difference == 0 and c.low == c.high == 0 for c in rows)
+    assert rows and all(c.difference.low == c.difference.point == c.difference.high == 0 for c in rows)
     for metric in ("psnr-hole", "energy-hole"):
         pair = [summary.estimate(name, "patch:0.5", metric) for name in ("weak", "twin")]
         assert all(p is not None and p.tied for p in pair)
@@ -128,7 +128,7 @@ def test_the_same_model_under_two_names_does_not_differ(table: Table, summary: S
 
 def test_a_worse_model_is_worse_but_four_patients_show_nothing(summary: Summary) -> None:
     row = next(c for c in summary.contrasts if (c.first, c.second, c.metric) == ("weak", "strong", "psnr-hole"))
-    assert row.low > 0 and row.dz > 1 and row.cliff == 1
+    assert row.difference.low > 0 and row.dz.point > 1 and row.cliff.point == 1
     strong = summary.estimate("strong", "patch:0.5", "psnr-hole")
     assert row.p > 0.05 and strong is not None and strong.tied  # 2^(1 - 4) is the least p of four patients
 
@@ -199,7 +199,7 @@ def test_the_console_shows_every_method_and_mask(summary: Summary) -> None:
 
 def test_claims_without_two_sides_are_not_tested(summary: Summary) -> None:
     assert [c.name for c in summary.claims] == ["C1", "C2", "C2b", "C3", "C4", "C5"]
-    assert {c.verdict for c in summary.claims} == {"not-tested"} and all(c.why for c in summary.claims)
+    assert {c.outcome for c in summary.claims} == {"not-tested"} and all(c.why for c in summary.claims)
 
 
 class Segmenter:
@@ -228,8 +228,8 @@ def test_volumes_are_those_of_the_same_slices(phantoms: Path, tmp_path: Path, no
     summary = measured(phantoms, tmp_path, "stack", [noise(), Perfect()])
     found = {(b.method, b.biomarker): b for b in summary.biomarkers}
     exact = found["perfect", "LVEF"]
-    assert exact.subjects == 4 and exact.bias == exact.error == 0
-    assert found["noise", "LVEDV"].error > 0
+    assert exact.n == 4 and exact.bias == exact.mae == 0
+    assert found["noise", "LVEDV"].mae > 0
 
 
 def test_motion_is_that_of_the_truth_for_the_truth_and_flickers_for_noise(
@@ -238,7 +238,7 @@ def test_motion_is_that_of_the_truth_for_the_truth_and_flickers_for_noise(
     summary = measured(phantoms, tmp_path, "cine", [noise(level=0.3), Perfect()])
     found = {(b.method, b.biomarker): b for b in summary.biomarkers}
     for name in ("motion", "lv-roughness", "lv-closure"):
-        assert found["perfect", name].error == pytest.approx(0, abs=1e-9), name
+        assert found["perfect", name].mae == pytest.approx(0, abs=1e-9), name
     assert found["noise", "motion"].bias > 1
 
 

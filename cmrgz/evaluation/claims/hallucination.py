@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-from cmrgz.evaluation.claims.evidence import Evidence, Missing, Values, Verdict, agreement, arms, grid, outcome
+from cmrgz.evaluation.claims import rules
+from cmrgz.evaluation.claims.evidence import Evidence, Missing, Verdict
 from cmrgz.evaluation.statistics.bootstrap import Bootstrap, Floats, bootstrap
 from cmrgz.evaluation.statistics.estimates import mean, slopes
 
 RATIOS = 3
-GROWTH = "diffusion models hallucinate more as more is hidden, and more so than autoregressive models"
-INTRINSIC = "diffusion models hallucinate more as more is hidden with any sampler: it is not the plain one's fault"
 
 
 def growth(evidence: Evidence) -> Verdict:
@@ -17,9 +16,7 @@ def growth(evidence: Evidence) -> Verdict:
     Slopes are least squares of each subject. Supported where the difference and the slope of diffusion itself are above
     0, refuted where one of them is below.
     """
-    diffusion, other = arms(evidence)
-    pair = diffusion.naive or diffusion.best, other.naive or other.best
-    return _judged(evidence, pair, "C2", GROWTH)
+    return _judged(evidence, _plain(evidence))
 
 
 def intrinsic(evidence: Evidence) -> Verdict:
@@ -28,42 +25,45 @@ def intrinsic(evidence: Evidence) -> Verdict:
     Supported where it holds with them too. Refuted (an artefact of the sampler) where the contrary is shown, or where
     C2 holds with the plain samplers, not with these, and the difference is shown to be smaller with these.
     """
-    diffusion, other = arms(evidence)
-    plain = diffusion.naive or diffusion.best, other.naive or other.best
-    pair = diffusion.proper or diffusion.best, other.proper or other.best
+    plain, pair = _plain(evidence), tuple(arm.best for arm in rules.arms(evidence))
     if pair == plain:
         raise Missing("only one sampler of each side was evaluated")
-    found = _judged(evidence, pair, "C2b", INTRINSIC)
+    found = _judged(evidence, pair)
     # "shown with one, not shown with the other" is no difference: that itself must be shown
-    drop = _drop(evidence, plain, pair)
+    drop = _drop(evidence, (*plain, *pair))
     if found.outcome == "undecided" and growth(evidence).outcome == "supported" and drop.interval().side() > 0:
         why = f"an artefact of the sampler: it shrinks with {pair[0]} and {pair[1]}, and is no longer shown"
-        return Verdict("C2b", INTRINSIC, "refuted", why, found.interval, drop.p())
+        return Verdict("refuted", why, found.interval, drop.p())
     return found
 
 
-def _judged(evidence: Evidence, pair: tuple[str, str], name: str, statement: str) -> Verdict:
-    if not evidence.hallucination:
-        raise Missing("no measure of hallucination was computed")
-    measure, values = next(iter(evidence.hallucination.items()))
-    rises, theirs = _slopes(values, pair)
+def _plain(evidence: Evidence) -> tuple[str, ...]:
+    """Return the methods of both sides with the plain samplers."""
+    return tuple(arm.naive or arm.best for arm in rules.arms(evidence))
+
+
+def _judged(evidence: Evidence, pair: Sequence[str]) -> Verdict:
+    measure, (rises, theirs) = _slopes(evidence, pair)
     own, contrast = bootstrap(mean(rises), len(rises)), bootstrap(mean(rises - theirs), len(rises))
     # the difference alone is not enough: it is above 0, too, where the other side falls and diffusion stays
-    direction, p = agreement((own, contrast), need=2, adjust=False, against=1)
+    direction, p = rules.agreement((own, contrast), need=2, adjust=False, against=1)
     words = {1: "grows", -1: "falls", 0: "is not shown to grow"}
     than = {1: "more than", -1: "less than", 0: "not differently, as far as shown, from"}
-    mine, apart = own.interval(), contrast.interval()
-    why = f"{measure} of {pair[0]} {words[mine.side()]}, {than[apart.side()]} that of {pair[1]}"
-    return Verdict(name, statement, outcome(direction), why, apart, p)
+    apart = contrast.interval()
+    why = f"{measure} of {pair[0]} {words[own.interval().side()]}, {than[apart.side()]} that of {pair[1]}"
+    return Verdict(rules.outcome(direction), why, apart, p)
 
 
-def _drop(evidence: Evidence, plain: tuple[str, str], proper: tuple[str, str]) -> Bootstrap:
-    """Return how much less steeply the one side rises above the other with the proper samplers."""
-    a, b, c, d = _slopes(next(iter(evidence.hallucination.values())), (*plain, *proper))
+def _drop(evidence: Evidence, methods: Sequence[str]) -> Bootstrap:
+    """Return how much less steeply the one side rises above the other with the last two methods than with the first."""
+    _, (a, b, c, d) = _slopes(evidence, methods)
     return bootstrap(mean((a - b) - (c - d)), len(a))
 
 
-def _slopes(values: Values, methods: Sequence[str]) -> list[Floats]:
-    """Return the slope of each subject, (n,) for each method."""
-    ratios, found = grid(values, methods, RATIOS)
-    return [slopes(ratios, found[:, i]) for i in range(len(methods))]
+def _slopes(evidence: Evidence, methods: Sequence[str]) -> tuple[str, list[Floats]]:
+    """Return the measure that decides, and its slope of each subject, (n,) for each method."""
+    if not evidence.hallucination:
+        raise Missing("no measure of hallucination was computed")
+    measure, values = next(iter(evidence.hallucination.items()))
+    ratios, found = rules.grid(values, methods, RATIOS)
+    return measure, [slopes(ratios, found[:, i]) for i in range(len(methods))]

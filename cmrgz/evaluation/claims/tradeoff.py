@@ -1,16 +1,13 @@
 """C5: whether what is nearer to the truth looks less real, over the families."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from cmrgz.evaluation.claims.evidence import Evidence, Key, Missing, Verdict, agreement, between, outcome
-from cmrgz.evaluation.claims.perception import EXTRACTORS
+from cmrgz.evaluation.claims import rules
+from cmrgz.evaluation.claims.evidence import Distances, Evidence, Key, Missing, Verdict
 from cmrgz.evaluation.statistics.bootstrap import Bootstrap, Floats, Statistic, bootstrap
 from cmrgz.evaluation.statistics.estimates import mean, rank_correlation
-from cmrgz.evaluation.statistics.kernel import Resampled
-
-TRADE_OFF = "across families, the nearer to the truth the less real the results look"
 
 
 def trade_off(evidence: Evidence) -> Verdict:
@@ -20,38 +17,21 @@ def trade_off(evidence: Evidence) -> Verdict:
     also looks more real. The interval is of percentiles, since ranks of a few families take few values. The effect is
     the correlation itself, below 0 in the direction of the claim.
     """
-    methods = tuple(dict.fromkeys(evidence.families.values()))  # a model may stand for two families
-    if len(methods) < 2:
-        raise Missing(f"2 families are needed, and there {'is' if len(methods) == 1 else 'are'} {len(methods)}")
-    found = _by_extractor(evidence, methods)
-    each = [b for b, _ in found.values()]
-    direction, p = agreement(each, EXTRACTORS, adjust=False)
+    if len(evidence.families) < 2:
+        raise Missing(f"2 families are needed, and there are {len(evidence.families)}")
+    found = rules.by_extractor(evidence, lambda distances: _correlation(evidence, distances))
+    direction, p = rules.agreement([b for b, _ in found.values()], rules.EXTRACTORS, adjust=False)
     first, (shown, dominated) = next(iter(found.items()))
     why = f"by {first}, at {dominated} of the ratios a family is worse than another in both"
     if direction > 0:
         why = f"one family dominates: no trade-off here; {why}"
-    return Verdict("C5", TRADE_OFF, outcome(-direction), why, shown.interval(), p)
+    return Verdict(rules.outcome(-direction), why, shown.interval(), p)
 
 
-def _by_extractor(evidence: Evidence, methods: Sequence[str]) -> dict[str, tuple[Bootstrap, str]]:
-    """Return the correlation by each extractor, and the count of ratios at which a family is dominated."""
-    found, lacking = {}, dict[str, str]()
-    for extractor, distances in evidence.kid.items():
-        both = {key: None for key in distances if key in evidence.mse}
-        try:
-            found[extractor] = _correlation(evidence, distances, methods, between(both, methods, 1))
-        except Missing as missing:
-            lacking[extractor] = str(missing)
-    if len(found) < EXTRACTORS:
-        causes = "".join(f"; by {extractor}, {what}" for extractor, what in list(lacking.items())[:1])
-        what = f"{EXTRACTORS} extractors are needed that have seen all families, and there are {len(found)}"
-        raise Missing(what + causes)
-    return found
-
-
-def _correlation(
-    evidence: Evidence, distances: Mapping[Key, Resampled], methods: Sequence[str], ratios: Sequence[float]
-) -> tuple[Bootstrap, str]:
+def _correlation(evidence: Evidence, distances: Distances) -> tuple[Bootstrap, str]:
+    """Return the correlation by an extractor, and the count of ratios at which a family is dominated."""
+    methods = evidence.families
+    ratios = rules.between({key: None for key in distances if key in evidence.mse}, methods, 1)
     keys = [(m, r) for r in ratios for m in methods]
     subjects = _shared(evidence, distances, keys)
     # squared errors rank as their roots do
@@ -80,9 +60,8 @@ def _dominated(error: Floats, distance: Floats) -> bool:
     return bool(((error[:, None] > error) & (distance[:, None] > distance)).any())
 
 
-def _shared(evidence: Evidence, distances: Mapping[Key, Resampled], keys: Sequence[Key]) -> list[str]:
+def _shared(evidence: Evidence, distances: Distances, keys: Sequence[Key]) -> list[str]:
     finite = [{s for s, value in evidence.mse[k].items() if np.isfinite(value)} for k in keys]
     found = sorted(set.intersection(*finite, *(set(distances[k].subjects) for k in keys)))
-    if len(found) < 2:
-        raise Missing(f"2 subjects with all results are needed, and there are {len(found)}")
+    rules.enough(found)
     return found

@@ -4,22 +4,26 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from cmrgz.evaluation.claims.evidence import Evidence, Missing, Verdict
-from cmrgz.evaluation.claims.fidelity import FIDELITY, fidelity
-from cmrgz.evaluation.claims.hallucination import GROWTH, INTRINSIC, growth, intrinsic
-from cmrgz.evaluation.claims.perception import PERCEPTION, STABLE, stability, unconditional
-from cmrgz.evaluation.claims.tradeoff import TRADE_OFF, trade_off
+from cmrgz.evaluation.claims.fidelity import fidelity
+from cmrgz.evaluation.claims.hallucination import growth, intrinsic
+from cmrgz.evaluation.claims.perception import stability, unconditional
+from cmrgz.evaluation.claims.tradeoff import trade_off
 from cmrgz.evaluation.statistics.bootstrap import LEVEL
 from cmrgz.evaluation.statistics.multiple import holm
 
-Claim = Callable[[Evidence], Verdict]
-
-CLAIMS: dict[str, tuple[str, Claim]] = {
-    "C1": (PERCEPTION, unconditional),
-    "C2": (GROWTH, growth),
-    "C2b": (INTRINSIC, intrinsic),
-    "C3": (STABLE, stability),
-    "C4": (FIDELITY, fidelity),
-    "C5": (TRADE_OFF, trade_off),
+CLAIMS: dict[str, tuple[str, Callable[[Evidence], Verdict]]] = {
+    "C1": (
+        "diffusion models look more like real images than autoregressive models when nothing is given",
+        unconditional,
+    ),
+    "C2": ("diffusion models hallucinate more as more is hidden, and more so than autoregressive models", growth),
+    "C2b": (
+        "diffusion models hallucinate more as more is hidden with any sampler: it is not the plain one's fault",
+        intrinsic,
+    ),
+    "C3": ("autoregressive models look alike at every ratio, and diffusion models do not", stability),
+    "C4": ("autoregressive models are less faithful to what was hidden than diffusion models", fidelity),
+    "C5": ("across families, the nearer to the truth the less real the results look", trade_off),
 }
 """By name: the claim in words, and its rule."""
 
@@ -39,9 +43,10 @@ def judge(evidence: Evidence) -> tuple[Verdict, ...]:
 def _judged(name: str, evidence: Evidence) -> Verdict:
     statement, claim = CLAIMS[name]
     try:
-        return claim(evidence)
+        verdict = claim(evidence)
     except Missing as missing:
-        return Verdict(name, statement, "not-tested", str(missing))
+        verdict = Verdict("not-tested", str(missing))
+    return replace(verdict, name=name, statement=statement)
 
 
 def _kept(verdict: Verdict, adjusted: float) -> Verdict:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import yaml
 
+from cmrgz.evaluation.claims.evidence import Verdict
 from cmrgz.evaluation.report.document import Alert, Block, Card, Cards, Document, Section, Text, Tone
 from cmrgz.evaluation.report.figures.curves import CURVES, figures
 from cmrgz.evaluation.report.figures.spectrum import spectra
@@ -13,7 +14,6 @@ from cmrgz.evaluation.report.pictures import Pictures, galleries
 from cmrgz.evaluation.report.tables import details, floors, results, run
 from cmrgz.evaluation.scoring import SPREAD
 from cmrgz.evaluation.summary.model import Summary
-from cmrgz.evaluation.summary.rows import ClaimRow
 
 TONES: dict[str, Tone] = {"supported": "good", "refuted": "bad", "undecided": "warn"}
 MOST_FAILURES = 50
@@ -102,12 +102,13 @@ def _claims(summary: Summary) -> tuple[Block, ...]:
     return (Text((notes("claims"),)), Cards(tuple(map(_card, summary.claims)))) if summary.claims else ()
 
 
-def _card(claim: ClaimRow) -> Card:
-    text, note = interval(claim.effect, claim.low, claim.high)
+def _card(claim: Verdict) -> Card:
+    effect = claim.interval
+    text, note = interval(effect.point, effect.low, effect.high)
     # without an interval a claim was not tested, and its effect says nothing
-    value = f"Effect {text} {note}, {_some(claim.subjects, 'patient')}" if note else ""
-    verdict = claim.verdict.replace("-", " ") + (", descriptive" if claim.descriptive else "")
-    tone = TONES.get(claim.verdict, "")
+    value = f"Effect {text} {note}, {_some(effect.n, 'patient')}" if note else ""
+    verdict = claim.outcome.replace("-", " ") + (", descriptive" if claim.descriptive else "")
+    tone = TONES.get(claim.outcome, "")
     return Card(claim.name, _sentence(claim.statement), verdict, tone, value, _sentence(claim.why))
 
 

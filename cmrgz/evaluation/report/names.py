@@ -10,8 +10,9 @@ import yaml
 
 from cmrgz.evaluation.report.document import Column
 from cmrgz.evaluation.report.numerals import share
+from cmrgz.evaluation.summary.derived import meaning
 from cmrgz.evaluation.summary.model import Summary
-from cmrgz.evaluation.summary.rows import MaskRow, MethodRow, MetricRow
+from cmrgz.evaluation.summary.rows import MaskRow, MethodRow
 
 WORDS: dict[str, Any] = yaml.safe_load(files(__package__).joinpath("words.yaml").read_text("utf-8"))
 """What the report says, apart from names and numbers."""
@@ -33,16 +34,16 @@ def label(metric: str) -> str:
     return found
 
 
-def direction(better: str, unit: str = "") -> str:
-    """Return a unit and which values are good, for example `dB ↑`."""
+def direction(metric: str) -> str:
+    """Return the unit of a metric and which values are good, for example `dB ↑`."""
+    better, unit = meaning(metric)
     # metrics are named in ASCII, which terminals and CSV need; a page need not
     return " ".join(part for part in (unit.replace("x1000", "×1000"), WORDS["arrows"].get(better, "")) if part)
 
 
-def metric_column(summary: Summary, name: str) -> Column:
-    """Return the head of a column of a metric of frames."""
-    row = next((m for m in summary.metrics if m.name == name), MetricRow(name=name, better="none"))
-    return Column(label(name), direction(row.better, row.unit))
+def column(metric: str, title: str = "") -> Column:
+    """Return the head of a column of a metric of frames or sets."""
+    return Column(title or label(metric), direction(metric))
 
 
 def of_kind(summary: Summary, *kinds: str) -> tuple[MethodRow, ...]:

@@ -33,16 +33,12 @@ class Interval:
         low: Lower limit, NaN where there is none.
         high: Upper limit, NaN where there is none.
         n: Subjects behind it.
-        level: Of confidence.
-        why: What is unusual about it, or "".
     """
 
-    point: float
-    low: float
-    high: float
-    n: int
-    level: float = LEVEL
-    why: str = ""
+    point: float = np.nan
+    low: float = np.nan
+    high: float = np.nan
+    n: int = 0
 
     def side(self, null: float = 0.0) -> int:
         """Return 1 where all of it lies above `null`, -1 below, 0 where it holds it or has no limits."""
@@ -71,24 +67,24 @@ class Bootstrap:
         return len(self.jackknife)
 
     def interval(self, level: float = LEVEL) -> Interval:
-        """Return the BCa interval: NaN limits, or the point as both, with a reason where there is none."""
-        if self._flaw:
-            return Interval(self.point, np.nan, np.nan, self.n, level, self._flaw)
+        """Return the BCa interval: NaN limits where there is none, the point as both where every resample gives it."""
+        if self._undefined:
+            return Interval(self.point, n=self.n)
         if self._constant:
-            return Interval(self.point, self.point, self.point, self.n, level, "every resample gives the same")
+            return Interval(self.point, self.point, self.point, self.n)
         bias, skew = self._correction
         # where 1 - a z nears 0 the limit would jump to the other tail
         z = bias + ndtri(np.array([1 - level, 1 + level]) / 2)
         shares = ndtr(bias + z / (1 - np.minimum(skew * z, 0.9)))
         low, high = np.quantile(self._finite, shares)
-        return Interval(self.point, float(low), float(high), self.n, level, self._note)
+        return Interval(self.point, float(low), float(high), self.n)
 
     def confidence(self, value: float) -> float:
         """Return the level of the one-sided interval that reaches from below up to `value`; NaN without an interval.
 
         It is the p-value of "at least `value`" against "less", by inverting the BCa limit.
         """
-        if self._flaw:
+        if self._undefined:
             return np.nan
         if self._constant:
             return 0.5 if np.isclose(self.point, value, rtol=1e-12, atol=0) else float(self.point < value)
@@ -113,14 +109,10 @@ class Bootstrap:
         return self.replicates[np.isfinite(self.replicates)]
 
     @cached_property
-    def _flaw(self) -> str:
-        """Why there is no interval, or ""."""
+    def _undefined(self) -> bool:
+        """Whether there is no interval."""
         missing = len(self.replicates) - len(self._finite)
-        if self.n < 2:
-            return "no subject" if self.n == 0 else "one subject"
-        if not np.isfinite(self.point):
-            return "not defined"
-        return f"{missing} resamples are not defined" if missing > UNDEFINED * len(self.replicates) else ""
+        return self.n < 2 or not np.isfinite(self.point) or missing > UNDEFINED * len(self.replicates)
 
     @cached_property
     def _constant(self) -> bool:
@@ -138,16 +130,10 @@ class Bootstrap:
     def _shift(self) -> float:
         return self._share_below(self.point)
 
-    @property
-    def _note(self) -> str:
-        missing = len(self.replicates) - len(self._finite)
-        outside = self.corrected and self._shift in (0.0, 1.0)
-        notes = [f"{missing} undefined resamples left out"] if missing else []
-        return "; ".join([*notes, *(["percentiles: the point lies outside its resamples"] if outside else [])])
-
     @cached_property
     def _correction(self) -> tuple[float, float]:
         """Return the bias correction z0 and the acceleration a; |a| is at most 1/6."""
+        # a point outside its resamples has no correction: percentiles
         if not self.corrected or self._shift in (0.0, 1.0):
             return 0.0, 0.0
         # Efron and Tibshirani, equation 14.15: a sixth of the skewness of the jackknife

@@ -1,8 +1,32 @@
-"""Sizes of effects, and what could have been seen."""
+"""Two methods on the same subjects: their difference, sizes of effects, and what could have been seen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from cmrgz.evaluation.statistics.bootstrap import Floats, Statistic
+from cmrgz.evaluation.statistics.bootstrap import Floats, Interval, Statistic, bootstrap
+from cmrgz.evaluation.statistics.estimates import mean
+from cmrgz.evaluation.statistics.subjects import paired
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A paired comparison.
+
+    Attributes:
+        difference: Mean of first - second over subjects.
+        p: Two-sided, of no difference in means, from the same resamples as the interval.
+        dz: Cohen's dz.
+        cliff: Cliff's delta.
+        detectable: Smallest difference that so many subjects show with 80 % power.
+    """
+
+    difference: Interval
+    p: float
+    dz: Interval
+    cliff: Interval
+    detectable: float
 
 
 def cohen_dz(differences: Floats) -> Statistic:
@@ -36,3 +60,11 @@ def detectable(differences: Floats) -> float:
     # 2.8 = 1.96 + 0.84, the normal quantiles of .975 and .8: a little low below 20 subjects
     n = len(differences)
     return 2.8 * float(np.std(differences, ddof=1)) / n**0.5 if n > 1 else np.nan
+
+
+def compare(first: Mapping[str, float], second: Mapping[str, float]) -> Contrast:
+    """Compare two columns of one value a subject, over those that have both."""
+    subjects, values = paired(first, second)
+    a, b = values.T
+    mean_of, dz, cliff = (bootstrap(s, len(subjects)) for s in (mean(a - b), cohen_dz(a - b), cliff_delta(a, b)))
+    return Contrast(mean_of.interval(), mean_of.p(), dz.interval(), cliff.interval(), detectable(a - b))

@@ -7,7 +7,6 @@ import numpy as np
 from cmrgz.evaluation.statistics.bootstrap import Floats
 
 FEW = 30  # subjects: below it BCa intervals of skewed scores are too narrow (.79 to .89 for .95 at 8)
-RUNS = 3  # trainings from which on a result is about a method and not about one checkpoint
 
 
 def paired(*columns: Mapping[str, float]) -> tuple[tuple[str, ...], Floats]:
@@ -17,8 +16,7 @@ def paired(*columns: Mapping[str, float]) -> tuple[tuple[str, ...], Floats]:
     return tuple(names), np.array([[c[s] for c in columns] for s in names]).reshape(len(names), len(columns))
 
 
-def caveats(subjects: int, runs: int = 1) -> tuple[str, ...]:
-    """Return what a reader must be told of a result from so many subjects and trainings."""
-    few = f"descriptive only: {subjects} subjects, fewer than {FEW}"
-    one = f"{runs} training run{'' if runs == 1 else 's'}: conclusions are about these checkpoints"
-    return tuple(text for text, holds in ((few, subjects < FEW), (one, runs < RUNS)) if holds)
+def caveats(subjects: int) -> tuple[str, ...]:
+    """Return what a reader must be told of a result from so many subjects, of models that were trained once."""
+    few = (f"descriptive only: {subjects} subjects, fewer than {FEW}",) if subjects < FEW else ()
+    return (*few, "1 training run: conclusions are about these checkpoints")

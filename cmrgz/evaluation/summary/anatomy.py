@@ -15,7 +15,8 @@ from cmrgz.evaluation.table import Table
 CHAMBERS = ("rv", "myo", "lv")
 """Names in the metrics of areas, in the order of `function.areas`."""
 
-MOTION_UNITS = {"wall-motion": "mm", "wall-motion-sectors": "mm"}
+ALL_UNITS = {**UNITS, "wall-motion": "mm", "wall-motion-sectors": "mm"}
+"""Of volumes and of motion; ratios have none."""
 
 Floats = NDArray[np.float64]
 Pair = tuple[float, float]
@@ -36,18 +37,8 @@ def agreements(table: Table, measure: Measure) -> tuple[BiomarkerRow, ...]:
 
 
 def _row(method: str, mask: str, name: str, pairs: list[Pair]) -> BiomarkerRow:
-    result = agreement([of_result for of_result, _ in pairs], [of_truth for _, of_truth in pairs])
-    return BiomarkerRow(
-        method=method,
-        mask=mask,
-        biomarker=name,
-        unit=(UNITS | MOTION_UNITS).get(name, ""),
-        bias=result.bias,
-        low=result.limits[0],
-        high=result.limits[1],
-        error=result.mae,
-        subjects=result.n,
-    )
+    found = agreement(*zip(*pairs, strict=True))
+    return BiomarkerRow(method=method, mask=mask, biomarker=name, unit=ALL_UNITS.get(name, ""), **vars(found))
 
 
 def volumes(table: Table, method: str, mask: str) -> Iterator[tuple[str, Pair]]:

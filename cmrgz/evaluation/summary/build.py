@@ -8,8 +8,8 @@ from cmrgz.evaluation.statistics.subjects import caveats
 from cmrgz.evaluation.store import SETTINGS, read_settings
 from cmrgz.evaluation.summary.anatomy import agreements, volumes
 from cmrgz.evaluation.summary.derived import with_hallucination
-from cmrgz.evaluation.summary.estimates import contrasts, estimates, metric_rows, shown
-from cmrgz.evaluation.summary.evidence import claim_rows
+from cmrgz.evaluation.summary.estimates import contrasts, estimates, shown
+from cmrgz.evaluation.summary.evidence import claims
 from cmrgz.evaluation.summary.gates import gates
 from cmrgz.evaluation.summary.memory import memory_rows, probe_rows
 from cmrgz.evaluation.summary.model import Summary
@@ -38,13 +38,12 @@ def summarise(table: Table) -> Summary:
         gates=gates(table),
         methods=tuple(_method(table, name) for name in shown(table)),
         masks=tuple(_mask(table, spec) for spec in table.masks),
-        metrics=metric_rows(table),
         estimates=estimates(table),
         contrasts=contrasts(table),
         sets=sets,
         memory=memory_rows(table, looks),
         probes=probe_rows(table),
-        claims=claim_rows(table, looks),
+        claims=claims(table, looks),
         biomarkers=(*agreements(table, volumes), *agreements(table, motion)),
         failures=tuple(sorted({str(facts.get("reason", "")) for facts in table.failures})),
     )

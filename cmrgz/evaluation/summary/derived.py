@@ -2,20 +2,28 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cmrgz.evaluation.summary.rows import MetricRow
+from cmrgz.evaluation.metrics import FRAME_METRICS, RATIOS
+from cmrgz.evaluation.metrics.base import Better
+from cmrgz.evaluation.metrics.sets import SET_METRICS
 from cmrgz.evaluation.table import Table
 
-HALLUCINATION = MetricRow(name="hallucination", better="lower")
+HALLUCINATION = "hallucination"
 """Whether a result has a fault that a round trip of the truth has not: see `with_hallucination`."""
 DICE = ("dice-lv", "dice-myo", "dice-rv")
 VIOLATIONS, CORRELATION = "topology-violations", "sfrc-hole"
 QUANTILE = 0.05
 
-Floats = NDArray[np.float64]
+
+def meaning(metric: str) -> tuple[Better, str]:
+    """Return which values of a metric of frames or sets are good, and its unit or ""; nothing of one of elsewhere."""
+    if metric == HALLUCINATION:
+        return "lower", ""
+    known = FRAME_METRICS.get(metric) or RATIOS.get(metric) or SET_METRICS.get(metric)
+    return (known.better, getattr(known, "unit", "")) if known else ("none", "")
 
 
 def with_hallucination(table: Table) -> Table:
@@ -29,30 +37,15 @@ def with_hallucination(table: Table) -> Table:
     trips = np.isin(table.columns["method"], [name for name in table.methods if name.startswith("round-trip")])
     if not trips.any() or not {VIOLATIONS, CORRELATION, *DICE} <= set(table.metrics):
         return table
-    dice = _mean([table.metrics[name] for name in DICE])
-    flags = table.metrics[CORRELATION]
-    faults = [
-        _where(table.metrics[VIOLATIONS], table.metrics[VIOLATIONS] > 0),
-        _where(dice, dice < _quantile(dice[trips], QUANTILE)),
-        _where(flags, flags > _quantile(flags[trips], 1 - QUANTILE)),
-    ]
-    # NaN > 0 is false: what could not be tested is no fault as long as another test was possible
-    stacked = np.stack(faults)
-    any_fault = np.where(np.isnan(stacked).all(0), math.nan, (stacked > 0).any(0))
-    return dataclasses.replace(table, metrics={**table.metrics, HALLUCINATION.name: any_fault})
+    # masked where not defined: what could not be tested is no fault as long as another test was possible
+    violations, flags, *parts = (np.ma.masked_invalid(table.metrics[name]) for name in (VIOLATIONS, CORRELATION, *DICE))
+    dice = np.ma.stack(parts).mean(0)
+    low, high = _quantile(dice[trips], QUANTILE), _quantile(flags[trips], 1 - QUANTILE)
+    faults = np.ma.stack([violations > 0, dice < low, flags > high])
+    any_fault = np.ma.filled(faults.any(0).astype(np.float64), math.nan)
+    return dataclasses.replace(table, metrics={**table.metrics, HALLUCINATION: any_fault})
 
 
-def _mean(columns: list[Floats]) -> Floats:
-    """Return the mean of those that are defined, NaN where none is."""
-    stacked = np.stack(columns)
-    count = (~np.isnan(stacked)).sum(0)
-    return np.where(count > 0, np.nansum(stacked, 0) / np.maximum(count, 1), math.nan)
-
-
-def _quantile(values: Floats, share: float) -> float:
-    good = values[~np.isnan(values)]
+def _quantile(values: Any, share: float) -> float:
+    good = values.compressed()
     return float(np.quantile(good, share)) if len(good) else math.nan
-
-
-def _where(values: Floats, fault: NDArray[np.bool_]) -> Floats:
-    return np.where(np.isnan(values), math.nan, fault)

@@ -5,15 +5,15 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-from cmrgz.evaluation.metrics import FRAME_METRICS, RATIOS
-from cmrgz.evaluation.metrics.base import Metric, Ratio
+from cmrgz.evaluation.metrics import RATIOS
+from cmrgz.evaluation.metrics.base import Better
 from cmrgz.evaluation.statistics.bootstrap import Interval, bootstrap
-from cmrgz.evaluation.statistics.contrast import compare
+from cmrgz.evaluation.statistics.effects import compare
 from cmrgz.evaluation.statistics.estimates import mean, ratio_of_means
 from cmrgz.evaluation.statistics.multiple import holm, tied
 from cmrgz.evaluation.statistics.subjects import paired
-from cmrgz.evaluation.summary.derived import HALLUCINATION
-from cmrgz.evaluation.summary.rows import ContrastRow, Estimate, MetricRow
+from cmrgz.evaluation.summary.derived import meaning
+from cmrgz.evaluation.summary.rows import ContrastRow, Estimate
 from cmrgz.evaluation.table import Table
 
 HEADLINES = ("psnr-hole", "ssim-hole", "haarpsi-hole", "energy-hole")
@@ -28,41 +28,23 @@ def shown(table: Table) -> list[str]:
     return [name for name, info in table.methods.items() if info.kind not in ("real", "probe")]
 
 
-def metric_rows(table: Table) -> tuple[MetricRow, ...]:
-    """Return what there is to know of the metrics of a table."""
-    every: dict[str, Metric | Ratio | MetricRow] = {HALLUCINATION.name: HALLUCINATION, **FRAME_METRICS, **RATIOS}
-    chosen = [every[name] for name in table.metric_names]
-    return tuple(MetricRow(name=m.name, better=m.better, unit=getattr(m, "unit", ""), cite=m.cite) for m in chosen)
-
-
 def estimates(table: Table) -> tuple[Estimate, ...]:
     """Return the estimates of all methods, masks and metrics; models are marked where tied with the best of them."""
     return tuple(
-        row for mask in table.masks for metric in metric_rows(table) for row in _estimates(table, metric, mask)
+        row for mask in table.masks for metric in table.metric_names for row in _estimates(table, metric, mask)
     )
 
 
-def _estimates(table: Table, metric: MetricRow, mask: str) -> Iterator[Estimate]:
-    columns = _columns(table, metric.name, mask)
+def _estimates(table: Table, metric: str, mask: str) -> Iterator[Estimate]:
+    columns, (better, _) = _columns(table, metric, mask), meaning(metric)
     models = {name: of for name, of in columns.items() if table.methods[name].kind == "model"}
     # one model alone is the best of nothing
-    best = set(tied(models, metric.better)) if len(models) > 1 else set()  # type: ignore[arg-type]
+    best = set(tied(models, better)) if len(models) > 1 else set()
     for method in columns:
-        interval = interval_of(table, metric.name, method, mask)
-        yield Estimate(
-            method=method,
-            mask=mask,
-            metric=metric.name,
-            value=interval.point,
-            tied=method in best,
-            **ends(interval),
-            **_gain(table, columns, metric, method),
-        )
-
-
-def ends(interval: Interval) -> dict[str, Any]:
-    """Return the fields of a row that say how sure its number is."""
-    return {"low": interval.low, "high": interval.high, "subjects": interval.n}
+        found = _interval(table, metric, method, mask)
+        row = Estimate(method=method, mask=mask, metric=metric, value=found.point, tied=method in best)
+        row = replace(row, low=found.low, high=found.high, subjects=found.n)
+        yield row if metric in RATIOS or method not in models else replace(row, **_gain(table, columns, better, method))
 
 
 def _columns(table: Table, metric: str, mask: str) -> Columns:
@@ -71,13 +53,13 @@ def _columns(table: Table, metric: str, mask: str) -> Columns:
     return {name: of for name, of in columns.items() if of}
 
 
-def _gain(table: Table, columns: Columns, metric: MetricRow, method: str) -> dict[str, Any]:
-    """Return the fields of a row that say how much better a model is than the best baseline; none of what is no model.
+def _gain(table: Table, columns: Columns, better: Better, method: str) -> dict[str, Any]:
+    """Return the fields of a row that say how much better a model is than the best baseline.
 
     The floor is chosen by the same patients, which favours it a little. A ratio has none: its patients are no unit.
     """
-    sign = {"higher": 1.0, "lower": -1.0}.get(metric.better)
-    if sign is None or metric.name in RATIOS or table.methods[method].kind != "model":
+    sign = {"higher": 1.0, "lower": -1.0}.get(better)
+    if sign is None:
         return {}
     fills = {name: of for name, of in columns.items() if table.methods[name].kind == "baseline"}
     pairs = {name: paired(columns[method], of)[1] for name, of in fills.items()}
@@ -93,15 +75,13 @@ def _gain(table: Table, columns: Columns, metric: MetricRow, method: str) -> dic
     return {"floor": best, "gain": interval.point, "gain_low": interval.low, "gain_high": interval.high}
 
 
-def interval_of(table: Table, metric: str, method: str, mask: str) -> Interval:
+def _interval(table: Table, metric: str, method: str, mask: str) -> Interval:
     """Return a mean over patients, or a ratio of means, with its BCa interval."""
-    if metric in RATIOS:
-        # a ratio of means: the mean of ratios would be decided by the patient with the smallest denominator
-        ratio = RATIOS[metric]
-        _, values = paired(*(table.by_subject(name, method, mask) for name in (ratio.over, ratio.under)))
-        return bootstrap(ratio_of_means(values[:, 0], values[:, 1]), len(values)).interval()
-    _, values = paired(table.by_subject(metric, method, mask))
-    return bootstrap(mean(values[:, 0]), len(values)).interval()
+    # a ratio of means: the mean of ratios would be decided by the patient with the smallest denominator
+    names = (RATIOS[metric].over, RATIOS[metric].under) if metric in RATIOS else (metric,)
+    _, values = paired(*(table.by_subject(name, method, mask) for name in names))
+    statistic = ratio_of_means(*values.T) if metric in RATIOS else mean(values[:, 0])
+    return bootstrap(statistic, len(values)).interval()
 
 
 def contrasts(table: Table, metrics: Sequence[str] = HEADLINES) -> tuple[ContrastRow, ...]:
@@ -120,21 +100,8 @@ def _adjusted(rows: Sequence[ContrastRow]) -> list[ContrastRow]:
 def _pairs(table: Table, metric: str, mask: str) -> list[ContrastRow]:
     """Return the contrasts of all pairs of models, p as it is for each alone."""
     columns = _columns(table, metric, mask)
-    models = [name for name in columns if table.methods[name].kind == "model"]
-    return [_contrast(columns, a, b, mask, metric) for a, b in combinations(models, 2)]
-
-
-def _contrast(columns: Columns, first: str, second: str, mask: str, metric: str) -> ContrastRow:
-    found = compare(columns[first], columns[second])
-    return ContrastRow(
-        first=first,
-        second=second,
-        mask=mask,
-        metric=metric,
-        difference=found.difference.point,
-        p=found.p,
-        dz=found.dz.point,
-        cliff=found.cliff.point,
-        detectable=found.detectable,
-        **ends(found.difference),
-    )
+    pairs = combinations([name for name in columns if table.methods[name].kind == "model"], 2)
+    return [
+        ContrastRow(first=a, second=b, mask=mask, metric=metric, **vars(compare(columns[a], columns[b])))
+        for a, b in pairs
+    ]

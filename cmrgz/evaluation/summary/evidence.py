@@ -6,12 +6,10 @@ from itertools import product
 
 import numpy as np
 
-from cmrgz.evaluation.claims.evidence import Arm, Evidence, Key, Values, Verdict
+from cmrgz.evaluation.claims.evidence import Arm, Distances, Evidence, Values, Verdict
 from cmrgz.evaluation.claims.verdicts import judge
-from cmrgz.evaluation.statistics.kernel import Resampled
 from cmrgz.evaluation.summary.derived import HALLUCINATION
-from cmrgz.evaluation.summary.estimates import ends, shown
-from cmrgz.evaluation.summary.rows import ClaimRow
+from cmrgz.evaluation.summary.estimates import shown
 from cmrgz.evaluation.summary.sets import Reals, features
 from cmrgz.evaluation.table import Table
 
@@ -21,25 +19,12 @@ REFERENCES = ("ar-vq", "ldm-unet")
 """Models that stand for their side where they take part."""
 NAIVE = ("preset=paper_like", "algorithm=replace", "order=forced", "order=raster")
 """Options of a plain sampler."""
-MEASURES = (HALLUCINATION.name, "fpe-hole", "topology-violations", "sfrc-hole")
+MEASURES = (HALLUCINATION, "fpe-hole", "topology-violations", "sfrc-hole")
 
 
-def claim_rows(table: Table, reals: Mapping[str, Reals]) -> tuple[ClaimRow, ...]:
+def claims(table: Table, reals: Mapping[str, Reals]) -> tuple[Verdict, ...]:
     """Return what a run says of each claim."""
-    return tuple(_row(verdict) for verdict in judge(evidence(table, reals)))
-
-
-def _row(verdict: Verdict) -> ClaimRow:
-    return ClaimRow(
-        name=verdict.name,
-        statement=verdict.statement,
-        verdict=verdict.outcome,
-        effect=verdict.effect,
-        adjusted=verdict.adjusted,
-        descriptive=verdict.descriptive and verdict.outcome != "not-tested",
-        why=verdict.why,
-        **ends(verdict.interval),
-    )
+    return judge(evidence(table, reals))
 
 
 def evidence(table: Table, reals: Mapping[str, Reals]) -> Evidence:
@@ -49,7 +34,7 @@ def evidence(table: Table, reals: Mapping[str, Reals]) -> Evidence:
     return Evidence(
         diffusion=_arm(table, DIFFUSION),
         autoregressive=_arm(table, AUTOREGRESSIVE),
-        families={name: name for name in _plain(table, (*DIFFUSION, *AUTOREGRESSIVE))},
+        families=_plain(table, (*DIFFUSION, *AUTOREGRESSIVE)),
         hallucination={name: values(name) for name in MEASURES if name in table.metrics},
         psnr=values("psnr-hole"),
         mse=values("mse-hole"),
@@ -82,13 +67,8 @@ def _arm(table: Table, families: tuple[str, ...]) -> Arm | None:
         return None
     best = next((name for name in REFERENCES if name in plain), plain[0])
     naive = [name for name in table.methods if name.startswith(f"{best}:") and any(word in name for word in NAIVE)]
-    return Arm(best, naive=naive[0] if naive else None, proper=best if naive else None, floor=_floor(table, best))
-
-
-def _floor(table: Table, method: str) -> str | None:
-    """Return the round trip of a model's tokenizer."""
-    name = f"round-trip {table.methods[method].tokenizer}"
-    return name if name in table.methods else None
+    floor = f"round-trip {table.methods[best].tokenizer}"
+    return Arm(best, naive=naive[0] if naive else None, floor=floor if floor in table.methods else None)
 
 
 def _values(table: Table, masks: Mapping[float, str], metric: str) -> Values:
@@ -97,7 +77,7 @@ def _values(table: Table, masks: Mapping[float, str], metric: str) -> Values:
     return {key: of for key, of in found.items() if of}
 
 
-def _distances(table: Table, masks: Mapping[float, str], extractor: str, reals: Reals) -> dict[Key, Resampled]:
+def _distances(table: Table, masks: Mapping[float, str], extractor: str, reals: Reals) -> Distances:
     """Return the kernel distance of every method and ratio to the real frames, as a statistic of patients."""
     found = {}
     for name, (ratio, mask) in product(shown(table), masks.items()):

@@ -39,8 +39,7 @@ def _row(table: Table, method: str, mask: str, extractor: str, reals: Reals) -> 
         found = audit(drawn, reals.bank, reals.features, reals.bank_subjects.tolist(), reals.subjects.tolist())
     except CmrgzError as error:
         return replace(row, reason=error.what)
-    reason = f"rough: of {of}" if fewest < ROUGH else ""
-    return replace(row, ratio=found.ratio, authentic=found.authentic, copying=found.c_t, reason=reason)
+    return replace(row, audit=found, reason=f"rough: of {of}" if fewest < ROUGH else "")
 
 
 def probe_rows(table: Table) -> tuple[ProbeRow, ...]:
@@ -55,7 +54,7 @@ def _probe_row(table: Table, method: str, mask: str) -> ProbeRow | None:
     if not (len(trained[0]) and len(held[0])):
         return None
     found = inpainting_probe(trained[0], held[0], trained[1], held[1])
-    return ProbeRow(method=method, mask=mask, auc=found.auc, low=found.low, high=found.high)
+    return ProbeRow(method=method, mask=mask, **vars(found))
 
 
 def _errors(table: Table, method: str, mask: str) -> tuple[NDArray[np.float64], list[str]]:

@@ -5,19 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from cmrgz.evaluation.summary.rows import (
-    BiomarkerRow,
-    ClaimRow,
-    ContrastRow,
-    Estimate,
-    Gate,
-    MaskRow,
-    MemoryRow,
-    MethodRow,
-    MetricRow,
-    ProbeRow,
-    SetRow,
-)
+from cmrgz.evaluation.claims.evidence import Verdict
+from cmrgz.evaluation.summary import rows
+from cmrgz.evaluation.summary.rows import Estimate, SetRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +23,6 @@ class Summary:
         gates: What must hold.
         methods: In the order of tables.
         masks: By pattern and ratio.
-        metrics: Metrics of frames and their ratios.
         estimates: Of every method, mask and metric.
         contrasts: Of models, for the headline metrics.
         sets: Set metrics.
@@ -49,17 +38,16 @@ class Summary:
     subjects: int
     frames: int
     caveats: tuple[str, ...] = ()
-    gates: tuple[Gate, ...] = ()
-    methods: tuple[MethodRow, ...] = ()
-    masks: tuple[MaskRow, ...] = ()
-    metrics: tuple[MetricRow, ...] = ()
+    gates: tuple[rows.Gate, ...] = ()
+    methods: tuple[rows.MethodRow, ...] = ()
+    masks: tuple[rows.MaskRow, ...] = ()
     estimates: tuple[Estimate, ...] = ()
-    contrasts: tuple[ContrastRow, ...] = ()
+    contrasts: tuple[rows.ContrastRow, ...] = ()
     sets: tuple[SetRow, ...] = ()
-    biomarkers: tuple[BiomarkerRow, ...] = ()
-    memory: tuple[MemoryRow, ...] = ()
-    probes: tuple[ProbeRow, ...] = ()
-    claims: tuple[ClaimRow, ...] = ()
+    biomarkers: tuple[rows.BiomarkerRow, ...] = ()
+    memory: tuple[rows.MemoryRow, ...] = ()
+    probes: tuple[rows.ProbeRow, ...] = ()
+    claims: tuple[Verdict, ...] = ()
     failures: tuple[str, ...] = ()
 
     # a report looks up some ten thousand numbers: without an index each would walk through all of them

@@ -1,4 +1,4 @@
-"""The rows of a summary: methods, masks, metrics, and numbers of them.
+"""The rows of a summary: methods, masks, and numbers of them.
 
 In all rows, `method` is what filled, `mask` what hid, `metric` what was measured and `subjects` the patients that a
 number is over; `low` and `high` are the ends of its 95 % interval over patients, NaN where there is none. What is not
@@ -9,6 +9,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from cmrgz.anatomy.agreement import Agreement
+from cmrgz.evaluation.memorisation import Audit, Probe
+from cmrgz.evaluation.statistics.effects import Contrast
 from cmrgz.evaluation.table import MaskInfo, MethodInfo
 
 NAN = float("nan")
@@ -36,23 +39,6 @@ class MaskRow(MaskInfo):
     """A mask, and the share of a frame that it hid, mean over frames."""
 
     hidden: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class MetricRow:
-    """A metric.
-
-    Attributes:
-        name: For example `psnr-hole`.
-        better: `higher`, `lower`, `one`, `zero` or `none`.
-        unit: For example `dB`, or "".
-        cite: The source.
-    """
-
-    name: str
-    better: str
-    unit: str = ""
-    cite: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,31 +75,13 @@ class Estimate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContrastRow:
-    """A paired difference of two models, the first less the second.
-
-    Attributes:
-        first: A model.
-        second: Another.
-        difference: Mean over patients.
-        p: Of no difference, adjusted over all contrasts of the metric (Holm).
-        dz: Cohen's effect size.
-        cliff: Cliff's delta.
-        detectable: The least difference that as many patients show four times in five.
-    """
+class ContrastRow(Contrast):
+    """A paired difference of two models, the first less the second; p is adjusted over those of the metric (Holm)."""
 
     first: str
     second: str
     mask: str
     metric: str
-    difference: float
-    low: float
-    high: float
-    p: float
-    dz: float
-    cliff: float
-    detectable: float
-    subjects: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,27 +119,13 @@ class SetRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BiomarkerRow:
-    """Agreement of volumes, fractions and masses with those of the truth, over the same slices.
-
-    Attributes:
-        biomarker: For example `lv-ef`.
-        unit: For example `ml`.
-        bias: Mean of result less truth over patients.
-        low: Lower limit of agreement (95 %, Bland and Altman), not of the mean.
-        high: Upper limit.
-        error: Mean absolute difference.
-    """
+class BiomarkerRow(Agreement):
+    """Agreement of a volume, fraction or mass, for example `LVEF`, with that of the truth, over the same slices."""
 
     method: str
     mask: str
     biomarker: str
     unit: str
-    bias: float
-    low: float
-    high: float
-    error: float
-    subjects: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,35 +134,24 @@ class MemoryRow:
 
     Attributes:
         extractor: Of the features.
-        ratio: Share of results nearer to a training frame than 99 % of real test frames are.
-        authentic: AuthPct, per cent.
-        copying: C_T; below 0 is copying.
         items: Results.
+        audit: What distances say, NaN where not defined.
         reason: Why it is not defined or is rough, or "".
     """
 
     method: str
     extractor: str
-    ratio: float = NAN
-    authentic: float = NAN
-    copying: float = NAN
-    items: int = 0
+    items: int
+    audit: Audit = Audit(NAN, NAN, NAN)
     reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeRow:
-    """Whether holes in training frames come back better than holes in frames of other patients.
-
-    Attributes:
-        auc: Probability that a held-out frame has the larger error: 0.5 without memorisation.
-    """
+class ProbeRow(Probe):
+    """Whether holes in training frames come back better than holes in frames of other patients."""
 
     method: str
     mask: str
-    auc: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,29 +167,3 @@ class Gate:
     name: str
     status: Literal["pass", "fail", "unknown"]
     detail: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClaimRow:
-    """A claim of the field, tested.
-
-    Attributes:
-        name: `C1` .. `C5`.
-        statement: In words.
-        verdict: `supported`, `refuted`, `undecided` or `not-tested`.
-        effect: Its statistic.
-        adjusted: Its p-value, adjusted over the claims tested (Holm), NaN where not tested.
-        descriptive: Whether it is of too few patients to conclude for others.
-        why: One sentence.
-    """
-
-    name: str
-    statement: str
-    verdict: str
-    effect: float = NAN
-    low: float = NAN
-    high: float = NAN
-    subjects: int = 0
-    adjusted: float = NAN
-    descriptive: bool = False
-    why: str = ""

@@ -6,19 +6,20 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from cmrgz.evaluation.metrics import FRAME_METRICS, RATIOS
+from cmrgz.evaluation.claims.evidence import Outcome, Verdict
+from cmrgz.evaluation.memorisation import Audit
 from cmrgz.evaluation.report import Pictures
+from cmrgz.evaluation.statistics.bootstrap import Interval
 from cmrgz.evaluation.summary.model import Summary
 from cmrgz.evaluation.summary.rows import (
     BiomarkerRow,
-    ClaimRow,
     ContrastRow,
     Estimate,
     Gate,
     MaskRow,
     MemoryRow,
     MethodRow,
-    MetricRow,
+    ProbeRow,
     SetRow,
 )
 
@@ -124,8 +125,9 @@ def sets(own: tuple[MethodRow, ...], hidden: tuple[MaskRow, ...]) -> tuple[SetRo
 def contrasts(own: tuple[MethodRow, ...], hidden: tuple[MaskRow, ...]) -> tuple[ContrastRow, ...]:
     models = [m.name for m in own if m.kind == "model"]
     return tuple(
-        ContrastRow(first=a, second=b, mask=mask.spec, metric=metric, difference=0.1 * (j - i), low=-0.05, high=0.4,
-                    p=min(1.0, 0.0004 * 9 ** (i + j)), dz=0.6, cliff=0.31, detectable=0.25, subjects=8)
+        ContrastRow(first=a, second=b, mask=mask.spec, metric=metric, difference=Interval(0.1 * (j - i), -0.05, 0.4, 8),
+                    p=min(1.0, 0.0004 * 9 ** (i + j)), dz=Interval(0.6, 0.2, 1.1, 8), cliff=Interval(0.31, 0.1, 0.5, 8),
+                    detectable=0.25)
         for metric in ("psnr-hole", "ssim-hole") for mask in hidden
         for i, a in enumerate(models) for j, b in enumerate(models[i + 1 :], i + 1)
     )  # fmt: skip
@@ -140,9 +142,8 @@ def summary(
 ) -> Summary:
     """Return a summary with a row of every kind."""
     own, hidden = methods(models, others), masks(patterns, ratios)
-    named = {**FRAME_METRICS, **RATIOS}
     leak = f"depends on hidden pixels: {HOSTILE}"
-    verdicts = ("supported", "refuted", "undecided", "not-tested", "supported", "undecided")
+    verdicts: tuple[Outcome, ...] = ("supported", "refuted", "undecided", "not-tested", "supported", "undecided")
     return Summary(
         settings={
             "options": {"data": ["/home/somebody/DOE_JOHN"], "patterns": ["patch", "box"], "ratios": list(ratios),
@@ -159,15 +160,16 @@ def summary(
                Gate(name="masks", status="pass", detail="every method saw the same hidden pixels of a frame"),
                Gate(name="patients", status="unknown", detail="the training patients of a checkpoint are not known")),
         methods=own, masks=hidden,
-        metrics=tuple(MetricRow(name=n, better=named[n].better, unit=getattr(named[n], "unit", "")) for n in SHOWN),
         estimates=estimates(own, hidden), contrasts=contrasts(own, hidden), sets=sets(own, hidden),
         biomarkers=tuple(BiomarkerRow(method=m.name, mask=mask.spec, biomarker=b, unit=u, bias=-1.234,
-                                      low=-9.87, high=7.4, error=3.3, subjects=8)
+                                      limits=(-9.87, 7.4), mae=3.3, n=8)
                          for m in own if m.kind == "model" for mask in hidden for b, u in BIOMARKERS),
-        memory=tuple(MemoryRow(method=m.name, extractor="segmenter", ratio=0.012, authentic=93.2, copying=NAN, items=64,
+        memory=tuple(MemoryRow(method=m.name, extractor="segmenter", audit=Audit(0.012, 93.2, NAN), items=64,
                                reason="needs 10 items") for m in own if m.kind == "model"),
-        claims=tuple(ClaimRow(name=n, statement=f"the statement of {n}, which takes a line or two in the report",
-                              verdict=v, effect=0.123, low=-0.0456, high=0.3, subjects=8, why="what decided it")
+        probes=tuple(ProbeRow(method=m.name, mask="patch:0.9", auc=0.53, low=0.41, high=0.64)
+                     for m in own if m.kind == "model"),
+        claims=tuple(Verdict(v, "what decided it", Interval(0.123, -0.0456, 0.3, 8), name=n,
+                             statement=f"the statement of {n}, which takes a line or two in the report")
                      for n, v in zip(("C1", "C2", "C2b", "C3", "C4", "C5"), verdicts, strict=True)),
         failures=(f"{HOSTILE}: error[leak]", "ldm-unet: error[memory]: out of memory"),
     )  # fmt: skip

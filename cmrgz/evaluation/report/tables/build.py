@@ -4,18 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cmrgz.evaluation.metrics.sets import SET_METRICS
 from cmrgz.evaluation.report.document import Cell, Column, Row, Table
-from cmrgz.evaluation.report.names import (
-    KINDS,
-    direction,
-    label,
-    main_mask,
-    mask_label,
-    metric_column,
-    of_kind,
-    ordered,
-)
+from cmrgz.evaluation.report.names import KINDS, column, label, main_mask, mask_label, of_kind, ordered
 from cmrgz.evaluation.report.numerals import DASH, interval
 from cmrgz.evaluation.summary.model import Summary
 from cmrgz.evaluation.summary.rows import Estimate, MaskRow, SetRow
@@ -96,21 +86,14 @@ def pairs(summary: Summary, methods: Sequence[str]) -> list[Group]:
 
 def metric(summary: Summary, name: str, mask: MaskRow, short: bool = False) -> Field:
     """Return the column of a metric of frames, its items methods; `short` leaves out that it is of the hole."""
-    column = metric_column(summary, name)
-    head = Column(column.name.removesuffix(", hole") if short else column.name, column.note)
+    head = column(name, label(name).removesuffix(", hole") if short else "")
     return Field(head, lambda method: estimate_cell(summary.estimate(method.name, mask.spec, name)))
 
 
 def set_metric(summary: Summary, name: str, extractor: str, mask: MaskRow, title: str = "") -> Field:
     """Return the column of a metric of sets, its items methods."""
     row = summary.set_row
-    return Field(set_column(name, title), lambda method: set_cell(row(method.name, mask.spec, extractor, name)))
-
-
-def set_column(name: str, title: str = "") -> Column:
-    """Return the head of the column of a metric of sets."""
-    known = SET_METRICS.get(name)
-    return Column(title or label(name), direction(known.better, known.unit) if known else "")
+    return Field(column(name, title), lambda method: set_cell(row(method.name, mask.spec, extractor, name)))
 
 
 def estimate_cell(row: Estimate | None) -> Cell:

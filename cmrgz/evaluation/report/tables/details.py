@@ -5,17 +5,8 @@ import math
 from cmrgz.evaluation.report.document import Cell, Column, Table
 from cmrgz.evaluation.report.names import direction, label, mask_label, notes
 from cmrgz.evaluation.report.numerals import DASH, interval, level, number, share
-from cmrgz.evaluation.report.tables.build import (
-    METHOD,
-    NOTHING,
-    Field,
-    Group,
-    by_kind,
-    by_mask,
-    numbers,
-    table,
-    words,
-)  # fmt: skip
+from cmrgz.evaluation.report.tables.build import METHOD, NOTHING, Field, by_kind, by_mask, numbers, table, words
+from cmrgz.evaluation.statistics.bootstrap import Interval
 from cmrgz.evaluation.summary.model import Summary
 from cmrgz.evaluation.summary.rows import BiomarkerRow, ContrastRow, MaskRow
 
@@ -27,12 +18,12 @@ def contrasts(summary: Summary) -> tuple[Table, ...]:
     """Return a table a mask, the one nearest to half hidden open."""
     fields = [
         words("First − second", lambda row: f"{row.first} − {row.second}"),
-        numbers("Difference", lambda row: Cell(*interval(row.difference, row.low, row.high), best=row.p < 0.05)),
+        numbers("Difference", lambda row: _cell(row.difference, best=row.p < 0.05)),
         numbers("p", lambda row: level(row.p), "Holm"),
-        numbers("Cohen's dz", lambda row: number(row.dz)),
-        numbers("Cliff's δ", lambda row: number(row.cliff)),
+        numbers("Cohen's dz", lambda row: _cell(row.dz)),
+        numbers("Cliff's δ", lambda row: _cell(row.cliff)),
         numbers("Detectable", lambda row: number(row.detectable)),
-        numbers("Patients", lambda row: str(row.subjects)),
+        numbers("Patients", lambda row: str(row.difference.n)),
     ]
 
     def of_mask(mask: MaskRow, folded: bool) -> tuple[Table, ...]:
@@ -40,7 +31,7 @@ def contrasts(summary: Summary) -> tuple[Table, ...]:
         groups = {name: _strongest(own, name) for name in dict.fromkeys(row.metric for row in own)}
         left = len(own) - sum(map(len, groups.values()))
         more = f" The {left} pairs with the largest p are in summary.json alone." if left else ""
-        named = [(_heading(summary, name), rows) for name, rows in groups.items()]
+        named = [(f"{label(name)} ({direction(name)})", rows) for name, rows in groups.items()]
         return table(mask_label(mask), named, fields, notes("contrasts") + more, folded)
 
     return by_mask(summary, of_mask)
@@ -52,9 +43,8 @@ def _strongest(rows: list[ContrastRow], metric: str) -> list[ContrastRow]:
     return sorted(own, key=lambda row: (math.isnan(row.p), row.p))[:MOST]
 
 
-def _heading(summary: Summary, metric: str) -> str:
-    known = next((m for m in summary.metrics if m.name == metric), None)
-    return label(metric) + (f" ({direction(known.better, known.unit)})" if known else "")
+def _cell(of: Interval, best: bool = False) -> Cell:
+    return Cell(*interval(of.point, of.low, of.high), best=best)
 
 
 def biomarkers(summary: Summary) -> tuple[Table, ...]:
@@ -75,19 +65,27 @@ def biomarkers(summary: Summary) -> tuple[Table, ...]:
 
 
 def _agreement(row: BiomarkerRow | None) -> Cell:
-    return NOTHING if row is None else Cell(*interval(row.bias, row.low, row.high))
+    if row is None or not math.isfinite(row.bias):
+        return NOTHING
+    text, limits = interval(row.bias, *row.limits)
+    return Cell(text, f"{limits}\nMAE {number(row.mae)}".strip())
 
 
 def memory(summary: Summary) -> tuple[Table, ...]:
-    """Return whether methods give back training frames."""
-    fields = [
-        words("Method", lambda row: row.method),
+    """Return whether methods give back training frames: by distance, and by how well these are filled."""
+    method = words("Method", lambda row: row.method)
+    distances = [
+        method,
         words("Features", lambda row: row.extractor),
-        numbers("Copies", lambda row: share(row.ratio), "↓"),
-        numbers("AuthPct", lambda row: number(row.authentic), "% ↑"),
-        numbers("C_T", lambda row: number(row.copying), "≥ 0"),
+        numbers("Copies", lambda row: share(row.audit.ratio), "↓"),
+        numbers("AuthPct", lambda row: number(row.audit.authentic), "% ↑"),
+        numbers("C_T", lambda row: number(row.audit.c_t), "≥ 0"),
         numbers("Items", lambda row: str(row.items)),
         words("Note", lambda row: row.reason or DASH),
     ]
-    groups: list[Group] = [("", summary.memory)]
-    return table("Memorisation", groups, fields, notes("memory"))
+    auc = numbers("AUC", lambda row: Cell(*interval(row.auc, row.low, row.high)), "→ 0.5")
+    probes = [method, words("Mask", lambda row: row.mask), auc]
+    return (
+        *table("Memorisation", [("", summary.memory)], distances, notes("memory")),
+        *table("Holes in training frames", [("", summary.probes)], probes, notes("probes")),
+    )

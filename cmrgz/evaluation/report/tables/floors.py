@@ -4,6 +4,7 @@ from cmrgz.evaluation.report.document import Alert, Block, Cell, Column, Table
 from cmrgz.evaluation.report.names import label, notes, of_kind, ordered
 from cmrgz.evaluation.report.numerals import interval
 from cmrgz.evaluation.report.tables.build import MODEL, NOTHING, Field, pairs, table
+from cmrgz.evaluation.summary.derived import meaning
 from cmrgz.evaluation.summary.model import Summary
 from cmrgz.evaluation.summary.rows import Estimate, MaskRow
 
@@ -25,8 +26,9 @@ def gains(summary: Summary) -> tuple[Table, ...]:
 
     def gain(name: str) -> Field:
         # the unit without its arrow: a gain is better above 0, whichever way the metric goes
-        unit = next((row.unit for row in summary.metrics if row.name == name), "")
-        return Field(Column(label(name), unit), lambda pair: _cell(summary.estimate(pair[1], pair[0], name)))
+        return Field(
+            Column(label(name), meaning(name)[1]), lambda pair: _cell(summary.estimate(pair[1], pair[0], name))
+        )
 
     fields = [MODEL, *map(gain, FLOORED)]
     return table("Models less their best floor", pairs(summary, models), fields, notes("gains"))

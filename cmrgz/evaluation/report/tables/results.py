@@ -9,10 +9,11 @@ from cmrgz.evaluation.report.document import Cell, Column, Table
 from cmrgz.evaluation.report.names import (
     HEADLINES,
     REFERENCES,
+    column,
+    direction,
     hidden,
     label,
     mask_label,
-    metric_column,
     notes,
     ordered,
     patterns,
@@ -46,7 +47,7 @@ def _reals(summary: Summary) -> tuple[Table, ...]:
     found = {(row.metric, row.extractor): row.floor for row in summary.sets if row.average == 1}
 
     def score(name: str) -> build.Field:
-        return build.Field(build.set_column(name), lambda extractor: number(found.get((name, extractor), math.nan)))
+        return build.Field(column(name), lambda extractor: number(found.get((name, extractor), math.nan)))
 
     fields = map(score, dict.fromkeys(name for name, _ in found))
     names = dict.fromkeys(extractor for _, extractor in found)
@@ -63,10 +64,10 @@ def _references(summary: Summary) -> Iterator[Table]:
     # the first pattern shows how a metric grows; all others are in the tables by mask
     for pattern, masks in patterns(summary.masks)[:1]:
         rows = build.by_kind(summary, REFERENCES)
-        title = f"{label(PSNR)} ({metric_column(summary, PSNR).note}) of what is no model: {pattern}"
+        title = f"{label(PSNR)} ({direction(PSNR)}) of what is no model: {pattern}"
         yield from build.table(title, rows, _by_share(masks, partial(build.metric, summary, PSNR)), notes("controls"))
         for name in extractors(summary)[:1]:
-            title = f"KID ({build.set_column(KID).note}) by {name} of what is no model: {pattern}"
+            title = f"KID ({direction(KID)}) by {name} of what is no model: {pattern}"
             fields = _by_share(masks, partial(build.set_metric, summary, KID, name))
             yield from build.table(title, rows, fields, notes("controls", "far"))
 
@@ -113,7 +114,7 @@ def _set(summary: Summary, mask: MaskRow, extractor: str, folded: bool) -> tuple
     names = dict.fromkeys(row.metric for row in own)
 
     def score(name: str) -> build.Field:
-        return build.Field(build.set_column(name), lambda method: cells.get((method, name), build.NOTHING))
+        return build.Field(column(name), lambda method: cells.get((method, name), build.NOTHING))
 
     groups = [(heading, [method.name for method in methods]) for heading, methods in build.by_kind(summary)]
     fields = [
@@ -139,9 +140,7 @@ def presets(summary: Summary) -> tuple[Table, ...]:
     twins = [method for pair in _twins(summary) for method in pair]
 
     def score(name: str) -> build.Field:
-        return build.Field(
-            metric_column(summary, name), lambda pair: build.estimate_cell(summary.estimate(pair[1], pair[0], name))
-        )
+        return build.Field(column(name), lambda pair: build.estimate_cell(summary.estimate(pair[1], pair[0], name)))
 
     fields = [build.MODEL, *map(score, HEADLINES)]
     return build.table("paper_like beside fixed", build.pairs(summary, twins), fields, notes("presets"))
