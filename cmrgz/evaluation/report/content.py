@@ -88,9 +88,9 @@ def _figures(summary: Summary, pictures: Pictures) -> Iterator[Section]:
 def _tables(summary: Summary) -> Iterator[Section]:
     why = _listed("Where a dash stands, this is why:", results.reasons(summary))
     yield _section("floors", (*floors.gains(summary), *results.floors(summary)))
-    yield _section("generation", results.unconditional(summary))
+    yield _section("generation", results.sets(summary, whole=True))
     yield _section("inpainting", results.inpainting(summary))
-    yield _section("sets", (*results.conditional(summary), *why))
+    yield _section("sets", (*results.sets(summary, whole=False), *why))
     yield _section("contrasts", details.contrasts(summary))
     yield _section("presets", results.presets(summary))
     yield _section("biomarkers", details.biomarkers(summary))

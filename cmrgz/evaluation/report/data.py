@@ -9,7 +9,6 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from cmrgz.evaluation.summary.model import Summary
-from cmrgz.evaluation.summary.rows import Estimate, SetRow
 
 
 def to_json(summary: Summary) -> bytes:
@@ -17,17 +16,8 @@ def to_json(summary: Summary) -> bytes:
     return (json.dumps(_plain(asdict(summary)), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def estimates_csv(summary: Summary) -> bytes:
-    """Return the estimates, one a line, all digits; an empty field is not defined."""
-    return _csv(Estimate, summary.estimates)
-
-
-def sets_csv(summary: Summary) -> bytes:
-    """Return the set metrics, one a line, all digits; an empty field is not defined."""
-    return _csv(SetRow, summary.sets)
-
-
-def _csv(kind: type[Any], rows: Sequence[Any]) -> bytes:
+def to_csv(kind: type[Any], rows: Sequence[Any]) -> bytes:
+    """Return rows of a kind, one a line, all digits; an empty field is not defined."""
     file = io.StringIO()
     # csv ends lines with \r\n; equal runs shall give equal bytes on every system
     writer = csv.DictWriter(file, [f.name for f in fields(kind)], lineterminator="\n")

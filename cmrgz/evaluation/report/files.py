@@ -8,6 +8,7 @@ from cmrgz.evaluation.report.content import document
 from cmrgz.evaluation.report.pictures import PAGE, Pictures
 from cmrgz.evaluation.report.viewer import viewer_page
 from cmrgz.evaluation.summary.model import Summary
+from cmrgz.evaluation.summary.rows import Estimate, SetRow
 
 
 def write(summary: Summary, pictures: Pictures, root: Path) -> list[Path]:
@@ -31,8 +32,8 @@ def write(summary: Summary, pictures: Pictures, root: Path) -> list[Path]:
     contents = {
         "report.html": pages.html(report).encode(),
         "report.md": pages.markdown(report).encode(),
-        "estimates.csv": data.estimates_csv(summary),
-        "sets.csv": data.sets_csv(summary),
+        "estimates.csv": data.to_csv(Estimate, summary.estimates),
+        "sets.csv": data.to_csv(SetRow, summary.sets),
         "summary.json": data.to_json(summary),
     }
     if viewer := viewer_page(summary, pictures):

@@ -54,7 +54,8 @@ def shown_frames(summary: Summary, pictures: Pictures, mask: MaskRow) -> list[di
 def _of_mask(summary: Summary, pictures: Pictures, mask: MaskRow, t: int) -> Iterator[Gallery]:
     for i, layers in enumerate(shown_frames(summary, pictures, mask)):
         given = next(iter(layers.values()))
-        strips = [Strip("What was given", (("the scan", grey(given[0])), ("hidden", hole(given[0], given[1]))))]
+        hole = tinted(np.repeat(given[:1], 3, axis=0), given[1] > 0)
+        strips = [Strip("What was given", (("the scan", png(given[0])), ("hidden", png(hole))))]
         strips += [Strip(name, _drawn(name, of)) for name, of in layers.items()]
         yield Gallery(f"{mask_label(mask)}: frame {i + 1}", tuple(strips), folded=i > 0, link=f"{PAGE}#{t}.{i}")
 
@@ -64,19 +65,9 @@ def _drawn(name: str, layers: Bytes) -> tuple[tuple[str, bytes], ...]:
     sample, other, mean, spread = layers[2:]
     # a method without chance would show one picture four times
     if not spread.any() and (sample == other).all():
-        return (("result", grey(sample)),)
-    drawn = (("sample", grey(sample)), ("other sample", grey(other)), ("mean of all", grey(mean)))
+        return (("result", png(sample)),)
+    drawn = (("sample", png(sample)), ("other sample", png(other)), ("mean of all", png(mean)))
     return (*drawn, ("spread", png(heat(spread.astype(np.float32), 255))))
-
-
-def grey(plane: Bytes) -> bytes:
-    """Return a plane (h, w) as PNG."""
-    return png(plane)
-
-
-def hole(plane: Bytes, known: Bytes) -> bytes:
-    """Return a plane (h, w) with its hidden pixels in one tint, as PNG."""
-    return png(tinted(np.repeat(plane[None], 3, axis=0), known > 0))
 
 
 def png(values: NDArray[Any]) -> bytes:

@@ -1,6 +1,6 @@
 """The pictures of a report in the viewer: masks and frames by slider, methods side by side."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +16,8 @@ from cmrgz.viewer import Content, Layer, page
 
 Frames = Sequence[Sequence[Mapping[str, Bytes]]]
 """By mask and frame: by method the layers (6, h, w) of `judge.PICTURES`."""
+GIVEN = ""
+"""In the place of a method: what was given."""
 NOTES = (
     "Values are 0 .. 255, from the low to the high end of the scale of each scan; 255 of a spread is "
     f"{1 / SPREAD:g} of it.",
@@ -32,40 +34,28 @@ def viewer_page(summary: Summary, pictures: Pictures) -> bytes | None:
         return None
     h, w = (max(sides) for sides in zip(*planes, strict=True))
     shape = (len(masks), max(map(len, frames)), h, w)
-    steps = (tuple(map(mask_label, masks)), ())
-    scan, known = _given(frames, shape)
-    layers = (Layer("scan", scan), *_drawn(frames, shape))
+    drawn = _drawn(frames, shape)
+    scan, known, *_ = drawn.pop(GIVEN)
+    layers = [Layer("scan", scan)]
+    for name, (_, _, sample, _, mean, std) in drawn.items():
+        layers.append(Layer(name, mean))
+        # of one with chance a sample and the spread, when asked for
+        if std.any():
+            layers.append(Layer(f"{name}: sample", sample, folded=True))
+            layers.append(Layer(f"{name}: spread", std, spread=True, folded=True))
     grid = Scan.blank(shape, (1.0, 1.0, 1.0))
-    content = Content("Pictures of the report", grid, layers, Scale(0, 255), known, axes=("mask", "frame"))
-    return page(replace(content, steps=steps, notes=NOTES))
+    content = Content("Pictures of the report", grid, tuple(layers), Scale(0, 255), known > 0, axes=("mask", "frame"))
+    return page(replace(content, steps=(tuple(map(mask_label, masks)), ()), notes=NOTES))
 
 
-def _given(frames: Frames, shape: Shape) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return the scans and what is known of them; what no frame covers is not hidden."""
-    scan, known = np.zeros(shape, np.float32), np.ones(shape, np.float32)
+def _drawn(frames: Frames, shape: Shape) -> dict[str, NDArray[np.float32]]:
+    """Return the layers (6, *shape) of each method, frames in the corners of their planes, and first what was given."""
+    names = [GIVEN, *(name for of in frames for methods in of for name in methods)]
+    found = {name: np.zeros((len(PICTURES), *shape), np.float32) for name in names}
+    found[GIVEN][1] = 1  # what no frame covers is not hidden
     for t, of in enumerate(frames):
         for z, methods in enumerate(of):
-            layers = next(iter(methods.values()))
-            _put(scan, t, z, layers[0])
-            _put(known, t, z, layers[1])
-    return scan, known > 0
-
-
-def _drawn(frames: Frames, shape: Shape) -> Iterator[Layer]:
-    """Yield what each method drew: the mean, and of one with chance a sample and the spread, when asked for."""
-    for name in dict.fromkeys(name for of in frames for methods in of for name in methods):
-        cines = np.zeros((len(PICTURES), *shape), np.float32)
-        for t, of in enumerate(frames):
-            for z, methods in enumerate(of):
-                for cine, plane in zip(cines, methods.get(name, ()), strict=False):
-                    _put(cine, t, z, plane)
-        mean, sample, std = (cines[PICTURES.index(layer)] for layer in ("mean", "sample", "std"))
-        yield Layer(name, mean)
-        if std.any():
-            yield Layer(f"{name}: sample", sample, folded=True)
-            yield Layer(f"{name}: spread", std, spread=True, folded=True)
-
-
-def _put(cine: NDArray[np.float32], t: int, z: int, plane: Bytes) -> None:
-    """Put a frame into the corner of its plane."""
-    cine[t, z, : plane.shape[0], : plane.shape[1]] = plane
+            # what was given is the same of every method that has the frame
+            for name, layers in {GIVEN: next(iter(methods.values())), **methods}.items():
+                found[name][:, t, z, : layers.shape[1], : layers.shape[2]] = layers
+    return found

@@ -27,20 +27,8 @@ def combined(coefficients: Sequence[float] | Floats, statistics: Sequence[Statis
 
 
 def slopes(ratios: Sequence[float], values: Floats) -> Floats:
-    """Return the least-squares slope of each subject over the ratios: (n,); NaN from fewer than two defined points.
-
-    Args:
-        ratios: (m,).
-        values: (n, m), NaN where not defined.
-    """
-    given = np.isfinite(values)
-    x = np.where(given, np.asarray(ratios, dtype=np.float64), np.nan)
-    count = given.sum(1, keepdims=True)
-    # numpy's polyfit takes no NaN
-    centred = x - np.nansum(x, 1, keepdims=True) / np.maximum(count, 1)
-    scale = np.nansum(centred**2, 1)
-    rise = np.nansum(centred * np.where(given, values, 0), 1)
-    return np.where(scale > 0, rise / np.where(scale > 0, scale, 1), np.nan)
+    """Return the least-squares slope of each subject (n, m) over the ratios (m,): (n,)."""
+    return np.asarray(np.polyfit(ratios, values.T, 1)[0])
 
 
 def rank_correlation(x: NDArray[Any], y: NDArray[Any]) -> Floats:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,16 +46,13 @@ def _row(table: Table, method: str, mask: str, extractor: str, reals: Reals) -> 
 def probe_rows(table: Table) -> tuple[ProbeRow, ...]:
     """Return how well the error in the hole tells training frames from others, for every model that was probed."""
     probed = [name.removesuffix(Probe.SUFFIX) for name, info in table.methods.items() if info.kind == "probe"]
-    rows = (_probe_row(table, name, mask) for name in probed for mask in table.masks)
-    return tuple(row for row in rows if row is not None)
-
-
-def _probe_row(table: Table, method: str, mask: str) -> ProbeRow | None:
-    trained, held = (_errors(table, name, mask) for name in (method + Probe.SUFFIX, method))
-    if not (len(trained[0]) and len(held[0])):
-        return None
-    found = inpainting_probe(trained[0], held[0], trained[1], held[1])
-    return ProbeRow(method=method, mask=mask, **vars(found))
+    found = []
+    for name, mask in product(probed, table.masks):
+        (trained, of_trained), (held, of_held) = (_errors(table, own, mask) for own in (name + Probe.SUFFIX, name))
+        if len(trained) and len(held):
+            auc = inpainting_probe(trained, held, of_trained, of_held)
+            found.append(ProbeRow(method=name, mask=mask, **vars(auc)))
+    return tuple(found)
 
 
 def _errors(table: Table, method: str, mask: str) -> tuple[NDArray[np.float64], list[str]]:

@@ -1,6 +1,5 @@
 """Set metrics of results beside real frames, each with an interval over patients and what reals score against reals."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
@@ -9,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz.data.shares import percent
-from cmrgz.evaluation.metrics.sets import SET_METRICS, SetMetric, Space, control
+from cmrgz.evaluation.metrics.sets import SET_METRICS, Space, control
 from cmrgz.evaluation.metrics.sets.base import FARTHEST
 from cmrgz.evaluation.scoring import AVERAGES
 from cmrgz.evaluation.statistics.bootstrap import Interval, bootstrap
@@ -20,7 +19,6 @@ from cmrgz.evaluation.table import Table
 
 PREFIX = "features-"
 KID = "kid"
-NONE = Interval(math.nan, math.nan, math.nan, 0)
 REAL, BANK, WHOLE = "real", "bank", "patch:0"
 """Methods of the cells of real frames, and their mask."""
 
@@ -90,10 +88,6 @@ class Reals:
         generated, real = self.space.standard(drawn), self.space.standard(self.features)
         return kernel_distance(generated, subjects.tolist(), real, self.subjects.tolist())
 
-    def floor(self, metric: SetMetric) -> float:
-        """Return what the metric gives for halves of the reals."""
-        return control(metric, self.features, self.subjects, self.space).mean
-
 
 def features(
     table: Table, method: str, mask: str, extractor: str, average: int
@@ -115,29 +109,27 @@ def features(
 
 def _of_extractor(table: Table, extractor: str, reals: Reals) -> Iterator[SetRow]:
     metrics = [metric for metric in SET_METRICS.values() if metric.on != "images"]
-    floors = {metric.name: reals.floor(metric) for metric in metrics}
+    floors = {metric.name: control(metric, reals.features, reals.subjects, reals.space).mean for metric in metrics}
     for method, mask in product(shown(table), table.masks):
-        averages = [m for m in AVERAGES if m <= table.methods[method].samples]
-        for average in (1, *averages) if len(table.rows(method, mask)) else ():
+        for average in (1, *(m for m in AVERAGES if m <= table.methods[method].samples)):
             # there are fewer averages than samples, and KID, which is unbiased, compares sets of unequal size
             # (Binkowski et al. 2018, arXiv:1801.01401)
             chosen = metrics if average == 1 else [SET_METRICS[KID]]
-            yield from _scored(table, (method, mask, extractor, average), reals, chosen, floors)
+            drawn, subjects = features(table, method, mask, extractor, average)
+            for metric in chosen if len(drawn) else ():  # of motion there is none where no frame before was drawn
+                score = metric.score(drawn, reals.features, reals.space, (subjects, reals.subjects))
+                row = SetRow(method=method, mask=mask, extractor=extractor, metric=metric.name, average=average)
+                row = replace(row, value=score.value, floor=floors[metric.name], items=len(drawn), reason=score.reason)
+                yield _with_interval(row, drawn, subjects, reals) if metric.name == KID else row
 
 
-def _scored(
-    table: Table, place: tuple[str, str, str, int], reals: Reals, metrics: list[SetMetric], floors: dict[str, float]
-) -> Iterator[SetRow]:
-    method, mask, extractor, average = place
-    drawn, subjects = features(table, method, mask, extractor, average)
-    for metric in metrics if len(drawn) else ():  # of motion there is none where no frame before was drawn
-        score = metric.score(drawn, reals.features, reals.space, (subjects, reals.subjects))
-        row = SetRow(method=method, mask=mask, extractor=extractor, metric=metric.name, average=average)
-        row = replace(row, value=score.value, floor=floors[metric.name], items=len(drawn), reason=score.reason)
-        if metric.name == KID:
-            interval = kid_interval(drawn, subjects, reals) if not score.reason else NONE
-            row = replace(row, low=interval.low, high=interval.high, beyond=reals.space.beyond(drawn))
-        yield row
+def _with_interval(row: SetRow, drawn: Features, subjects: NDArray[np.str_], reals: Reals) -> SetRow:
+    """Return a kernel distance with its interval over patients, and how much of it is out of range."""
+    interval = Interval()
+    if not row.reason:
+        resampled = reals.distance(drawn, subjects)
+        interval = bootstrap(resampled.of, len(resampled.subjects)).interval()
+    return replace(row, low=interval.low, high=interval.high, beyond=reals.space.beyond(drawn))
 
 
 def far_apart(rows: Sequence[SetRow]) -> tuple[str, ...]:
@@ -154,9 +146,3 @@ def far_apart(rows: Sequence[SetRow]) -> tuple[str, ...]:
         f"The worst is {worst.method} under {worst.mask} by {worst.extractor}: {percent(worst.beyond)} of its features "
         f"lie more than {FARTHEST:g} standard deviations from those of real frames",
     )
-
-
-def kid_interval(drawn: Features, subjects: NDArray[np.str_], reals: Reals) -> Interval:
-    """Return the kernel distance x1000 with its interval over patients."""
-    resampled = reals.distance(drawn, subjects)
-    return bootstrap(resampled.of, len(resampled.subjects)).interval()

@@ -116,14 +116,8 @@ def test_units_do_not_matter(scale: float, offset: float, flip: bool, seed: int)
 def test_slopes_are_those_of_least_squares_of_each_subject() -> None:
     rng = np.random.default_rng(0)
     ratios, values = (0.1, 0.25, 0.5, 0.9), rng.normal(size=(20, 4))
-    values[3, 1] = np.nan
-    values[4, 1:] = np.nan
-    found = slopes(ratios, values)
-    for i, row in enumerate(values):
-        given = np.isfinite(row)
-        if given.sum() > 1:
-            assert found[i] == pytest.approx(np.polyfit(np.array(ratios)[given], row[given], 1)[0])
-    assert np.isnan(found[4])
+    expected = [stats.linregress(ratios, row).slope for row in values]
+    np.testing.assert_allclose(slopes(ratios, values), expected)
 
 
 def test_pairing_takes_away_what_subjects_share() -> None:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from cmrgz.evaluation.report.document import Cell, Column, Row, Table
-from cmrgz.evaluation.report.names import KINDS, column, label, main_mask, mask_label, of_kind, ordered
+from cmrgz.evaluation.report.names import KINDS, column, main_mask, mask_label, of_kind, ordered
 from cmrgz.evaluation.report.numerals import DASH, interval
 from cmrgz.evaluation.summary.model import Summary
-from cmrgz.evaluation.summary.rows import Estimate, MaskRow, SetRow
+from cmrgz.evaluation.summary.rows import MaskRow
 
 Show = Callable[[Any], Cell | str]
 Group = tuple[str, Iterable[Any]]
@@ -37,6 +38,13 @@ def words(name: str, show: Show) -> Field:
 def numbers(name: str, show: Show, note: str = "") -> Field:
     """Return a column of numbers; the note is the unit and which values are good."""
     return Field(Column(name, note), show)
+
+
+def each(
+    things: Iterable[Any], show: Callable[[Any, Any], Cell | str], head: Callable[[Any], Column] = column
+) -> list[Field]:
+    """Return a column for each of some things, metrics if not told otherwise: `show` is given an item and the thing."""
+    return [Field(head(of), partial(lambda of, item: show(item, of), of)) for of in things]
 
 
 METHOD = words("Method", lambda method: method.name)
@@ -84,26 +92,13 @@ def pairs(summary: Summary, methods: Sequence[str]) -> list[Group]:
     return [(mask_label(mask), [(mask.spec, name) for name in methods]) for mask in ordered(summary.masks)]
 
 
-def metric(summary: Summary, name: str, mask: MaskRow, short: bool = False) -> Field:
-    """Return the column of a metric of frames, its items methods; `short` leaves out that it is of the hole."""
-    head = column(name, label(name).removesuffix(", hole") if short else "")
-    return Field(head, lambda method: estimate_cell(summary.estimate(method.name, mask.spec, name)))
-
-
-def set_metric(summary: Summary, name: str, extractor: str, mask: MaskRow, title: str = "") -> Field:
-    """Return the column of a metric of sets, its items methods."""
-    row = summary.set_row
-    return Field(column(name, title), lambda method: set_cell(row(method.name, mask.spec, extractor, name)))
-
-
-def estimate_cell(row: Estimate | None) -> Cell:
+def estimate_cell(summary: Summary, method: str, mask: str, metric: str) -> Cell:
     """Return an estimate with its interval."""
-    if row is None:
-        return NOTHING
-    text, note = interval(row.value, row.low, row.high)
-    return Cell(text, note, best=row.tied)
+    row = summary.estimate(method, mask, metric)
+    return NOTHING if row is None else Cell(*interval(row.value, row.low, row.high), best=row.tied)
 
 
-def set_cell(row: SetRow | None) -> Cell:
+def set_cell(summary: Summary, method: str, mask: str, extractor: str, metric: str) -> Cell:
     """Return a set metric with its interval, coloured where it is outside its range."""
+    row = summary.set_row(method, mask, extractor, metric)
     return NOTHING if row is None else Cell(*interval(row.value, row.low, row.high), tone="warn" if row.far else "")

@@ -5,7 +5,7 @@ import math
 from cmrgz.evaluation.report.document import Cell, Column, Table
 from cmrgz.evaluation.report.names import direction, label, mask_label, notes
 from cmrgz.evaluation.report.numerals import DASH, interval, level, number, share
-from cmrgz.evaluation.report.tables.build import METHOD, NOTHING, Field, by_kind, by_mask, numbers, table, words
+from cmrgz.evaluation.report.tables.build import METHOD, NOTHING, by_kind, by_mask, each, numbers, table, words
 from cmrgz.evaluation.statistics.bootstrap import Interval
 from cmrgz.evaluation.summary.model import Summary
 from cmrgz.evaluation.summary.rows import BiomarkerRow, ContrastRow, MaskRow
@@ -54,12 +54,12 @@ def biomarkers(summary: Summary) -> tuple[Table, ...]:
         own = {(row.method, row.biomarker): row for row in summary.biomarkers if row.mask == mask.spec}
         units = {row.biomarker: row.unit for row in own.values()}
 
-        def bias(name: str) -> Field:
-            column = Column(name.replace("_", ", "), units[name])
-            return Field(column, lambda method: _agreement(own.get((method.name, name))))
-
-        fields = [METHOD, *map(bias, units)]
-        return table(f"Bias: {mask_label(mask)}", by_kind(summary), fields, notes("biomarkers"), folded)
+        bias = each(
+            units,
+            lambda method, name: _agreement(own.get((method.name, name))),
+            lambda name: Column(name.replace("_", ", "), units[name]),
+        )
+        return table(f"Bias: {mask_label(mask)}", by_kind(summary), [METHOD, *bias], notes("biomarkers"), folded)
 
     return by_mask(summary, of_mask)
 

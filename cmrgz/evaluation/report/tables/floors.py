@@ -3,7 +3,7 @@
 from cmrgz.evaluation.report.document import Alert, Block, Cell, Column, Table
 from cmrgz.evaluation.report.names import label, notes, of_kind, ordered
 from cmrgz.evaluation.report.numerals import interval
-from cmrgz.evaluation.report.tables.build import MODEL, NOTHING, Field, pairs, table
+from cmrgz.evaluation.report.tables.build import MODEL, NOTHING, each, pairs, table
 from cmrgz.evaluation.summary.derived import meaning
 from cmrgz.evaluation.summary.model import Summary
 from cmrgz.evaluation.summary.rows import Estimate, MaskRow
@@ -24,14 +24,13 @@ def gains(summary: Summary) -> tuple[Table, ...]:
     """Return the gains of all models on their best floors, mask by mask."""
     models = [model.name for model in of_kind(summary, "model")]
 
-    def gain(name: str) -> Field:
+    gain = each(
+        FLOORED,
+        lambda pair, name: _cell(summary.estimate(pair[1], pair[0], name)),
         # the unit without its arrow: a gain is better above 0, whichever way the metric goes
-        return Field(
-            Column(label(name), meaning(name)[1]), lambda pair: _cell(summary.estimate(pair[1], pair[0], name))
-        )
-
-    fields = [MODEL, *map(gain, FLOORED)]
-    return table("Models less their best floor", pairs(summary, models), fields, notes("gains"))
+        lambda name: Column(label(name), meaning(name)[1]),
+    )
+    return table("Models less their best floor", pairs(summary, models), [MODEL, *gain], notes("gains"))
 
 
 def _cell(row: Estimate | None) -> Cell:
