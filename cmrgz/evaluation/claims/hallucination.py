@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from cmrgz.evaluation.claims import rules
 from cmrgz.evaluation.claims.evidence import Evidence, Missing, Verdict
-from cmrgz.evaluation.statistics.bootstrap import Bootstrap, Floats, bootstrap
+from cmrgz.evaluation.statistics.bootstrap import Floats, bootstrap
 from cmrgz.evaluation.statistics.estimates import mean, slopes
 
 RATIOS = 3
@@ -30,7 +30,8 @@ def intrinsic(evidence: Evidence) -> Verdict:
         raise Missing("only one sampler of each side was evaluated")
     found = _judged(evidence, pair)
     # "shown with one, not shown with the other" is no difference: that itself must be shown
-    drop = _drop(evidence, (*plain, *pair))
+    _, (a, b, c, d) = _slopes(evidence, (*plain, *pair))
+    drop = bootstrap(mean((a - b) - (c - d)), len(a))
     if found.outcome == "undecided" and growth(evidence).outcome == "supported" and drop.interval().side() > 0:
         why = f"an artefact of the sampler: it shrinks with {pair[0]} and {pair[1]}, and is no longer shown"
         return Verdict("refuted", why, found.interval, drop.p())
@@ -52,12 +53,6 @@ def _judged(evidence: Evidence, pair: Sequence[str]) -> Verdict:
     apart = contrast.interval()
     why = f"{measure} of {pair[0]} {words[own.interval().side()]}, {than[apart.side()]} that of {pair[1]}"
     return Verdict(rules.outcome(direction), why, apart, p)
-
-
-def _drop(evidence: Evidence, methods: Sequence[str]) -> Bootstrap:
-    """Return how much less steeply the one side rises above the other with the last two methods than with the first."""
-    _, (a, b, c, d) = _slopes(evidence, methods)
-    return bootstrap(mean((a - b) - (c - d)), len(a))
 
 
 def _slopes(evidence: Evidence, methods: Sequence[str]) -> tuple[str, list[Floats]]:

@@ -1,13 +1,14 @@
 """C5: whether what is nearer to the truth looks less real, over the families."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from cmrgz.evaluation.claims import rules
-from cmrgz.evaluation.claims.evidence import Distances, Evidence, Key, Missing, Verdict
-from cmrgz.evaluation.statistics.bootstrap import Bootstrap, Floats, Statistic, bootstrap
+from cmrgz.evaluation.claims.evidence import Distances, Evidence, Missing, Verdict
+from cmrgz.evaluation.statistics.bootstrap import Bootstrap, Floats, bootstrap
 from cmrgz.evaluation.statistics.estimates import mean, rank_correlation
+from cmrgz.evaluation.statistics.subjects import paired
 
 
 def trade_off(evidence: Evidence) -> Verdict:
@@ -32,36 +33,29 @@ def _correlation(evidence: Evidence, distances: Distances) -> tuple[Bootstrap, s
     """Return the correlation by an extractor, and the count of ratios at which a family is dominated."""
     methods = evidence.families
     ratios = rules.between({key: None for key in distances if key in evidence.mse}, methods, 1)
-    keys = [(m, r) for r in ratios for m in methods]
-    subjects = _shared(evidence, distances, keys)
-    # squared errors rank as their roots do
-    error = [mean(np.array([evidence.mse[k][s] for s in subjects])) for k in keys]
-    distance = [distances[k].among(subjects) for k in keys]
-    shape = len(ratios), len(methods)
+    keys = [(method, ratio) for ratio in ratios for method in methods]
+    every, errors = paired(*rules.at(keys, evidence.mse))
+    found = rules.at(keys, distances)
+    subjects = sorted(set(every).intersection(*(d.subjects for d in found)))
+    rules.enough(subjects)
+    errors = errors[[every.index(subject) for subject in subjects]]
+    resampled = [d.among(subjects) for d in found]
 
-    def statistic(weights: Floats) -> Floats:
-        x, y = (_table(of, weights, shape) for of in (error, distance))
+    def both(weights: Floats) -> Iterator[tuple[Floats, Floats]]:
+        """Yield of each ratio the errors and the distances of the methods, (b, methods)."""
+        # squared errors rank as their roots do
+        error = np.stack([mean(column)(weights) for column in errors.T], axis=1)
+        distance = np.stack([statistic(weights) for statistic in resampled], axis=1)
+        yield from zip(*(np.split(of, len(ratios), axis=1) for of in (error, distance)), strict=True)
+
+    def correlation(weights: Floats) -> Floats:
         # within each ratio, then averaged: over all at once, what is hidden more is worse in both
-        return np.mean([rank_correlation(a, b) for a, b in zip(x, y, strict=True)], axis=0)
+        return np.mean([rank_correlation(error, distance) for error, distance in both(weights)], axis=0)
 
-    everybody = np.ones((1, len(subjects)))
-    x, y = (_table(of, everybody, shape)[:, 0] for of in (error, distance))
-    worse = [_dominated(a, b) for a, b in zip(x, y, strict=True)]
-    return bootstrap(statistic, len(subjects), corrected=False), f"{sum(worse)} of {len(ratios)}"
-
-
-def _table(each: Sequence[Statistic], weights: Floats, shape: tuple[int, int]) -> Floats:
-    """Return numbers of methods at ratios: (ratios, b, methods)."""
-    return np.stack([s(weights) for s in each]).reshape(*shape, -1).transpose(0, 2, 1)
+    worse = [_dominated(error[0], distance[0]) for error, distance in both(np.ones((1, len(subjects))))]
+    return bootstrap(correlation, len(subjects), corrected=False), f"{sum(worse)} of {len(ratios)}"
 
 
 def _dominated(error: Floats, distance: Floats) -> bool:
     """Return whether a method is worse than another one in both."""
     return bool(((error[:, None] > error) & (distance[:, None] > distance)).any())
-
-
-def _shared(evidence: Evidence, distances: Distances, keys: Sequence[Key]) -> list[str]:
-    finite = [{s for s, value in evidence.mse[k].items() if np.isfinite(value)} for k in keys]
-    found = sorted(set.intersection(*finite, *(set(distances[k].subjects) for k in keys)))
-    rules.enough(found)
-    return found

@@ -1,9 +1,16 @@
-"""The files of a report."""
+"""The files of a report: pages, all of a summary as JSON, and its two long tables as CSV."""
 
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 from cmrgz.durable import atomic_write, remove
-from cmrgz.evaluation.report import data, pages
+from cmrgz.evaluation.report import pages
 from cmrgz.evaluation.report.content import document
 from cmrgz.evaluation.report.pictures import PAGE, Pictures
 from cmrgz.evaluation.report.viewer import viewer_page
@@ -32,9 +39,9 @@ def write(summary: Summary, pictures: Pictures, root: Path) -> list[Path]:
     contents = {
         "report.html": pages.html(report).encode(),
         "report.md": pages.markdown(report).encode(),
-        "estimates.csv": data.to_csv(Estimate, summary.estimates),
-        "sets.csv": data.to_csv(SetRow, summary.sets),
-        "summary.json": data.to_json(summary),
+        "estimates.csv": to_csv(Estimate, summary.estimates),
+        "sets.csv": to_csv(SetRow, summary.sets),
+        "summary.json": to_json(summary),
     }
     if viewer := viewer_page(summary, pictures):
         contents[PAGE] = viewer
@@ -44,3 +51,28 @@ def write(summary: Summary, pictures: Pictures, root: Path) -> list[Path]:
         # a run that is still going on may be reported, and its report be open in a browser
         atomic_write(root / name, content, overwrite=True)
     return [root / name for name in contents]
+
+
+def to_json(summary: Summary) -> bytes:
+    """Return all of a summary as JSON; NaN is null."""
+    return (json.dumps(_plain(asdict(summary)), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def to_csv(kind: type[Any], rows: Sequence[Any]) -> bytes:
+    """Return rows of a kind, one a line, all digits; an empty field is not defined."""
+    file = io.StringIO()
+    # csv ends lines with \r\n; equal runs shall give equal bytes on every system
+    writer = csv.DictWriter(file, [f.name for f in fields(kind)], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(row).items()})
+    return file.getvalue().encode()
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON knows: it has no number that is not finite, and many readers refuse NaN."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,6 +1,6 @@
 """Tables as data: a table is a list of fields, each the head of a column and what makes its cells."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -81,10 +81,10 @@ def by_kind(summary: Summary, kinds: Iterable[str] = KINDS) -> list[Group]:
     return [(KINDS[kind], of_kind(summary, kind)) for kind in kinds]
 
 
-def by_mask(summary: Summary, make: Callable[[MaskRow, bool], tuple[Table, ...]]) -> tuple[Table, ...]:
-    """Return what `make` gives for each mask; it is told whether to fold: the mask nearest to half hidden is open."""
+def by_mask(summary: Summary) -> Iterator[tuple[MaskRow, bool]]:
+    """Yield each mask, and whether to fold its table: that of the mask nearest to half hidden is open."""
     main = main_mask(summary.masks)
-    return tuple(made for mask in ordered(summary.masks) for made in make(mask, mask != main))
+    yield from ((mask, mask != main) for mask in ordered(summary.masks))
 
 
 def pairs(summary: Summary, methods: Sequence[str]) -> list[Group]:

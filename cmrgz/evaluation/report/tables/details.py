@@ -1,6 +1,8 @@
 """Paired contrasts of models, biomarkers and memorisation."""
 
 import math
+from collections.abc import Iterator, Mapping
+from functools import partial
 
 from cmrgz.evaluation.report.document import Cell, Column, Table
 from cmrgz.evaluation.report.names import direction, label, mask_label, notes
@@ -8,14 +10,14 @@ from cmrgz.evaluation.report.numerals import DASH, interval, level, number, shar
 from cmrgz.evaluation.report.tables.build import METHOD, NOTHING, by_kind, by_mask, each, numbers, table, words
 from cmrgz.evaluation.statistics.bootstrap import Interval
 from cmrgz.evaluation.summary.model import Summary
-from cmrgz.evaluation.summary.rows import BiomarkerRow, ContrastRow, MaskRow
+from cmrgz.evaluation.summary.rows import BiomarkerRow, ContrastRow, MethodRow
 
 MOST = 30
 """Contrasts of a metric in a table; the rest stands in summary.json."""
 
 
-def contrasts(summary: Summary) -> tuple[Table, ...]:
-    """Return a table a mask, the one nearest to half hidden open."""
+def contrasts(summary: Summary) -> Iterator[Table]:
+    """Yield a table a mask, the one nearest to half hidden open."""
     fields = [
         words("First − second", lambda row: f"{row.first} − {row.second}"),
         numbers("Difference", lambda row: _cell(row.difference, best=row.p < 0.05)),
@@ -26,15 +28,13 @@ def contrasts(summary: Summary) -> tuple[Table, ...]:
         numbers("Patients", lambda row: str(row.difference.n)),
     ]
 
-    def of_mask(mask: MaskRow, folded: bool) -> tuple[Table, ...]:
+    for mask, folded in by_mask(summary):
         own = [row for row in summary.contrasts if row.mask == mask.spec]
         groups = {name: _strongest(own, name) for name in dict.fromkeys(row.metric for row in own)}
         left = len(own) - sum(map(len, groups.values()))
         more = f" The {left} pairs with the largest p are in summary.json alone." if left else ""
         named = [(f"{label(name)} ({direction(name)})", rows) for name, rows in groups.items()]
-        return table(mask_label(mask), named, fields, notes("contrasts") + more, folded)
-
-    return by_mask(summary, of_mask)
+        yield from table(mask_label(mask), named, fields, notes("contrasts") + more, folded)
 
 
 def _strongest(rows: list[ContrastRow], metric: str) -> list[ContrastRow]:
@@ -47,24 +47,17 @@ def _cell(of: Interval, best: bool = False) -> Cell:
     return Cell(*interval(of.point, of.low, of.high), best=best)
 
 
-def biomarkers(summary: Summary) -> tuple[Table, ...]:
-    """Return a table a mask, the one nearest to half hidden open."""
-
-    def of_mask(mask: MaskRow, folded: bool) -> tuple[Table, ...]:
+def biomarkers(summary: Summary) -> Iterator[Table]:
+    """Yield a table a mask, the one nearest to half hidden open."""
+    for mask, folded in by_mask(summary):
         own = {(row.method, row.biomarker): row for row in summary.biomarkers if row.mask == mask.spec}
-        units = {row.biomarker: row.unit for row in own.values()}
-
-        bias = each(
-            units,
-            lambda method, name: _agreement(own.get((method.name, name))),
-            lambda name: Column(name.replace("_", ", "), units[name]),
-        )
-        return table(f"Bias: {mask_label(mask)}", by_kind(summary), [METHOD, *bias], notes("biomarkers"), folded)
-
-    return by_mask(summary, of_mask)
+        heads = {row.biomarker: Column(row.biomarker.replace("_", ", "), row.unit) for row in own.values()}
+        fields = [METHOD, *each(heads, partial(_agreement, own), heads.__getitem__)]
+        yield from table(f"Bias: {mask_label(mask)}", by_kind(summary), fields, notes("biomarkers"), folded)
 
 
-def _agreement(row: BiomarkerRow | None) -> Cell:
+def _agreement(rows: Mapping[tuple[str, str], BiomarkerRow], method: MethodRow, name: str) -> Cell:
+    row = rows.get((method.name, name))
     if row is None or not math.isfinite(row.bias):
         return NOTHING
     text, limits = interval(row.bias, *row.limits)

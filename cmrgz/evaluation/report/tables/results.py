@@ -60,39 +60,35 @@ def _references(summary: Summary) -> Iterator[Table]:
         rows = build.by_kind(summary, REFERENCES)
         return build.table(f"{title} of what is no model: {pattern}", rows, fields, notes("controls", *more))
 
-    psnr = f"{label(PSNR)} ({direction(PSNR)})"
-    yield from score(psnr, lambda method, mask: build.estimate_cell(summary, method.name, mask.spec, PSNR))
-    for name in extractors(summary)[:1]:
-        yield from score(f"KID ({direction(KID)}) by {name}", partial(_kid, summary, name), "far")
+    primary = next(iter(extractors(summary)), "")
+    yield from score(f"{label(PSNR)} ({direction(PSNR)})", lambda method, mask: _score(summary, mask, method, PSNR))
+    title = f"KID ({direction(KID)}) by {primary}"
+    yield from score(title, lambda method, mask: _kid(summary, mask, method, primary), "far")
 
 
-def _kid(summary: Summary, extractor: str, method: MethodRow, mask: MaskRow) -> Cell:
+def inpainting(summary: Summary) -> Iterator[Table]:
+    """Yield a table a mask, the one nearest to half hidden open."""
+    note = notes("hole", "intervals", "best", "far")
+    for mask, folded in build.by_mask(summary):
+        best, more = (build.each(names, partial(_score, summary, mask), _short) for names in (HEADLINES, FURTHER))
+        # of the primary extractor, so that the table keeps one line a method; the tables of sets have all
+        primary = extractors(summary)[:1]
+        kid = build.each(primary, partial(_kid, summary, mask), lambda name: column(KID, f"KID, {name}"))
+        fields = [build.METHOD, *best, *kid, *more]
+        yield from build.table(mask_label(mask), build.by_kind(summary), fields, note, folded)
+
+
+def _score(summary: Summary, mask: MaskRow, method: MethodRow, metric: str) -> Cell:
+    return build.estimate_cell(summary, method.name, mask.spec, metric)
+
+
+def _kid(summary: Summary, mask: MaskRow, method: MethodRow, extractor: str) -> Cell:
     return build.set_cell(summary, method.name, mask.spec, extractor, KID)
 
 
-def inpainting(summary: Summary) -> tuple[Table, ...]:
-    """Return a table a mask, the one nearest to half hidden open."""
-
-    def of_mask(mask: MaskRow, folded: bool) -> tuple[Table, ...]:
-        def score(method: MethodRow, metric: str) -> Cell:
-            return build.estimate_cell(summary, method.name, mask.spec, metric)
-
-        # that it is of the hole goes without saying
-        best, more = (
-            build.each(names, score, lambda name: column(name, label(name).removesuffix(", hole")))
-            for names in (HEADLINES, FURTHER)
-        )
-        # of the primary extractor, so that the table keeps one line a method; the tables of sets have all
-        kid = build.each(
-            extractors(summary)[:1],
-            lambda method, name: _kid(summary, name, method, mask),
-            lambda name: column(KID, f"KID, {name}"),
-        )
-        note = notes("hole", "intervals", "best", "far")
-        fields = [build.METHOD, *best, *kid, *more]
-        return build.table(mask_label(mask), build.by_kind(summary), fields, note, folded)
-
-    return build.by_mask(summary, of_mask)
+def _short(metric: str) -> Column:
+    """Return the head of a column in which it goes without saying that it is of the hole."""
+    return column(metric, label(metric).removesuffix(", hole"))
 
 
 def sets(summary: Summary, whole: bool) -> Iterator[Table]:
