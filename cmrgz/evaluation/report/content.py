@@ -64,29 +64,12 @@ def _found(summary: Summary, status: str) -> tuple[str, ...]:
 
 
 def _sections(summary: Summary, pictures: Pictures) -> Iterator[Section]:
+    shown = galleries(summary, pictures)
+    why = _listed("Where a dash stands, this is why:", results.reasons(summary))
     yield _section("guide", [Text(tuple(WORDS["guide"]), listed=True)])
     yield _section("claims", _claims(summary))
-    yield from _figures(summary, pictures)
-    yield from _tables(summary)
-    yield _section("run", _run(summary))
-
-
-def _section(name: str, blocks: Iterable[Block]) -> Section:
-    """Return a section; where it has nothing to show it says so, so that every link of the page leads somewhere."""
-    title, *empty = WORDS["sections"][name]
-    return Section(name, title, tuple(blocks) or (Text(tuple(empty)),))
-
-
-def _figures(summary: Summary, pictures: Pictures) -> Iterator[Section]:
-    yield _section("spectrum", spectra(summary))
-    for kind in CURVES:
-        yield _section(kind, figures(summary, kind))
-    shown = galleries(summary, pictures)
+    yield from _figures(summary)
     yield _section("pictures", (Text((notes("pictures").format(most=1 / SPREAD),)), *shown) if shown else ())
-
-
-def _tables(summary: Summary) -> Iterator[Section]:
-    why = _listed("Where a dash stands, this is why:", results.reasons(summary))
     yield _section("floors", (*floors.gains(summary), *results.floors(summary)))
     yield _section("generation", results.sets(summary, whole=True))
     yield _section("inpainting", results.inpainting(summary))
@@ -96,6 +79,18 @@ def _tables(summary: Summary) -> Iterator[Section]:
     yield _section("biomarkers", details.biomarkers(summary))
     yield _section("memory", details.memory(summary))
     yield _section("cost", run.cost(summary))
+    yield _section("run", _run(summary))
+
+
+def _figures(summary: Summary) -> Iterator[Section]:
+    yield _section("spectrum", spectra(summary))
+    yield from (_section(kind, figures(summary, kind)) for kind in CURVES)
+
+
+def _section(name: str, blocks: Iterable[Block]) -> Section:
+    """Return a section; where it has nothing to show it says so, so that every link of the page leads somewhere."""
+    title, *empty = WORDS["sections"][name]
+    return Section(name, title, tuple(blocks) or (Text(tuple(empty)),))
 
 
 def _claims(summary: Summary) -> tuple[Block, ...]:

@@ -32,13 +32,10 @@ def agreements(table: Table, measure: Measure) -> tuple[BiomarkerRow, ...]:
         pairs: dict[str, list[Pair]] = {}
         for name, pair in measure(table, method, mask):
             pairs.setdefault(name, []).append(pair)
-        found += [_row(method, mask, name, own) for name, own in pairs.items()]
+        for name, own in pairs.items():
+            agreed = vars(agreement(*zip(*own, strict=True)))
+            found.append(BiomarkerRow(method=method, mask=mask, biomarker=name, unit=ALL_UNITS.get(name, ""), **agreed))
     return tuple(found)
-
-
-def _row(method: str, mask: str, name: str, pairs: list[Pair]) -> BiomarkerRow:
-    found = agreement(*zip(*pairs, strict=True))
-    return BiomarkerRow(method=method, mask=mask, biomarker=name, unit=ALL_UNITS.get(name, ""), **vars(found))
 
 
 def volumes(table: Table, method: str, mask: str) -> Iterator[tuple[str, Pair]]:

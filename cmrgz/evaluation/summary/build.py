@@ -1,7 +1,5 @@
 """Build the summary of a run."""
 
-from pathlib import Path
-
 from cmrgz.durable import exists
 from cmrgz.evaluation.extractors import MOTION
 from cmrgz.evaluation.statistics.subjects import caveats
@@ -30,13 +28,14 @@ def summarise(table: Table) -> Summary:
     # motion is of pairs of frames: what frames look like, and whether they were copied, it does not say
     looks = {name: own for name, own in reals.items() if name != MOTION}
     return Summary(
-        settings=_settings(table.root),
+        # the journal alone holds all numbers: a run that lost its settings can still be reported
+        settings=dict(read_settings(table.root)) if exists(table.root / SETTINGS) else {},
         cells=len(table),
         subjects=len(table.subjects),
         frames=len(set(table.columns["frame"][table.rows("real")].tolist())),
         caveats=(*caveats(len(table.subjects)), *_single(table), *far_apart(sets)),
         gates=gates(table),
-        methods=tuple(_method(table, name) for name in shown(table)),
+        methods=tuple(MethodRow(**(vars(table.methods[name]) | table.cost(name))) for name in shown(table)),
         masks=tuple(_mask(table, spec) for spec in table.masks),
         estimates=estimates(table),
         contrasts=contrasts(table),
@@ -55,15 +54,6 @@ def _single(table: Table) -> tuple[str, ...]:
     single = any(info.kind == "model" and info.samples == 1 for info in table.methods.values())
     what = "one sample a frame: no energy score, calibration or spread, which need two or more (--samples)"
     return (what,) if single else ()
-
-
-def _settings(root: Path) -> dict[str, object]:
-    # the journal alone holds all numbers: a run that lost its settings can still be reported
-    return dict(read_settings(root)) if exists(root / SETTINGS) else {}
-
-
-def _method(table: Table, name: str) -> MethodRow:
-    return MethodRow(**(vars(table.methods[name]) | table.cost(name)))
 
 
 def _mask(table: Table, spec: str) -> MaskRow:

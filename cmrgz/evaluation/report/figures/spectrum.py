@@ -15,10 +15,10 @@ from cmrgz.evaluation.report.figures.draw import panel
 from cmrgz.evaluation.report.figures.styles import GREY, Style, legend, styles
 from cmrgz.evaluation.report.names import WORDS, hidden, patterns
 from cmrgz.evaluation.report.numerals import share
+from cmrgz.evaluation.scoring import AVERAGES
 from cmrgz.evaluation.summary.model import Summary
 from cmrgz.evaluation.summary.rows import MaskRow
 
-AVERAGES = (1, 2, 4, 8, 16)
 KID, ERROR = "kid", "mse-hole-average-{}"
 
 
@@ -40,7 +40,7 @@ def spectra(summary: Summary) -> tuple[Figure, ...]:
 def curve(summary: Summary, method: str, mask: str, extractor: str) -> list[Point]:
     """Return the points of a method, one an average, as far as they are defined."""
     points = []
-    for average in AVERAGES:
+    for average in (1, *AVERAGES):
         error = summary.estimate(method, mask, ERROR.format(average))
         row = summary.set_row(method, mask, extractor, KID, average)
         if error is not None and row is not None and math.isfinite(error.value) and math.isfinite(row.value):
@@ -113,10 +113,7 @@ def _decibels(axes: Any) -> None:
 
     low, high = axes.get_xlim()
     axes.set_xlim(max(low, 1e-4), high)  # no error has a PSNR without end
-    above = axes.secondary_xaxis("top", functions=(_psnr, lambda decibels: 10 ** (-decibels / 20)))
+    to_psnr, to_error = (lambda x: -20 * np.log10(np.maximum(x, 1e-4))), (lambda psnr: 10 ** (-psnr / 20))
+    above = axes.secondary_xaxis("top", functions=(to_psnr, to_error))
     above.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     above.set_xlabel("PSNR of that error, dB")
-
-
-def _psnr(error: Any) -> Any:
-    return -20 * np.log10(np.maximum(error, 1e-4))

@@ -7,7 +7,7 @@ from typing import Any
 from cmrgz.evaluation.report.document import Cell, Table, Tone
 from cmrgz.evaluation.report.names import notes, ordered
 from cmrgz.evaluation.report.numerals import DASH, count, number, share
-from cmrgz.evaluation.report.tables.build import METHOD, Group, by_kind, numbers, table, words
+from cmrgz.evaluation.report.tables.build import METHOD, by_kind, numbers, table, words
 from cmrgz.evaluation.summary.model import Summary
 
 TONES: dict[str, Tone] = {"pass": "good", "fail": "bad", "unknown": "warn"}
@@ -55,14 +55,12 @@ def masks(summary: Summary) -> tuple[Table, ...]:
 
 
 def settings(summary: Summary) -> tuple[Table, ...]:
-    """Return the settings of the run, and what the result of each method depends on."""
+    """Return the settings of the run but its options, and what the result of each method depends on."""
     # its lists and tables, such as the plugins, are for programs: they stand in sweep.json
     single = {k: v for k, v in summary.settings.items() if not isinstance(v, list | tuple | Mapping)}
-    options = public(summary.settings.get("options", {}))
-    groups: list[Group] = [("", single.items()), ("Options of the sweep", options.items())]
     methods = [(method.get("name", ""), _facts(method)) for method in summary.settings.get("methods", ())]
     return (
-        *table("Settings", groups, _pairs("Setting", "Value"), folded=True),
+        *table("Settings", [("", single.items())], _pairs("Setting", "Value"), folded=True),
         *table("Methods", [("", methods)], _pairs("Method", "Depends on"), notes("methods"), folded=True),
     )
 
