@@ -24,14 +24,14 @@ def holm(p: Sequence[float] | Floats) -> Floats:
     return adjusted
 
 
-def holm_levels(p: Sequence[float] | Floats, level: float = LEVEL) -> Floats:
+def holm_levels(p: Sequence[float] | Floats) -> Floats:
     """Return the confidence level at which Holm's procedure looks at each comparison: (m,), NaN where p is.
 
     An interval of that level excludes the null where its own step rejects.
     """
     given, order, left = _steps(p)
     levels = np.full(given.shape, np.nan)
-    levels[order] = 1 - (1 - level) / left
+    levels[order] = 1 - (1 - LEVEL) / left
     return levels
 
 
@@ -42,7 +42,7 @@ def _steps(p: Sequence[float] | Floats) -> tuple[Floats, NDArray[np.intp], NDArr
     return given, order, np.arange(len(order), 0, -1)
 
 
-def tied(methods: Mapping[str, Mapping[str, float]], better: Better, level: float = LEVEL) -> tuple[str, ...]:
+def tied(methods: Mapping[str, Mapping[str, float]], better: Better) -> tuple[str, ...]:
     """Return the best method of a column and those that are not shown to be worse, best first.
 
     The best by mean over the subjects that all share is compared with each other one, paired, with Holm's adjustment.
@@ -51,7 +51,6 @@ def tied(methods: Mapping[str, Mapping[str, float]], better: Better, level: floa
     Args:
         methods: By method, one value a subject.
         better: Which values are good.
-        level: Of confidence, of all comparisons together.
     """
     names = [m for m, column in methods.items() if np.isfinite(list(column.values())).any()]
     subjects, values = paired(*(methods[m] for m in names))
@@ -63,7 +62,7 @@ def tied(methods: Mapping[str, Mapping[str, float]], better: Better, level: floa
     best, others = order[0], order[1:]
     behind = [bootstrap(mean(cost[:, o] - cost[:, best]), len(subjects)) for o in others]
     adjusted = holm([b.p() for b in behind])
-    return (names[best], *(names[o] for o, p in zip(others, adjusted, strict=True) if not p <= 1 - level))
+    return (names[best], *(names[o] for o, p in zip(others, adjusted, strict=True) if not p <= 1 - LEVEL))
 
 
 def _cost(values: Floats, better: Better) -> Floats:

@@ -32,13 +32,13 @@ def motion(table: Table, method: str, mask: str) -> Iterator[tuple[str, Pair]]:
 
 def _cycles(table: Table, method: str, mask: str) -> Iterator[tuple[str, Pair]]:
     """Yield the numbers of every cine."""
+    cines = list(_cines(table, method, mask))
     # read where there is a cine at all: the pictures of a run are many files
-    pictures = None
-    for rows in _cines(table, method, mask):
-        pictures = table.pictures(method, mask) if pictures is None else pictures
-        own = [pictures.get(str(frame)) for frame in table.columns["frame"][rows]]
-        if all(picture is not None for picture in own):
-            stack = np.stack([picture for picture in own if picture is not None]).astype(np.float64)
+    pictures = table.pictures(method, mask) if cines else {}
+    for rows in cines:
+        frames = table.columns["frame"][rows].tolist()
+        if pictures.keys() >= set(frames):
+            stack = np.stack([pictures[frame] for frame in frames]).astype(np.float64)
             yield "motion", (motion_ratio(stack[:, SAMPLE], stack[:, TRUTH]), 1.0)
         if "area-lv-result" in table.metrics:
             result, truth = (table.metrics[f"area-lv-{side}"][rows] for side in ("result", "truth"))
