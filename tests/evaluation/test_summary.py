@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cmrgz.errors import CheckpointError
+from cmrgz.evaluation.competitors import Probe
 from cmrgz.evaluation.console import lines
 from cmrgz.evaluation.extractors import open_extractor
 from cmrgz.evaluation.frames import read_frames, units
@@ -21,6 +22,7 @@ from cmrgz.evaluation.store import read_lines
 from cmrgz.evaluation.summary.build import summarise
 from cmrgz.evaluation.summary.estimates import contrasts, estimates
 from cmrgz.evaluation.summary.gates import gates
+from cmrgz.evaluation.summary.memory import probe_rows
 from cmrgz.evaluation.summary.model import Summary
 from cmrgz.evaluation.sweep import Order, run
 from cmrgz.evaluation.table import MaskInfo, Table
@@ -124,6 +126,27 @@ def test_the_same_model_under_two_names_does_not_differ(table: Table, summary: S
     for metric in ("psnr-hole", "energy-hole"):
         pair = [summary.estimate(name, "patch:0.5", metric) for name in ("weak", "twin")]
         assert all(p is not None and p.tied for p in pair)
+
+
+def test_a_metric_that_is_not_installed_here_has_numbers_and_no_best(table: Table) -> None:
+    """As LPIPS, where the report is made without its weights."""
+    rows = estimates(dataclasses.replace(table, metrics={"elsewhere": table.metrics["psnr-hole"]}))
+    assert {row.metric for row in rows} == {"elsewhere"} and all(math.isfinite(row.value) for row in rows)
+    assert not any(row.tied or row.floor for row in rows)
+
+
+def test_holes_in_training_frames_that_come_back_better_are_told(table: Table) -> None:
+    # the twin of a model in the place of the same model on training frames
+    name, twin = "weak" + Probe.SUFFIX, table.columns["method"] == "twin"
+    columns = {**table.columns, "method": np.where(twin, name, table.columns["method"])}
+    columns["subject"] = np.where(twin, "trained", table.columns["subject"])
+    methods = {**table.methods, name: dataclasses.replace(table.methods["twin"], name=name, kind="probe")}
+    errors = table.metrics["mse-hole"]
+    for share, auc in ((1.0, 0.5), (0.0, 1.0)):
+        metrics = {"mse-hole": np.where(twin, share * errors, errors)}
+        rows = probe_rows(dataclasses.replace(table, columns=columns, methods=methods, metrics=metrics))
+        assert [(row.method, row.mask) for row in rows] == [("weak", mask) for mask in table.masks]
+        assert all(row.auc == pytest.approx(auc) for row in rows)
 
 
 def test_a_worse_model_is_worse_but_four_patients_show_nothing(summary: Summary) -> None:

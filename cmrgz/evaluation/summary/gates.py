@@ -51,9 +51,8 @@ def _ranges(table: Table) -> Gate:
 def _exact(table: Table) -> Gate:
     """Known pixels must be in the result as they were given."""
     changed = int((~table.columns["exact"]).sum())
-    return _gate(
-        "known", "known pixels are bit-equal in every result", f"changed in {changed} cells" if changed else ""
-    )
+    bad = f"changed in {changed} cells" if changed else ""
+    return _gate("known", "known pixels are bit-equal in every result", bad)
 
 
 def _ratios(table: Table) -> Gate:
