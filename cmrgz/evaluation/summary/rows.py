@@ -21,13 +21,7 @@ FAR = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class MethodRow(MethodInfo):
-    """A method, and what a draw of it cost.
-
-    Attributes:
-        seconds: A draw took.
-        calls: Of a network, a draw.
-        memory_mb: Most memory while it ran.
-    """
+    """A method, what a draw of it cost in seconds and network calls, and the most memory while it ran."""
 
     seconds: float = NAN
     calls: float = NAN
@@ -130,13 +124,9 @@ class BiomarkerRow(Agreement):
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryRow:
-    """Whether a method gives back training frames, of results of which nothing was known.
+    """Whether a method gives back training frames, of so many results of which nothing was known.
 
-    Attributes:
-        extractor: Of the features.
-        items: Results.
-        audit: What distances say, NaN where not defined.
-        reason: Why it is not defined or is rough, or "".
+    The audit is by features of the extractor; the reason says why it is not defined, or is rough.
     """
 
     method: str
@@ -156,13 +146,7 @@ class ProbeRow(Probe):
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """A condition without which no number counts.
-
-    Attributes:
-        name: For example `leak`.
-        status: Whether it holds; `unknown` where it could not be tested.
-        detail: One sentence.
-    """
+    """A condition without which no number counts: `unknown` where it could not be tested."""
 
     name: str
     status: Literal["pass", "fail", "unknown"]

@@ -1,8 +1,8 @@
 """What a method looks like in every figure: models in colours that the colour-blind tell apart, all else in grey."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from string import ascii_lowercase, ascii_uppercase
+from typing import NamedTuple
 
 from cmrgz.evaluation.report.document import Key
 from cmrgz.evaluation.report.names import REFERENCES, of_kind
@@ -19,17 +19,10 @@ DASHES = ("solid", "dashed", "dotted")
 """Line styles, which matplotlib and CSS call by the same names."""
 
 
-@dataclass(frozen=True)
-class Style:
-    """How a method is drawn.
+class Style(NamedTuple):
+    """How a method is drawn: its marker in matplotlib and as a character, and its line style, as CSS has it too.
 
-    Attributes:
-        colour: Of its line and marker.
-        marker: A marker of matplotlib.
-        sign: The marker as a character.
-        dash: A line style of matplotlib and of CSS.
-        model: Whether it is a model; models are drawn larger and in front.
-        far: Whether it may leave a panel.
+    Models are drawn larger and in front; what is `far` may leave a panel.
     """
 
     colour: str
