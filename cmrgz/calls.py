@@ -18,9 +18,6 @@ from cmrgz.rng import Key, Streams
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
-Report = Callable[[int, int], None]
-"""Called with (done, total) items; may raise to cancel."""
-
 SIZES = {"cpu": (16,), "cuda": (8, 32, 128)}
 """Frames per model call by device type. All calls of a run see as many items as have so many frames, at least one
 (short calls are padded): an item's bits do not depend on the others of its call. Of several sizes a run has the first

@@ -17,19 +17,17 @@ scan and how near known voxels are, see `cmrgz.hints`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cmrgz.errors import UsageError
-from cmrgz.plugin import Extent
+from cmrgz.plugin import Extent, Progress
 from cmrgz.rng import Streams
 
 Condition = Mapping[str, Tensor]
-Progress = Callable[[int, int], None]
-"""Called with (done, total) steps; may raise to cancel."""
 
 
 class Trainable(nn.Module, ABC):

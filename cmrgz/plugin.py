@@ -15,6 +15,8 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 from cmrgz.errors import PluginError
 
 PROTOCOL = 1
+Progress = Callable[[int, int], None]
+"""Called with (done, total), of steps of a draw or of whatever is counted; may raise to cancel."""
 Kind = Literal["model", "tokenizer"]
 AXES = ("yx", "tyx", "zyx", "tzyx")
 """Axes of a scan that a model can see together, slowest first: phases, slices, rows, columns."""

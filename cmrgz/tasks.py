@@ -11,7 +11,7 @@ from math import prod
 import numpy as np
 
 from cmrgz.blocks import Box, blocks_in_turn, whole_fill
-from cmrgz.calls import CallCounter, Caller, Items, Report, Setting
+from cmrgz.calls import CallCounter, Caller, Items, Setting
 from cmrgz.canvas import CACHE, SHARE, Canvas
 from cmrgz.data.intensity import Scale
 from cmrgz.data.planes import Planes
@@ -20,9 +20,10 @@ from cmrgz.drawn import Drawn
 from cmrgz.errors import DataError
 from cmrgz.grid import Block, Bools, Floats, Grid
 from cmrgz.model import Model
+from cmrgz.plugin import Progress
 from cmrgz.rng import Key
 
-__all__ = ["Drawn", "Report", "Setting", "generate", "inpaint"]
+__all__ = ["Drawn", "Progress", "Setting", "generate", "inpaint"]
 
 _ZERO = np.float32(0)
 # Short-axis stacks are recorded at 8 to 10 mm; a model of blocks is told the distance as `height`.
@@ -30,7 +31,7 @@ SLICE_STEP = 10.0
 """mm between the slices of a generated scan."""
 
 
-def inpaint(model: Model, scan: Scan, known: Bools, setting: Setting, report: Report | None = None) -> Drawn:
+def inpaint(model: Model, scan: Scan, known: Bools, setting: Setting, report: Progress | None = None) -> Drawn:
     """Draw the hidden part of a scan given the known part.
 
     Args:
@@ -61,7 +62,7 @@ def inpaint(model: Model, scan: Scan, known: Bools, setting: Setting, report: Re
 
 
 def generate(
-    model: Model, shape: Sequence[int], setting: Setting, frame_time: float = 0.04, report: Report | None = None
+    model: Model, shape: Sequence[int], setting: Setting, frame_time: float = 0.04, report: Progress | None = None
 ) -> tuple[Scan, Drawn]:
     """Draw a scan of shape (t, z, y, x) given nothing: `inpaint` with nothing known.
 
@@ -74,7 +75,7 @@ def generate(
     return scan, inpaint(model, scan, np.zeros(scan.shape, dtype=bool), setting, report)
 
 
-def fill(caller: Caller, canvas: Canvas, report: Report | None = None) -> list[list[Block]]:
+def fill(caller: Caller, canvas: Canvas, report: Progress | None = None) -> list[list[Block]]:
     """Draw the wanted pixels, block after block, each given what earlier ones drew; return the blocks of each round."""
     samples, grid = caller.setting.samples, canvas.grid
     rounds = list(blocks_in_turn(grid, canvas.seen, canvas.wanted))

@@ -27,7 +27,7 @@ from cmrgz.evaluation.lineup import Lineup
 from cmrgz.evaluation.options import SweepOptions
 from cmrgz.evaluation.scoring import Scorer
 from cmrgz.evaluation.store import Store, result_path
-from cmrgz.evaluation.sweep import Order, attempt, run, unit_facts
+from cmrgz.evaluation.sweep import Sweep, attempt, run, unit_facts
 
 
 class Grey(Method):
@@ -94,7 +94,7 @@ def main() -> None:
         print(f"memory {before:.0f} MB before, {megabytes():.0f} MB after")
     with tempfile.TemporaryDirectory() as folder:
         options = SweepOptions(ratios=tuple(k / 100 for k in range(1, max(2, given.new // 50) + 1)), samples=2)
-        order = Order(options, Lineup(every[:50], [], [method]), Scorer(), batch=16)
+        order = Sweep(options, Lineup(every[:50], [], [method]), Scorer(), batch=16)
         computed, work = [], time.perf_counter()
         for unit in order.units(set()):
             computed.append((unit, attempt(order.scorer, unit, leak=False)))

@@ -11,7 +11,7 @@ import pytest
 
 NAMES = {
     "cmrgz.checkpoint": ("Opened", "bundled", "describe", "load", "open_model", "open_tokenizer", "peek_model", "save"),
-    "cmrgz.tasks": ("Drawn", "Report", "Setting", "generate", "inpaint"),
+    "cmrgz.tasks": ("Drawn", "Progress", "Setting", "generate", "inpaint"),
     "cmrgz.data.scan": ("Scan", "load", "save"),
     "cmrgz.data.masks": ("Mask", "parse"),
     "cmrgz.data.cases": ("Case", "find", "find_all"),

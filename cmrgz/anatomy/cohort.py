@@ -25,9 +25,10 @@ from cmrgz.data.planes import Planes
 from cmrgz.data.scan import Scan
 from cmrgz.durable import atomic_write
 from cmrgz.errors import warn
+from cmrgz.plugin import Progress
 from cmrgz.scans.files import Names
 from cmrgz.scans.generate import Made, Request, generate_scans
-from cmrgz.tasks import SLICE_STEP, Report
+from cmrgz.tasks import SLICE_STEP
 from cmrgz.vocabulary import NUMBERS, WORDS
 
 MANIFEST, COHORT = "manifest.csv", "cohort.json"
@@ -82,7 +83,7 @@ def make_cohort(
     *,
     done: Callable[[Names], None] = lambda _: None,
     skipped: Callable[[Names], None] = lambda _: None,
-    report: Report | None = None,
+    report: Progress | None = None,
 ) -> Cohort:
     """Generate scans, find the heart in each, and write what was asked and measured.
 

@@ -19,11 +19,12 @@ from cmrgz.data.labels import LV, enclosed, load_labels, refuse_label_map
 from cmrgz.data.scan import Scan, load
 from cmrgz.errors import CmrgzError, DataError, warn
 from cmrgz.model import Model
+from cmrgz.plugin import Progress
 from cmrgz.scans.choice import Chosen
 from cmrgz.scans.context import tell_of_context
 from cmrgz.scans.hiding import Hiding, hidden_fraction
 from cmrgz.scans.refused import Refused
-from cmrgz.tasks import Report, Setting, inpaint
+from cmrgz.tasks import Setting, inpaint
 
 COMMAND = "cmrgz measure"
 CENTRAL = 0.8
@@ -107,7 +108,7 @@ def measure_scans(
     *,
     done: Callable[[Measured], None] = lambda _: None,
     failed: Callable[[CmrgzError], None] = lambda _: None,
-    report: Report | None = None,
+    report: Progress | None = None,
 ) -> list[Measured]:
     """Measure scans.
 
@@ -142,7 +143,7 @@ def measure_scans(
 
 
 def _measured(
-    case: Case, segmenter: Segmenter, posterior: Posterior | None, report: Report | None
+    case: Case, segmenter: Segmenter, posterior: Posterior | None, report: Progress | None
 ) -> Iterator[Measured]:
     """Yield what is measured of a scan."""
     scan = load(case.image, axes=case.axes)
@@ -199,7 +200,7 @@ def segmented(scan: Scan, segmenter: Segmenter) -> tuple[Labels, float]:
 
 
 def draws_of(
-    model: Model, scan: Scan, known: Bools, setting: Setting, segmenter: Segmenter, report: Report | None = None
+    model: Model, scan: Scan, known: Bools, setting: Setting, segmenter: Segmenter, report: Progress | None = None
 ) -> tuple[list[Labels], float]:
     """Return the labels (t, z, 128, 128) of each draw of what is hidden of a scan, and the area of their pixels, mm^2.
 

@@ -15,7 +15,7 @@ from cmrgz.errors import DataError, PartialError
 
 if TYPE_CHECKING:
     from cmrgz.evaluation.options import SweepOptions
-    from cmrgz.evaluation.sweep import Order
+    from cmrgz.evaluation.sweep import Sweep
 
 RUN = "run"
 RUNS = Path("runs") / "evaluate"
@@ -145,12 +145,12 @@ def run(
         "seeds": _tuple(seed),
         "baselines": None if baselines else False,
     }
-    order = _prepared(options.read(preset, plan, given), device, batch_size)
+    prepared = _prepared(options.read(preset, plan, given), device, batch_size)
     if dry_run:
-        _tell_plan(order, output, as_json)
+        _tell_plan(prepared, output, as_json)
         return
     # Cells that failed are told after the report, which holds all the others and the reasons.
-    failure = _computed(order, output, cluster)
+    failure = _computed(prepared, output, cluster)
     _tell(output, as_json)
     if failure is not None:
         raise failure
@@ -160,17 +160,17 @@ def _tuple(values: list[Any] | None) -> tuple[Any, ...] | None:
     return tuple(values) if values else None
 
 
-def _prepared(sweep: "SweepOptions", device: str, batch_size: str) -> "Order":
+def _prepared(options: "SweepOptions", device: str, batch_size: str) -> "Sweep":
     from cmrgz.cli.devices import pick
     from cmrgz.cli.progress import progress
     from cmrgz.evaluation.prepare import prepare
 
-    total = sweep.subjects + (sweep.bank_subjects if not sweep.data else 0)
+    total = options.subjects + (options.bank_subjects if not options.data else 0)
     with progress("phantoms") as report:
-        return prepare(sweep, pick(device), batch(batch_size), lambda done: report(min(done, total), total))
+        return prepare(options, pick(device), batch(batch_size), lambda done: report(min(done, total), total))
 
 
-def _computed(order: "Order", output: Path, cluster: str | None) -> PartialError | None:
+def _computed(sweep: "Sweep", output: Path, cluster: str | None) -> PartialError | None:
     """Run the sweep; failed cells are told after the report."""
     from cmrgz.cli.progress import progress
     from cmrgz.evaluation.sweep import run as run_sweep
@@ -180,21 +180,21 @@ def _computed(order: "Order", output: Path, cluster: str | None) -> PartialError
     if cluster is not None:
         from cmrgz.evaluation.cluster import on_cluster
 
-        compute = on_cluster(order, cluster)
+        compute = on_cluster(sweep, cluster)
     with progress("cells") as report:
         try:
-            run_sweep(order, output, compute, report)
+            run_sweep(sweep, output, compute, report)
         except PartialError as error:
             return error
     return None
 
 
-def _tell_plan(order: "Order", output: Path, as_json: bool) -> None:
+def _tell_plan(sweep: "Sweep", output: Path, as_json: bool) -> None:
     from cmrgz.cli.progress import progress
     from cmrgz.evaluation.estimate import describe, estimate
 
     with progress("models") as report:
-        plan = estimate(order, output, report)
+        plan = estimate(sweep, output, report)
     typer.echo(json.dumps(plan, indent=1) if as_json else describe(plan))
 
 

@@ -13,7 +13,7 @@ from cmrgz.evaluation.cells import Unit
 from cmrgz.evaluation.competitors import Method
 from cmrgz.evaluation.prepare import open_scorer
 from cmrgz.evaluation.scoring import Scorer
-from cmrgz.evaluation.sweep import Compute, Computed, Order, attempt
+from cmrgz.evaluation.sweep import Compute, Computed, Sweep, attempt
 
 RETRIES = 5
 """How often a unit is tried again whose worker was lost."""
@@ -24,11 +24,11 @@ _worker: dict[str, Any] = {}
 """What a worker process keeps between its units: the scorer, the method in hand, which methods were tested."""
 
 
-def on_cluster(order: Order, address: str, gpus: float | None = None) -> Compute:
+def on_cluster(sweep: Sweep, address: str, gpus: float | None = None) -> Compute:
     """Return what computes units on a cluster.
 
     Args:
-        order: The sweep; units are sent with their frames, methods without their weights.
+        sweep: The sweep; units are sent with their frames, methods without their weights.
         address: Of a running cluster, or `auto` for the one of the environment or, where there is none, a local one.
         gpus: Share of a GPU for each task; None takes a quarter on CUDA and none elsewhere.
 
@@ -39,12 +39,12 @@ def on_cluster(order: Order, address: str, gpus: float | None = None) -> Compute
 
     ray = _ray()
     _connect(ray, address)
-    share = (0.25 if order.device.startswith("cuda") else 0.0) if gpus is None else gpus
+    share = (0.25 if sweep.device.startswith("cuda") else 0.0) if gpus is None else gpus
     # Tasks, not actors: one whose worker is lost is tried again by Ray itself, wherever there is room by then.
     task = ray.remote(max_retries=RETRIES, num_cpus=1, num_gpus=share)(_task)
     there = ray.cluster_resources()
     places = max(1, int(there.get("GPU", 0) / share if share else there.get("CPU", 1)))
-    setting = (order.device, order.options.extractors, order.scorer.shown, torch.get_num_threads())
+    setting = (sweep.device, sweep.options.extractors, sweep.scorer.shown, torch.get_num_threads())
 
     def compute(units: Iterable[Unit]) -> Iterator[tuple[Unit, Computed | CmrgzError]]:
         waiting, running, methods = deque(units), dict[Any, Unit](), dict[str, Any]()
@@ -68,7 +68,7 @@ def _task(method: Method, parts: Any, setting: Any) -> Computed | CmrgzError:
     import torch
 
     device, extractors, shown, threads = setting
-    torch.set_num_threads(threads)  # Ray sets one; sums in another order have other bits
+    torch.set_num_threads(threads)  # Ray sets one; sums in another sweep have other bits
     scorer: Scorer = _worker.get("scorer") or open_scorer(device, extractors)
     scorer.shown, _worker["scorer"] = shown, scorer
     # What came with the task is another copy, without weights: the one in hand may have read them for the last unit.

@@ -1,33 +1,32 @@
 """What a sweep would take, before it is run."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from cmrgz.durable import exists
 from cmrgz.evaluation.cells import Unit
 from cmrgz.evaluation.store import JOURNAL, read_lines
-from cmrgz.evaluation.sweep import Order, attempt, memory_mb
+from cmrgz.evaluation.sweep import Sweep, attempt, memory_mb
+from cmrgz.plugin import Progress
 
-Report = Callable[[int, int], None]
 FEW = 2
 """Samples that are drawn to see how long one takes."""
 
 
-def estimate(order: Order, root: Path, report: Report | None = None) -> dict[str, Any]:
+def estimate(sweep: Sweep, root: Path, report: Progress | None = None) -> dict[str, Any]:
     """Return the cells of a sweep and how long those that are not done will take.
 
     A method that the run has no time of draws two samples of one crop, which are thrown away.
 
     Args:
-        order: The sweep.
+        sweep: The sweep.
         root: Folder of the run, there or not.
         report: Told the methods timed.
     """
     lines = read_lines(root) if exists(root / JOURNAL) else []
     done = {cell for line in lines for cell in line.cells}
-    units = list(order.units(done))
+    units = list(sweep.units(done))
     methods = {unit.method.name: unit for unit in units}  # the last unit of each: masks differ little in what they take
     # What the run itself took is worth more than two draws: it has the weights in memory and a warm device.
     timed = [line for line in lines if line.cells and "unit_seconds" in line.facts]
@@ -35,28 +34,28 @@ def estimate(order: Order, root: Path, report: Report | None = None) -> dict[str
     rows = []
     for number, (name, unit) in enumerate(methods.items(), 1):
         cells = sum(len(u.cells) for u in units if u.method.name == name)
-        each = seconds[name] if name in seconds else _timed(order, unit)
+        each = seconds[name] if name in seconds else _timed(sweep, unit)
         rows.append({"method": name, "cells": cells, "seconds": None if each is None else cells * each})
         if report is not None:
             report(number, len(methods))
     known = [float(row["seconds"]) for row in rows if row["seconds"] is not None]
     return {
-        "cells": len(order),
-        "done": len(order) - sum(len(unit.cells) for unit in units),
-        "frames": len(order.lineup.frames),
-        "subjects": len({frame.subject for frame in order.lineup.frames}),
-        "masks": order.masks,
-        "samples": order.options.samples,
+        "cells": len(sweep),
+        "done": len(sweep) - sum(len(unit.cells) for unit in units),
+        "frames": len(sweep.lineup.frames),
+        "subjects": len({frame.subject for frame in sweep.lineup.frames}),
+        "masks": sweep.masks,
+        "samples": sweep.options.samples,
         "seconds": sum(known),
         "memory_mb": memory_mb(),
         "methods": rows,
     }
 
 
-def _timed(order: Order, unit: Unit) -> float | None:
+def _timed(sweep: Sweep, unit: Unit) -> float | None:
     """Return the seconds a cell, or None for a method that fails."""
     crop, few = unit.crop_of(0)[0], min(FEW, unit.samples)
-    result = attempt(order.scorer, dataclasses.replace(crop, samples=few), leak=False)
+    result = attempt(sweep.scorer, dataclasses.replace(crop, samples=few), leak=False)
     unit.method.close()  # the next one may be as large
     return result[1]["unit_seconds"] * unit.samples / few / len(crop.cells) if isinstance(result, tuple) else None
 

@@ -201,6 +201,6 @@ def stacked(frames: Sequence[Frame]) -> Floats:
     return np.stack([frame.x for frame in frames])
 
 
-def units(frames: Sequence[Frame]) -> Floats:
+def intensities(frames: Sequence[Frame]) -> Floats:
     """Return the frames (n, h, w) in [0, 1]."""
     return np.stack([frame.unit for frame in frames])

@@ -20,7 +20,7 @@ from cmrgz.errors import DataError, UsageError
 from cmrgz.evaluation.baselines import FILLS, RETRIEVALS
 from cmrgz.evaluation.competitors import Method, ModelMethod
 from cmrgz.evaluation.fills import FILLS as CROP_FILLS
-from cmrgz.evaluation.frames import Frame, digest, read_frames, units
+from cmrgz.evaluation.frames import Frame, digest, intensities, read_frames
 from cmrgz.evaluation.gaussian import LEAST, Gaussian
 from cmrgz.evaluation.options import MANIFEST, SweepOptions, is_mask_file
 from cmrgz.evaluation.references import (
@@ -234,7 +234,7 @@ def references(models: Sequence[ModelMethod], bank: Sequence[Frame]) -> list[Met
     """Return baselines, bounds and controls; what needs training frames is left out without them."""
     found: list[Method] = [filled(name, fill) for name, fill in FILLS.items()]
     if bank:
-        found += _learned(units(bank), digest([frame.id for frame in bank]))
+        found += _learned(intensities(bank), digest([frame.id for frame in bank]))
     trips: dict[str, Method] = {}  # models that share a tokenizer share its round trip
     for method in models:
         if (link := method.chosen.meta.tokenizer) is not None:

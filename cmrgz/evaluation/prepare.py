@@ -6,7 +6,7 @@ from cmrgz.evaluation.extractors import DEFAULT
 from cmrgz.evaluation.lineup import Advance, assemble, choose_models
 from cmrgz.evaluation.options import SweepOptions
 from cmrgz.evaluation.scoring import Scorer
-from cmrgz.evaluation.sweep import Order, shown
+from cmrgz.evaluation.sweep import Sweep, shown
 
 
 def prepare(
@@ -14,7 +14,7 @@ def prepare(
     device: str = "cpu",
     batch_size: int | None = None,
     advance: Advance | None = None,
-) -> Order:
+) -> Sweep:
     """Return a sweep that is ready to run; models are loaded when they are first needed.
 
     Args:
@@ -36,7 +36,7 @@ def prepare(
     scorer = open_scorer(device, options.extractors)
     scorer.shown = shown(lineup, options.frames == "cine")
     batch = COMPUTE_BATCH.get(device.partition(":")[0], COMPUTE_BATCH["cpu"])
-    return Order(options, lineup, scorer, batch, device)
+    return Sweep(options, lineup, scorer, batch, device)
 
 
 def open_scorer(device: str = "cpu", extractors: Sequence[str] = DEFAULT) -> Scorer:

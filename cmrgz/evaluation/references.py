@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from cmrgz.evaluation.competitors import Bools, Draws, Floats, Kind, Method, by_crop, in_unit, own
 from cmrgz.evaluation.crops import Crop
-from cmrgz.evaluation.frames import Frame, stacked, units
+from cmrgz.evaluation.frames import Frame, intensities, stacked
 from cmrgz.evaluation.gaussian import Gaussian
 
 BLUR = 2.0
@@ -39,14 +39,14 @@ def filled(name: str, fill: Callable[[Floats, Bools], Floats], bank: str = "") -
     """Return a fill from the known pixels of the frame, and perhaps from training frames, whose hash is `bank`."""
 
     def rule(frames: Sequence[Frame], seen: Bools) -> Floats:
-        return fill(np.where(seen, units(frames), 0), seen)
+        return fill(np.where(seen, intensities(frames), 0), seen)
 
     return Reference(name, "baseline", {"baseline": name, "bank": bank}, rule)
 
 
 def real(name: str) -> Reference:
     """Return the frames themselves: what generated ones are compared with, and how reals compare with reals."""
-    return Reference(name, "real", {}, lambda frames, _: units(frames), sees_truth=True)
+    return Reference(name, "real", {}, lambda frames, _: intensities(frames), sees_truth=True)
 
 
 def temporal_copy() -> Reference:
@@ -65,7 +65,7 @@ def blurred_truth() -> Reference:
     """Return the truth, blurred: near in error, far in looks. A measure of looks must say so."""
 
     def rule(frames: Sequence[Frame], _: Bools) -> Floats:
-        return np.asarray(gaussian_filter(units(frames), BLUR, axes=(1, 2)))
+        return np.asarray(gaussian_filter(intensities(frames), BLUR, axes=(1, 2)))
 
     # Controls, not baselines: they see what is hidden, and tables say so.
     return Reference("control: blurred truth", "control", {"control": "blurred", "sigma": BLUR}, rule, sees_truth=True)
@@ -143,6 +143,6 @@ class GaussianSample(Method):
     def draw(self, frames: Sequence[Frame], known: Sequence[Bools], seed: int, samples: int) -> Draws:
         """Draw samples."""
         seen = own(frames, known)
-        given = np.where(seen, units(frames), 0)
+        given = np.where(seen, intensities(frames), 0)
         drawn = self.gaussian.samples(given, seen, [frame.id for frame in frames], samples, seed)
         return Draws.of(frames, np.clip(drawn, 0, 1).astype(np.float32), items=samples * len(frames))

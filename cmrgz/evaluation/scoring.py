@@ -17,7 +17,7 @@ from cmrgz.evaluation.cells import Unit
 from cmrgz.evaluation.competitors import Draws, known_of, own
 from cmrgz.evaluation.crops import Crop
 from cmrgz.evaluation.extractors import Extractor
-from cmrgz.evaluation.frames import Frame, Key, digest, units
+from cmrgz.evaluation.frames import Frame, Key, digest, intensities
 from cmrgz.evaluation.metrics import FRAME_METRICS, measure
 from cmrgz.evaluation.metrics.base import Cine, Sampled
 
@@ -80,7 +80,7 @@ class Scorer:
 
     def scored(self, unit: Unit, known: Sequence[Bools], draws: Draws) -> dict[str, NDArray[Any]]:
         """Return the arrays of a unit whose draws are made, given what was known of the crop of each frame."""
-        truth, seen = units(unit.frames), own(unit.frames, known)
+        truth, seen = intensities(unit.frames), own(unit.frames, known)
         drawn = draws.samples(unit.frames)
         # Known pixels are pasted here, for all methods alike; what one makes of them is scored by metrics of `drawn`.
         samples = np.where(seen, truth, drawn)
@@ -129,7 +129,7 @@ class Scorer:
             return None
         new = [frame for frame in frames if frame.id not in self._known_segments]
         if new:
-            labels = self.segmenter.segment(units(new), clean=False)
+            labels = self.segmenter.segment(intensities(new), clean=False)
             self._known_segments |= {frame.id: own for frame, own in zip(new, labels, strict=True)}
         return np.stack([self._known_segments[frame.id] for frame in frames])
 
@@ -163,7 +163,7 @@ class Scorer:
         """Return pictures (p, 6, h, w) uint8 and the rows (p,) that they belong to."""
         rows = [i for i, frame in enumerate(unit.frames) if frame.id in self.shown]
         spread = samples.std(0, ddof=1) if len(samples) > 1 else np.zeros_like(samples[0])
-        truth = units(unit.frames)
+        truth = intensities(unit.frames)
         layers = (truth, known, samples[0], samples[-1], samples.mean(0), spread * SPREAD)
         pictures = np.stack([layer[rows] for layer in layers], axis=1)
         return {"pictures": _bytes(pictures), "picture_rows": np.array(rows, dtype=np.int64)}

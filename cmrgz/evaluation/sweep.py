@@ -25,6 +25,7 @@ from cmrgz.evaluation.references import real
 from cmrgz.evaluation.scoring import FORMAT, Scorer
 from cmrgz.evaluation.sources import write_sources
 from cmrgz.evaluation.store import SETTINGS, Line, Store
+from cmrgz.plugin import Progress
 from cmrgz.signals import stop_on_signals
 
 try:
@@ -41,14 +42,13 @@ SHOWN = 4
 WHOLE = "patch:0"
 """The mask of real frames: nothing is hidden."""
 
-Report = Callable[[int, int], None]
 Computed = tuple[dict[str, Any], dict[str, float]]
 Compute = Callable[[Iterable[Unit]], Iterator[tuple[Unit, Computed | CmrgzError]]]
 """From units to what came of each, in any order."""
 
 
 @dataclass(frozen=True)
-class Order:
+class Sweep:
     """A sweep that is ready to run.
 
     Attributes:
@@ -114,11 +114,11 @@ def shown(lineup: Lineup, cine: bool) -> frozenset[str]:
     return frozenset(ids if cine else ids[:SHOWN])
 
 
-def run(order: Order, root: Path, compute: Compute | None = None, report: Report | None = None) -> int:
+def run(sweep: Sweep, root: Path, compute: Compute | None = None, report: Progress | None = None) -> int:
     """Compute the cells that are not done.
 
     Args:
-        order: What to run.
+        sweep: What to run.
         root: Folder of the run; one that is there is continued or extended.
         compute: Computes units elsewhere; here and one after another by default.
         report: Told the cells done.
@@ -134,17 +134,17 @@ def run(order: Order, root: Path, compute: Compute | None = None, report: Report
     """
     with Store(root) as store, stop_on_signals() as stop:
         # Written anew each time: an extended run is described, and verified, as it was last asked for.
-        atomic_write(root / SETTINGS, json.dumps(settings(order), indent=1).encode(), overwrite=True)
-        write_sources(root, order.options)
-        check_same(store.lines, order)
-        pending = list(order.units(store.done()))
-        failures, total, failed = store.failures(), len(order), 0
+        atomic_write(root / SETTINGS, json.dumps(settings(sweep), indent=1).encode(), overwrite=True)
+        write_sources(root, sweep.options)
+        check_same(store.lines, sweep)
+        pending = list(sweep.units(store.done()))
+        failures, total, failed = store.failures(), len(sweep), 0
         todo = [unit for unit in pending if failures.get(unit.id, 0) < ATTEMPTS]
         before = made = total - sum(len(unit.cells) for unit in pending)
         if report is not None:
             report(made, total)
-        for unit, result in (compute or local(order.scorer))(todo):
-            facts = {"revision": order.scorer.revision, **unit_facts(unit)}
+        for unit, result in (compute or local(sweep.scorer))(todo):
+            facts = {"revision": sweep.scorer.revision, **unit_facts(unit)}
             if isinstance(result, ResourceError):
                 raise result  # a full disk or memory is no fault of the unit, and the next one would meet it too
             if isinstance(result, CmrgzError):
@@ -165,17 +165,17 @@ def run(order: Order, root: Path, compute: Compute | None = None, report: Report
     return made - before
 
 
-def check_same(lines: Iterable[Line], order: Order) -> None:
+def check_same(lines: Iterable[Line], sweep: Sweep) -> None:
     """Refuse to mix results: a name stands for one thing in a run.
 
     Raises:
         CheckpointError: `changed`: a method of that name had other weights, options, training frames or samples.
     """
     # Names stand in tables and pair results: two fingerprints under one name would be averaged as one method.
-    now = {m.name: (m.key, order.options.samples if m.random else 1) for m in order.lineup.methods}
+    now = {m.name: (m.key, sweep.options.samples if m.random else 1) for m in sweep.lineup.methods}
     for line in lines:
         name, before = line.facts["method"], (line.facts["fingerprint"], line.facts["samples"])
-        if line.cells and line.facts.get("revision") == order.scorer.revision and now.get(name, before) != before:
+        if line.cells and line.facts.get("revision") == sweep.scorer.revision and now.get(name, before) != before:
             what = f"'{name}' has other weights, training frames or samples than in this run"
             raise CheckpointError("changed", line.unit, what, hint="use another folder with -o")
 
@@ -242,23 +242,23 @@ def plugins(lineup: Lineup) -> list[dict[str, Any]]:
     return registry.describe_plugins(used)
 
 
-def settings(order: Order) -> dict[str, Any]:
+def settings(sweep: Sweep) -> dict[str, Any]:
     """Return what `sweep.json` says: all that it takes to run the sweep again."""
-    options = asdict(order.options)
+    options = asdict(sweep.options)
     told = {name: value for name, value in options.items() if name not in PATHS}  # no path of an input is ever stored
-    models = [m.name for m in order.lineup.methods if m.kind == "model"]
-    patterns = [p for p in order.options.patterns if not is_mask_file(p)] + list(order.lineup.files)
-    methods = [{"name": m.name, "kind": m.kind, "family": m.family, **m.fingerprint} for m in order.lineup.methods]
+    models = [m.name for m in sweep.lineup.methods if m.kind == "model"]
+    patterns = [p for p in sweep.options.patterns if not is_mask_file(p)] + list(sweep.lineup.files)
+    methods = [{"name": m.name, "kind": m.kind, "family": m.family, **m.fingerprint} for m in sweep.lineup.methods]
     return {
-        "options": {**told, "patterns": patterns, "models": models, "extractors": sorted(order.scorer.extractors)},
+        "options": {**told, "patterns": patterns, "models": models, "extractors": sorted(sweep.scorer.extractors)},
         "cmrgz": __version__,
         "torch": version("torch"),
         "python": platform.python_version(),
-        "device": order.device,
-        "revision": order.scorer.revision,
-        "frames": len(order.lineup.frames),
-        "subjects": len({frame.subject for frame in order.lineup.frames}),
-        "bank": len(order.lineup.bank),
+        "device": sweep.device,
+        "revision": sweep.scorer.revision,
+        "frames": len(sweep.lineup.frames),
+        "subjects": len({frame.subject for frame in sweep.lineup.frames}),
+        "bank": len(sweep.lineup.bank),
         "methods": methods,
-        "plugins": plugins(order.lineup),
+        "plugins": plugins(sweep.lineup),
     }

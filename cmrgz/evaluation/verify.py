@@ -1,6 +1,6 @@
 """Verify: some cells of a run are computed again, from the data and the weights, and compared with what is stored."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,8 @@ from cmrgz.evaluation.options import MANIFEST, SweepOptions, check
 from cmrgz.evaluation.prepare import prepare
 from cmrgz.evaluation.sources import read_sources, where
 from cmrgz.evaluation.store import SETTINGS, Line, read_lines, read_results, read_settings
-from cmrgz.evaluation.sweep import Order, attempt
-
-Report = Callable[[int, int], None]
+from cmrgz.evaluation.sweep import Sweep, attempt
+from cmrgz.plugin import Progress
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def verify(
     seed: int,
     device: str,
     sources: Mapping[str, Sequence[str]],
-    report: Report | None = None,
+    report: Progress | None = None,
 ) -> list[Comparison]:
     """Compute cells again and compare.
 
@@ -65,9 +64,9 @@ def verify(
         DataError: A scan is missing.
     """
     sources = read_sources(root, sources)
-    order = prepare(read_options(root, sources), device)
+    sweep = prepare(read_options(root, sources), device)
     places = {cell: (line, row) for line in read_lines(root) for row, cell in enumerate(line.cells)}
-    units = [unit for unit in order.units(set()) if any(cell in places for cell in unit.cells)]
+    units = [unit for unit in sweep.units(set()) if any(cell in places for cell in unit.cells)]
     chosen = _chosen(units, places, count, seed)
     if not chosen:
         what = "none of its cells can be computed: data, weights or code are others"
@@ -76,7 +75,7 @@ def verify(
     found = []
     for number, (unit, index) in enumerate(chosen, 1):
         line, row = places[unit.cells[index]]
-        found.append(_compared(order, root, unit, index, line, row))
+        found.append(_compared(sweep, root, unit, index, line, row))
         if report is not None:
             report(number, len(chosen))
     return found
@@ -115,11 +114,11 @@ def _chosen(units: list[Unit], places: dict[str, Any], count: int, seed: int) ->
     return [(units[u], i) for u, i in sorted(every[k] for k in picked)]
 
 
-def _compared(order: Order, root: Path, unit: Unit, index: int, line: Line, row: int) -> Comparison:
+def _compared(sweep: Sweep, root: Path, unit: Unit, index: int, line: Line, row: int) -> Comparison:
     """Compute one cell and compare it with a row of the stored ones."""
     alone, own = unit.crop_of(index)
     # Its crop alone: that a frame does not depend on what shares its unit is put to the test too.
-    result = attempt(order.scorer, alone, leak=False)
+    result = attempt(sweep.scorer, alone, leak=False)
     if isinstance(result, CmrgzError):
         raise result
     stored, arrays = read_results(root, line), result[0]

@@ -17,6 +17,7 @@ from cmrgz.data.scan import Scan
 from cmrgz.durable import read_bytes
 from cmrgz.errors import DataError
 from cmrgz.model import Model
+from cmrgz.plugin import Progress
 from cmrgz.scans import pages, sidecar
 from cmrgz.scans.choice import Chosen
 from cmrgz.scans.context import tell_of_context
@@ -24,7 +25,7 @@ from cmrgz.scans.files import Names, Together, check
 from cmrgz.scans.hiding import hidden_fraction
 from cmrgz.scans.like import Like
 from cmrgz.scans.resume import Left, left_to_do
-from cmrgz.tasks import Drawn, Report, generate, inpaint
+from cmrgz.tasks import Drawn, generate, inpaint
 
 COMMAND = "cmrgz generate"
 GROUP = 128
@@ -111,7 +112,7 @@ def generate_scans(
     beside: Sequence[Path] = (),
     done: Callable[[Names], None] = lambda _: None,
     skipped: Callable[[Names], None] = lambda _: None,
-    report: Report | None = None,
+    report: Progress | None = None,
 ) -> list[Made]:
     """Generate scans `generated-0001.nii.gz` and on, each with its sidecar; what can be refused is refused before.
 
@@ -147,7 +148,7 @@ def generate_scans(
 
 
 def _draw(
-    request: Request, left: Left[int], sheets: Sequence[Path], done: Callable[[Names], None], report: Report | None
+    request: Request, left: Left[int], sheets: Sequence[Path], done: Callable[[Names], None], report: Progress | None
 ) -> dict[int, Made]:
     """Draw and write what is not there."""
     tell_of_context(request.chosen.meta, request.shape)
@@ -193,7 +194,7 @@ def _write(
 
 
 def _groups(
-    request: Request, numbers: Sequence[int], model: Model, report: Report | None
+    request: Request, numbers: Sequence[int], model: Model, report: Progress | None
 ) -> Iterator[tuple[int, Scan, Drawn, float]]:
     """Yield scans that were drawn together: the number of the first, their grid, themselves and the seconds."""
     before = 0

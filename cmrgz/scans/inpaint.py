@@ -21,6 +21,7 @@ from cmrgz.data.scan import Scan, load
 from cmrgz.data.shares import percent
 from cmrgz.errors import CmrgzError, DataError, format_line
 from cmrgz.model import Model
+from cmrgz.plugin import Progress
 from cmrgz.scans import pages, sidecar
 from cmrgz.scans.choice import Chosen
 from cmrgz.scans.context import tell_of_context
@@ -30,7 +31,7 @@ from cmrgz.scans.refining import END, Refined, check_model, described
 from cmrgz.scans.refused import Refused
 from cmrgz.scans.resume import Left, left_to_do
 from cmrgz.scans.scans import FOLDER, USUAL, places
-from cmrgz.tasks import Drawn, Report, inpaint
+from cmrgz.tasks import Drawn, inpaint
 
 COMMAND = "cmrgz inpaint"
 LOG = logging.getLogger(__name__)
@@ -117,7 +118,7 @@ def inpaint_scans(
     done: Callable[[Done], None] = lambda _: None,
     failed: Callable[[CmrgzError], None] = lambda _: None,
     skipped: Callable[[Names], None] = lambda _: None,
-    report: Report | None = None,
+    report: Progress | None = None,
 ) -> list[Done]:
     """Inpaint scans with one model, which is loaded once; what can be refused is refused before.
 
@@ -222,7 +223,7 @@ class _Task:
         tell_of_context(request.chosen.meta, scan.shape)
         return cls(request, names, overwrite, scan, known, facts | {"mask": mask}, start, note)
 
-    def run(self, model: Model, report: Report | None) -> Done:
+    def run(self, model: Model, report: Progress | None) -> Done:
         """Draw and write all files, the sidecar last."""
         request, hidden = self.request, hidden_fraction(self.known)
         setting = request.chosen.setting(request.seed, request.samples, antithetic=request.antithetic)

@@ -7,7 +7,7 @@ the one before, with more scans, or none.
 
 import json
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -41,11 +41,11 @@ from cmrgz.durable import (
     status,
 )
 from cmrgz.errors import CheckpointError, CmrgzError, CmrgzWarning, DataError, warn
+from cmrgz.plugin import Progress
 from cmrgz.training.blocks import is_ring
 
 Blocks = dict[str, dict[str, Any]]
 """Key -> what a journal says of the voxels of a scan."""
-Progress = Callable[[int, int], None]
 LEAST, MOST = 8 << 20, 1 << 30
 """Bytes of the scans of a part: so few that processes share the work, so many that there are few files."""
 

@@ -15,11 +15,11 @@ from cmrgz.evaluation.frames import Frame, read_frames
 from cmrgz.evaluation.lineup import Lineup, references
 from cmrgz.evaluation.options import SweepOptions
 from cmrgz.evaluation.scoring import Scorer
-from cmrgz.evaluation.sweep import Order
+from cmrgz.evaluation.sweep import Sweep
 from cmrgz.rng import derive
 
 ITEM, SPACING = (64, 64), 3.6
-MakeOrder = Callable[..., Order]
+MakeSweep = Callable[..., Sweep]
 
 
 class Noise(Method):
@@ -84,13 +84,13 @@ def bank(training: Path) -> list[Frame]:
 
 
 @pytest.fixture
-def make_order(frames: list[Frame], bank: list[Frame]) -> MakeOrder:
+def make_sweep(frames: list[Frame], bank: list[Frame]) -> MakeSweep:
     """Return `make(methods=[Noise()], **options)` -> a sweep without networks."""
 
-    def make(methods: Sequence[Method] | None = None, plain: bool = False, **options: object) -> Order:
+    def make(methods: Sequence[Method] | None = None, plain: bool = False, **options: object) -> Sweep:
         sweep = SweepOptions(**{"ratios": (0.25, 0.75), "samples": 2, **options})  # type: ignore[arg-type]
         chosen = [Noise()] if methods is None else list(methods)
         others = references([], bank) if plain else []
-        return Order(sweep, Lineup(frames, bank, [*chosen, *others]), Scorer(shown=frozenset([frames[0].id])), batch=4)
+        return Sweep(sweep, Lineup(frames, bank, [*chosen, *others]), Scorer(shown=frozenset([frames[0].id])), batch=4)
 
     return make

@@ -18,7 +18,7 @@ from cmrgz.evaluation.lineup import Lineup
 from cmrgz.evaluation.options import SweepOptions
 from cmrgz.evaluation.scoring import Scorer
 from cmrgz.evaluation.store import read_lines
-from cmrgz.evaluation.sweep import Order, run
+from cmrgz.evaluation.sweep import Sweep, run
 from cmrgz.rng import derive
 
 PAUSE = 0.02
@@ -41,7 +41,7 @@ class Slow(Method):
 def sweep(frames: Sequence[Frame], root: Path) -> None:
     ratios = tuple(round(0.05 * k, 2) for k in range(1, 16))
     options = SweepOptions(ratios=ratios, samples=2)
-    run(Order(options, Lineup(frames, [], [Slow("slow", {})]), Scorer(), batch=4), root)
+    run(Sweep(options, Lineup(frames, [], [Slow("slow", {})]), Scorer(), batch=4), root)
 
 
 def killed(frames: Sequence[Frame], root: Path, pause: float) -> None:

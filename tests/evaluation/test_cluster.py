@@ -14,7 +14,7 @@ from cmrgz.errors import ResourceError
 from cmrgz.evaluation.options import SweepOptions
 from cmrgz.evaluation.prepare import prepare
 from cmrgz.evaluation.store import read_lines, results
-from cmrgz.evaluation.sweep import Order, run
+from cmrgz.evaluation.sweep import Sweep, run
 
 
 def contents(root: Path) -> dict[str, tuple[float, ...]]:
@@ -46,7 +46,7 @@ def ray() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def make(phantoms: Path, training: Path, tiny_checkpoint: Path) -> Callable[[], Order]:
+def make(phantoms: Path, training: Path, tiny_checkpoint: Path) -> Callable[[], Sweep]:
     options = SweepOptions(
         data=(str(phantoms),), bank=(str(training),), models=(str(tiny_checkpoint),), ratios=(0.25, 0.75)
     )
@@ -56,7 +56,7 @@ def make(phantoms: Path, training: Path, tiny_checkpoint: Path) -> Callable[[], 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="workers are found in /proc")
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_two_workers_of_which_one_is_killed_give_the_bits_of_one_process(
-    ray: Any, make: Callable[[], Order], tmp_path: Path
+    ray: Any, make: Callable[[], Sweep], tmp_path: Path
 ) -> None:
     from cmrgz.evaluation.cluster import on_cluster
 
@@ -76,7 +76,7 @@ def test_two_workers_of_which_one_is_killed_give_the_bits_of_one_process(
     assert all(np.array_equal(alone[cell], together[cell], equal_nan=True) for cell in alone)
 
 
-def test_without_ray_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPatch, make: Callable[[], Order]) -> None:
+def test_without_ray_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPatch, make: Callable[[], Sweep]) -> None:
     import sys
 
     from cmrgz.evaluation.cluster import on_cluster

@@ -14,11 +14,11 @@ from cmrgz.durable import Journal
 from cmrgz.errors import CheckpointError
 from cmrgz.evaluation.publish import publish
 from cmrgz.evaluation.store import JOURNAL, SETTINGS, read_lines, repair
-from cmrgz.evaluation.sweep import Order, check_same, run
+from cmrgz.evaluation.sweep import Sweep, check_same, run
 from cmrgz.evaluation.verify import read_options
 
 Fuzz = Callable[..., None]
-MakeOrder = Callable[..., Order]
+MakeSweep = Callable[..., Sweep]
 MANY = [20, pytest.param(1000, marks=pytest.mark.exhaustive)]
 SOURCES: dict[str, Any] = {}
 
@@ -30,19 +30,19 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def root(done: Path, make_order: MakeOrder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def root(done: Path, make_sweep: MakeSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a copy of a small sweep that is done, reports of which have no figures."""
     monkeypatch.setattr("cmrgz.evaluation.report.content._figures", lambda *_: iter(()))  # slow
     if not done.exists():
-        run(make_order(ratios=(0.25,)), done)
+        run(make_sweep(ratios=(0.25,)), done)
         publish(done)
     shutil.copytree(done, tmp_path / "run")
     return tmp_path / "run"
 
 
 @pytest.mark.parametrize("number", MANY)
-def test_a_journal_is_read_or_refused(root: Path, make_order: MakeOrder, fuzz: Fuzz, number: int) -> None:
-    order = make_order(ratios=(0.25,))
+def test_a_journal_is_read_or_refused(root: Path, make_sweep: MakeSweep, fuzz: Fuzz, number: int) -> None:
+    order = make_sweep(ratios=(0.25,))
 
     def use() -> None:
         check_same(read_lines(root), order)
@@ -73,7 +73,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
 )
 @pytest.mark.parametrize("last", [False, True])
 def test_a_line_with_a_right_checksum_that_is_no_unit_is_told_and_repaired(
-    root: Path, make_order: MakeOrder, capsys: pytest.CaptureFixture[str], body: bytes | None, last: bool
+    root: Path, make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str], body: bytes | None, last: bool
 ) -> None:
     """Also at the end: it is whole, so that no death has left it."""
     lines = (root / JOURNAL).read_bytes().splitlines(keepends=True)
@@ -89,22 +89,22 @@ def test_a_line_with_a_right_checksum_that_is_no_unit_is_told_and_repaired(
     told = said(capsys)
     assert f"error[log-corrupt]: {root / JOURNAL}"[:40] in told and f".jsonl:{at + 1}" in told
     with pytest.raises(CheckpointError, match="log-corrupt") as caught:
-        run(make_order(ratios=(0.25,)), root)
+        run(make_sweep(ratios=(0.25,)), root)
     assert "evaluate repair" in caught.value.hint
     assert (root / JOURNAL).read_bytes() == whole
     assert repair(root) == (len(lines), 1)
-    assert run(make_order(ratios=(0.25,)), root) == 0
+    assert run(make_sweep(ratios=(0.25,)), root) == 0
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff\xfe", b'{"options": {"models": 5}, "methods": []}'])
 def test_settings_that_were_written_over_are_told(
-    root: Path, make_order: MakeOrder, capsys: pytest.CaptureFixture[str], content: bytes
+    root: Path, make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str], content: bytes
 ) -> None:
     (root / SETTINGS).write_bytes(content)
     for command in ("report", "verify"):
         assert main(["evaluate", command, str(root)]) == 4
         assert "error[header]" in said(capsys)
-    run(make_order(ratios=(0.25,)), root)
+    run(make_sweep(ratios=(0.25,)), root)
     assert main(["evaluate", "report", str(root)]) == 0
 
 

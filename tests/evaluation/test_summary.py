@@ -14,7 +14,7 @@ from cmrgz.errors import CheckpointError
 from cmrgz.evaluation.competitors import Probe
 from cmrgz.evaluation.console import lines
 from cmrgz.evaluation.extractors import open_extractor
-from cmrgz.evaluation.frames import read_frames, units
+from cmrgz.evaluation.frames import intensities, read_frames
 from cmrgz.evaluation.lineup import references
 from cmrgz.evaluation.references import Reference
 from cmrgz.evaluation.scoring import Scorer
@@ -24,17 +24,17 @@ from cmrgz.evaluation.summary.estimates import contrasts, estimates
 from cmrgz.evaluation.summary.gates import gates
 from cmrgz.evaluation.summary.memory import probe_rows
 from cmrgz.evaluation.summary.model import Summary
-from cmrgz.evaluation.sweep import Order, run
+from cmrgz.evaluation.sweep import Sweep, run
 from cmrgz.evaluation.table import MaskInfo, Table
 
-MakeOrder = Callable[..., Order]
+MakeSweep = Callable[..., Sweep]
 
 
 class Perfect(Reference):
     """Draws the truth, as a model."""
 
     def __init__(self) -> None:
-        super().__init__("perfect", "bound", {}, lambda frames, _: units(frames), sees_truth=True)
+        super().__init__("perfect", "bound", {}, lambda frames, _: intensities(frames), sees_truth=True)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def table(tmp_path_factory: pytest.TempPathFactory, frames: Any, bank: Any, nois
     scorer = Scorer(None, {"radiomics": open_extractor("radiomics")}, frozenset([frames[0].id]))
     methods = [noise("weak", 0.05), noise("strong", 0.3), noise("twin", 0.05), *references([], bank)]
     options = SweepOptions(ratios=(0.5, 1.0), samples=2, seeds=(0, 1))
-    run(Order(options, Lineup(frames, bank, methods), scorer, batch=4), root)
+    run(Sweep(options, Lineup(frames, bank, methods), scorer, batch=4), root)
     return Table.read(root)
 
 
@@ -243,7 +243,7 @@ def measured(phantoms: Path, root: Path, choice: str, methods: list[Any]) -> Sum
     frames = read_frames(cases.find(phantoms), (64, 64), choice, spacing=3.6)
     lineup = Lineup(frames, [], methods)
     options = SweepOptions(ratios=(0.5,), samples=2, frames=choice)
-    run(Order(options, lineup, Scorer(Segmenter(), {}, shown(lineup, choice == "cine")), batch=4), root)
+    run(Sweep(options, lineup, Scorer(Segmenter(), {}, shown(lineup, choice == "cine")), batch=4), root)
     return summarise(Table.read(root))
 
 
@@ -265,8 +265,8 @@ def test_motion_is_that_of_the_truth_for_the_truth_and_flickers_for_noise(
     assert found["noise", "motion"].bias > 1
 
 
-def test_who_was_trained_on_a_patient_of_the_run_is_told(make_order: MakeOrder, noise: Any, tmp_path: Path) -> None:
-    order = make_order([noise()])
+def test_who_was_trained_on_a_patient_of_the_run_is_told(make_sweep: MakeSweep, noise: Any, tmp_path: Path) -> None:
+    order = make_sweep([noise()])
     order.lineup.methods[0].trained_on = frozenset([order.lineup.frames[0].subject])
     run(order, tmp_path)
     gate = next(g for g in gates(Table.read(tmp_path)) if g.name == "patients")
@@ -298,8 +298,8 @@ def test_estimates_and_contrasts_are_functions_of_the_table(table: Table) -> Non
     assert repr(contrasts(table)) == repr(contrasts(table))
 
 
-def test_one_sample_a_frame_is_told_and_has_no_spread(make_order: MakeOrder, tmp_path: Path) -> None:
-    run(make_order(samples=1), tmp_path)
+def test_one_sample_a_frame_is_told_and_has_no_spread(make_sweep: MakeSweep, tmp_path: Path) -> None:
+    run(make_sweep(samples=1), tmp_path)
     found = summarise(Table.read(tmp_path))
     assert any("one sample" in text for text in found.caveats)
     assert found.estimate("noise", "patch:0.25", "energy-hole") is None

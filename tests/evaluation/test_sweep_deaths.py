@@ -16,14 +16,14 @@ from cmrgz.errors import ResourceError
 from cmrgz.evaluation import scoring, sweep
 from cmrgz.evaluation.publish import publish
 from cmrgz.evaluation.store import JOURNAL, Store, repair
-from cmrgz.evaluation.sweep import Order, run
+from cmrgz.evaluation.sweep import Sweep, run
 
 KILLS = 100
-MakeOrder = Callable[..., Order]
+MakeSweep = Callable[..., Sweep]
 
 
 @pytest.fixture
-def work(make_order: MakeOrder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
+def work(make_sweep: MakeSweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
     """Return what runs a small sweep and writes its report, at a time that stands still."""
     for module in (scoring, sweep):
         monkeypatch.setattr(module.time, "perf_counter", lambda: 0.0)
@@ -31,7 +31,7 @@ def work(make_order: MakeOrder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("cmrgz.evaluation.report.content._figures", lambda *_: iter(()))  # slow
 
     def make() -> Path:
-        run(make_order(ratios=(0.25,), samples=1), tmp_path / "run")
+        run(make_sweep(ratios=(0.25,), samples=1), tmp_path / "run")
         publish(tmp_path / "run")
         return tmp_path / "run"
 
@@ -85,28 +85,28 @@ def test_a_sweep_killed_at_random_moments_ends_as_one_that_was_not(
             shutil.rmtree(tmp_path / "run")
 
 
-def test_two_sweeps_cannot_share_a_folder(make_order: MakeOrder, tmp_path: Path) -> None:
+def test_two_sweeps_cannot_share_a_folder(make_sweep: MakeSweep, tmp_path: Path) -> None:
     """Neither would see what the other does: each unit would be done twice, and a line might be cut."""
-    run(make_order(), tmp_path)
+    run(make_sweep(), tmp_path)
     before = content(tmp_path)
     with Store(tmp_path):
-        for other in (lambda: run(make_order(), tmp_path), lambda: repair(tmp_path)):
+        for other in (lambda: run(make_sweep(), tmp_path), lambda: repair(tmp_path)):
             with pytest.raises(ResourceError, match="locked.*evaluating") as caught:
                 other()
             assert caught.value.exit_code == 6
-    assert content(tmp_path) == before and run(make_order(), tmp_path) == 0
+    assert content(tmp_path) == before and run(make_sweep(), tmp_path) == 0
 
 
-def test_a_second_sweep_goes_on_where_the_first_was_killed(make_order: MakeOrder, deaths: Any, tmp_path: Path) -> None:
+def test_a_second_sweep_goes_on_where_the_first_was_killed(make_sweep: MakeSweep, deaths: Any, tmp_path: Path) -> None:
     def first() -> None:
-        run(make_order(), tmp_path, report=lambda done, total: done and time.sleep(60))
+        run(make_sweep(), tmp_path, report=lambda done, total: done and time.sleep(60))
 
     child = deaths._start(lambda faults: first())
     while not (tmp_path / JOURNAL).exists() or not read_journal(tmp_path / JOURNAL):
         time.sleep(0.01)
     with pytest.raises(ResourceError, match="locked"):
-        run(make_order(), tmp_path)
+        run(make_sweep(), tmp_path)
     os.kill(child, 9)
     os.waitpid(child, 0)
-    order = make_order()
+    order = make_sweep()
     assert run(order, tmp_path) == len(order) - len(read_journal(tmp_path / JOURNAL)[0]["cells"])
