@@ -163,7 +163,7 @@ def _tuple(values: list[Any] | None) -> tuple[Any, ...] | None:
 def _prepared(options: "SweepOptions", device: str, batch_size: str) -> "Sweep":
     from cmrgz.cli.devices import pick
     from cmrgz.cli.progress import progress
-    from cmrgz.evaluation.prepare import prepare
+    from cmrgz.evaluation.sweep import prepare
 
     total = options.subjects + (options.bank_subjects if not options.data else 0)
     with progress("phantoms") as report:
@@ -200,8 +200,7 @@ def _tell_plan(sweep: "Sweep", output: Path, as_json: bool) -> None:
 
 def _tell(root: Path, as_json: bool) -> None:
     """Write the report, and print the table of its headline numbers and where it lies."""
-    from cmrgz.evaluation.console import lines
-    from cmrgz.evaluation.publish import publish
+    from cmrgz.evaluation.publish import lines, publish
 
     summary, files = publish(root)
     if as_json:

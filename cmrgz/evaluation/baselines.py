@@ -35,7 +35,7 @@ def harmonic(frames: NDArray[Any], known: Bools) -> Frames:
 
     Solved directly in float64; the image border reflects. 0.5 where nothing is known.
     """
-    return _solve(frames, known, _laplacian)
+    return _solve(frames, known)
 
 
 def biharmonic(frames: NDArray[Any], known: Bools) -> Frames:
@@ -43,7 +43,7 @@ def biharmonic(frames: NDArray[Any], known: Bools) -> Frames:
 
     Goes on with slopes where `harmonic` flattens. Solved directly in float64. 0.5 where nothing is known.
     """
-    return _solve(frames, known, _bilaplacian)
+    return _solve(frames, known, squared=True)
 
 
 def nearest_neighbour(frames: NDArray[Any], known: Bools, bank: NDArray[Any]) -> Frames:
@@ -54,8 +54,7 @@ def nearest_neighbour(frames: NDArray[Any], known: Bools, bank: NDArray[Any]) ->
 def neighbours_mean(frames: NDArray[Any], known: Bools, bank: NDArray[Any], k: int = 8) -> Frames:
     """Paste the mean of the `k` training frames that are nearest on the known pixels; of all of a smaller bank.
 
-    Raises:
-        UsageError: `range` for `k` below 1.
+    Raises `UsageError` (`range`) for `k` below 1.
     """
     if k < 1:
         raise UsageError("range", "baseline", "the number of neighbours must be 1 or more", f"is {k}")
@@ -112,12 +111,6 @@ def _laplacian(height: int, width: int) -> csc_array:
     return csc_array(kron(rows, identity(width)) + kron(identity(height), cols))
 
 
-def _bilaplacian(height: int, width: int) -> csc_array:
-    """Return the normal matrix of the Laplacian: the quadratic form is the squared Laplacian, summed."""
-    laplacian = _laplacian(height, width)
-    return csc_array(laplacian.T @ laplacian)
-
-
 def _second_difference(n: int) -> csc_array:
     middle = np.full(n, 2.0)
     middle[0] -= 1  # one neighbour less: the border reflects
@@ -126,10 +119,10 @@ def _second_difference(n: int) -> csc_array:
     return csc_array(diags_array([beside, middle, beside], offsets=[-1, 0, 1], shape=(n, n)))
 
 
-def _solve(frames: NDArray[Any], known: Bools, build: Callable[[int, int], csc_array]) -> Frames:
-    """Solve `operator @ u = 0` at the hidden pixels, given the known ones."""
-    given = _given(frames, known)
-    operator = build(*frames.shape[1:])
+def _solve(frames: NDArray[Any], known: Bools, squared: bool = False) -> Frames:
+    """Find the least quadratic form of the Laplacian, or of its square, at the hidden pixels, given the known ones."""
+    given, laplacian = _given(frames, known), _laplacian(*frames.shape[1:])
+    operator = csc_array(laplacian.T @ laplacian) if squared else laplacian
     filled = np.where(known, frames, UNKNOWN).astype(np.float64)
     for i in np.flatnonzero(known.any(axis=(1, 2)) & ~known.all(axis=(1, 2))):
         hidden = np.flatnonzero(~known[i])

@@ -54,13 +54,7 @@ class Unit:
 def address(revision: str, method: Method, mask: str, seed: int, samples: int, frame: Frame) -> str:
     """Return the address of a cell: another result, another address.
 
-    Args:
-        revision: Of the code and of the networks that measure.
-        method: What fills; its fingerprint holds the hash of its weights and its options.
-        mask: What hides.
-        seed: Of the mask and the draws.
-        samples: Draws.
-        frame: The frame; its id is a hash of its pixels, and that of its crop of what is drawn with it.
+    Method, frame and crop stand there by hashes: of weights and options, of pixels, and of what is drawn with them.
     """
     # The order is part of what is hashed: finished sweeps are found by it.
     return digest([revision, method.key, mask, frame.crop.mask_key(mask), seed, samples, frame.id, frame.crop.id])

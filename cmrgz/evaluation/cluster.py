@@ -11,7 +11,6 @@ from typing import Any
 from cmrgz.errors import CmrgzError, ResourceError
 from cmrgz.evaluation.cells import Unit
 from cmrgz.evaluation.competitors import Method
-from cmrgz.evaluation.prepare import open_scorer
 from cmrgz.evaluation.scoring import Scorer
 from cmrgz.evaluation.sweep import Compute, Computed, Sweep, attempt
 
@@ -69,7 +68,7 @@ def _task(method: Method, parts: Any, setting: Any) -> Computed | CmrgzError:
 
     device, extractors, shown, threads = setting
     torch.set_num_threads(threads)  # Ray sets one; sums in another sweep have other bits
-    scorer: Scorer = _worker.get("scorer") or open_scorer(device, extractors)
+    scorer: Scorer = _worker.get("scorer") or Scorer.open(device, extractors)
     scorer.shown, _worker["scorer"] = shown, scorer
     # What came with the task is another copy, without weights: the one in hand may have read them for the last unit.
     held: Method | None = _worker.get("method")

@@ -97,8 +97,9 @@ class Method(ABC):
     def draw(self, frames: Sequence[Frame], known: Sequence[Bools], seed: int, samples: int) -> Draws:
         """Draw the hidden pixels of frames given the known voxels (t, z, h, w) of the crop of each."""
 
-    def close(self) -> None:  # noqa: B027 (most hold nothing)
-        """Let go of what is held in memory."""
+    def close(self) -> None:
+        """Let go of what is held in memory, which a method reads as `loaded` when it first needs it."""
+        vars(self).pop("loaded", None)
 
 
 class ModelMethod(Method):
@@ -108,35 +109,27 @@ class ModelMethod(Method):
     random: ClassVar[bool] = True
 
     def __init__(self, name: str, chosen: Any) -> None:
-        meta = chosen.meta
-        super().__init__(
-            name,
-            {
-                "model": meta.name,
-                "distribution": meta.package,
-                "version": meta.version,
-                # By content, not by path: a checkpoint that was trained on is another competitor.
-                "weights": meta.sha256,
-                "tokenizer": meta.tokenizer.sha256 if meta.tokenizer else None,
-                "options": dict(chosen.options),
-            },
-        )
+        meta, link = chosen.meta, chosen.meta.tokenizer
+        fingerprint = {
+            "model": meta.name,
+            "distribution": meta.package,
+            "version": meta.version,
+            # By content, not by path: a checkpoint that was trained on is another competitor.
+            "weights": meta.sha256,
+            "tokenizer": link.sha256 if link else None,
+            "options": dict(chosen.options),
+        }
+        super().__init__(name, fingerprint)
         self.chosen = chosen
-        self._model: Any = None
-        self.family, self.tokenizer = (
-            registry.get_model(meta.qualified).family,
-            meta.tokenizer.name if meta.tokenizer else "",
-        )
+        self.family, self.tokenizer = registry.get_model(meta.qualified).family, link.name if link else ""
         # Older checkpoints do not say it: that is unknown, not nobody.
         told = meta.training.get("trained_on")
         self.trained_on = None if told is None else frozenset(told)
 
-    @property
-    def model(self) -> Any:
-        """The model, loaded."""
-        if self._model is None:
-            self._model = self.chosen.open()
-        return self._model
+    @cached_property
+    def loaded(self) -> Any:
+        """The model."""
+        return self.chosen.open()
 
     def draw(self, frames: Sequence[Frame], known: Sequence[Bools], seed: int, samples: int) -> Draws:
         """Draw samples; the stream of each is keyed by (seed, sample, frame), or of blocks by crop and place."""
@@ -144,24 +137,20 @@ class ModelMethod(Method):
 
         setting = self.chosen.setting(seed, samples)
         # A model of frames is not asked for neighbours that nobody scores; one of blocks draws them in any case.
-        if len(self.model.extent.axes) == 2:
-            drawn = draw_frames(self.model, setting, frames, own(frames, known))
+        if len(self.loaded.extent.axes) == 2:
+            drawn = draw_frames(self.loaded, setting, frames, own(frames, known))
             return Draws.of(frames, in_unit(drawn.samples), drawn.calls, samples * len(frames))
         calls: list[float] = []
         blocks: dict[Key, int] = {}
 
         def drawn_of(crop: Crop, seen: Bools) -> NDArray[np.float32]:
-            of = draw_crop(self.model, setting, crop, seen)
+            of = draw_crop(self.loaded, setting, crop, seen)
             calls.append(of.calls)
             blocks.update({(crop.id, t, z): int(of.blocks[t, z]) for t, z in np.argwhere(of.blocks >= 0).tolist()})
             return in_unit(of.samples)
 
         planes = by_crop(frames, known, drawn_of)
         return Draws(planes, float(np.mean(calls)), samples * len(calls), True, blocks)
-
-    def close(self) -> None:
-        """Let go of the model."""
-        self._model = None
 
 
 class Probe(Method):

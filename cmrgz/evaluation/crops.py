@@ -176,15 +176,7 @@ def parts(places: Sequence[Pair], shape: Pair, span: Span, ring: bool) -> list[P
 
 
 def cut(case: Case, cine: Cine, places: Sequence[Pair], item: Pair, span: Span) -> list[tuple[Crop, Part]]:
-    """Return the crops of a cine that have some frames, and where they lie.
-
-    Args:
-        case: The scan.
-        cine: Its frames.
-        places: (phase, slice) of the frames.
-        item: (h, w) of a crop.
-        span: Its phases and slices.
-    """
+    """Return the crops (h, w) `item` of a scan that have frames at some (phase, slice), and where they lie."""
     (n, slices), corner = cine.frames.shape[:2], cine.corner(item)
     # By the crop alone: what lies beyond it, such as a chest that breathes, would hide a leap of the heart.
     ring = span.phases > 1 and is_cycle(cine.block(range(n), range(slices), corner, item).astype(np.float32))
@@ -210,14 +202,10 @@ def cut(case: Case, cine: Cine, places: Sequence[Pair], item: Pair, span: Span) 
         )
         # Which frames are scored is a part of it: a mask of whole planes is moved so that these are hidden.
         place = (case.subject_id, case.id, part.t.tolist(), part.z.tolist(), bare.scored)
-        found.append((replace(bare, id=_id(bare, place)), part))
+        # Without the masks that are read, which `Crop.mask_key` tells.
+        about = (place, bare.tempo, bare.ring, bare.spacing, bare.step, bare.centre)
+        found.append((replace(bare, id=hashed(about, bare.x, bare.labels, bare.phases, bare.slices)), part))
     return found
-
-
-def _id(bare: Crop, place: Any) -> str:
-    """Return the hash of a crop's content and place; masks that are read are told by `Crop.mask_key`."""
-    about = (place, bare.tempo, bare.ring, bare.spacing, bare.step, bare.centre)
-    return hashed(about, bare.x, bare.labels, bare.phases, bare.slices)
 
 
 def hashed(place: Any, *arrays: NDArray[Any] | None) -> str:

@@ -95,8 +95,5 @@ def _grid(crop: Crop, planes: Planes, known: Bools, model: Model) -> Grid:
     scan = Scan.blank(crop.shape, (crop.step, crop.spacing, crop.spacing))
     grid = Grid.of(scan, planes, known, model.extent, model.patch)
     # A crop cannot tell these of itself: its heart may lie off its middle, and 3 of 20 phases are no cycle.
-    window = replace(grid.window, centre=crop.centre)
-    return replace(
-        grid, window=window, phases=crop.phases, slices=crop.slices, ring=crop.ring and "t" in model.extent.axes,
-        tempo=crop.tempo,
-    )  # fmt: skip
+    window, ring = replace(grid.window, centre=crop.centre), crop.ring and "t" in model.extent.axes
+    return replace(grid, window=window, phases=crop.phases, slices=crop.slices, ring=ring, tempo=crop.tempo)

@@ -8,13 +8,10 @@ mean of what is known, 0.5 where nothing is.
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cmrgz.evaluation.baselines import UNKNOWN
-from cmrgz.evaluation.crops import Crop
+from cmrgz.evaluation.crops import Bools, Crop, Floats
 
-Floats = NDArray[np.float32]
-Bools = NDArray[np.bool_]
 TIME, SLICE = 0, 1
 """Axes of a crop."""
 

@@ -15,7 +15,7 @@ from cmrgz.data.cases import Case
 from cmrgz.data.cines import SPACING, Cine, MaskFile, read_cine
 from cmrgz.data.labels import LV
 from cmrgz.errors import UsageError
-from cmrgz.evaluation.crops import ALL, Crop, Span, cut, hashed
+from cmrgz.evaluation.crops import ALL, Bools, Crop, Floats, Pair, Span, cut, hashed
 
 SYSTOLE = 0.35
 """Part of the cycle at which a heart without labels is taken to be smallest."""
@@ -31,9 +31,6 @@ WHOLE = {"cine": "phases", "stack": "slices"}
 ALONE = Span()
 """A frame without its neighbours."""
 
-Floats = NDArray[np.float32]
-Bools = NDArray[np.bool_]
-Pair = tuple[int, int]
 Key = tuple[str, int, int]
 """The id of a crop, and a phase and slice of it."""
 
@@ -123,7 +120,7 @@ def read_frames(
     frames: list[Frame] = []
     for number, case in enumerate(cases, 1):
         cine = read_cine(case, True, spacing, masks(case) if masks is not None else None)
-        roles = {(t, z): role for t, z, role in _places(cine, choice)}
+        roles = _places(cine, choice)
         for cropped, part in cut(case, cine, list(roles), item, span):
             placed = zip(part.members, cropped.scored, strict=True)
             frames += [_frame(case, cine, at, roles[at], cropped, place) for at, place in placed]
@@ -151,19 +148,17 @@ def _systole(cine: Cine) -> int:
     return round(SYSTOLE * cine.frames.shape[0]) % cine.frames.shape[0]
 
 
-def _places(cine: Cine, choice: str) -> list[tuple[int, int, str]]:
-    """Return (phase, slice, role) of the chosen frames, in the order of choice."""
+def _places(cine: Cine, choice: str) -> dict[Pair, str]:
+    """Return the roles of the chosen frames by (phase, slice), in the order of choice."""
     # Never those that look best: middle, apical, basal, as far as the slices with tissue go, whatever is in them.
     phases, slices = cine.frames.shape[0], _slices_of_tissue(cine)
     ends = {0: "ED"} if phases == 1 else {0: "ED", _systole(cine): "ES"}
     first = list(dict.fromkeys(slices[min(int(share * len(slices)), len(slices) - 1)] for share in SLICES))
     if choice == "cine":
-        return [(t, first[0], ends.get(t, "")) for t in range(phases)]
-    if choice == "stack":
-        return [(t, z, role) for z in slices for t, role in ends.items()]
-    rest = [z for z in slices if z not in first]
-    every = [(t, z, role) for z in [*first, *rest] for t, role in ends.items()]
-    return every[: int(choice)]
+        return {(t, first[0]): ends.get(t, "") for t in range(phases)}
+    order = slices if choice == "stack" else dict.fromkeys([*first, *slices])
+    every = [((t, z), role) for z in order for t, role in ends.items()]
+    return dict(every if choice == "stack" else every[: int(choice)])
 
 
 def _slices_of_tissue(cine: Cine) -> list[int]:
@@ -173,7 +168,7 @@ def _slices_of_tissue(cine: Cine) -> list[int]:
 
 
 def _frame(case: Case, cine: Cine, at: Pair, role: str, cropped: Crop, place: Pair) -> Frame:
-    (t, z), item = at, (cropped.shape[2], cropped.shape[3])
+    (t, z), item = at, cropped.shape[2:]
     corner = cine.corner(item)
     condition = cine.place(t, z, corner, item)
     phases = cine.block(range(cine.frames.shape[0]), [z], corner, item)[:, 0].astype(np.float32)

@@ -1,7 +1,8 @@
 """Does a model give back its training data? Distances to training items, and holes that come back too well.
 
-Features are of one extractor, z-scored by the training reals (`sets.Space`). Frames of one subject are near copies of
-one another, so what counts as near is measured between subjects.
+Features are of one extractor, z-scored by the training reals (`sets.Space`), of generated items (n, d), training frames
+(m, d) and held-out ones (l, d), the last two with the subjects that they are of, (m,) and (l,). Frames of one subject
+are near copies of one another, so what counts as near is measured between subjects.
 """
 
 import math
@@ -46,8 +47,7 @@ class Probe:
 
     Attributes:
         auc: Probability that a held-out frame has the larger error: 0.5 without memorisation.
-        low: Lower end of its 95 % interval over patients.
-        high: Upper end.
+        low, high: Its 95 % interval over patients.
     """
 
     auc: float
@@ -55,21 +55,8 @@ class Probe:
     high: float
 
 
-def audit(
-    generated: Floats,
-    train: Floats,
-    test: Floats,
-    train_subjects: Subjects,
-    test_subjects: Subjects,
-) -> Audit:
-    """Return the distances' verdict on raw features of one extractor.
-
-    Args:
-        generated: (n, d), drawn independently.
-        train: (m, d) of the frames that the model was trained on.
-        test: (l, d) of frames of other subjects.
-        train_subjects: (m,) who they are of.
-        test_subjects: (l,) likewise.
+def audit(generated: Floats, train: Floats, test: Floats, train_subjects: Subjects, test_subjects: Subjects) -> Audit:
+    """Return the distances' verdict on raw features: of items drawn independently, training frames, held-out ones.
 
     Raises:
         DataError: `split` where a subject is in both, `empty-dataset`, or `nonfinite`.
@@ -88,15 +75,12 @@ def audit(
 
 
 def nearest(x: Floats, bank: Floats, apart: tuple[Subjects, Subjects] | None = None) -> tuple[Floats, Indices]:
-    """Return the distance of each item to its nearest in the bank, and which that is.
+    """Return the distance of each item (n, d) to its nearest in the bank (m, d), infinite for none, and its index.
 
     Args:
-        x: (n, d).
-        bank: (m, d).
+        x: The items.
+        bank: Among which.
         apart: Who the items and those of the bank are of: one of the same subject is not counted.
-
-    Returns:
-        (n,) distances, infinite where none counts, and (n,) indices into the bank.
     """
     nearest_of, which = np.empty(len(x)), np.empty(len(x), np.int64)
     for start in range(0, len(x), ROWS):  # all distances of a large run would not fit in memory
@@ -111,24 +95,15 @@ def nearest(x: Floats, bank: Floats, apart: tuple[Subjects, Subjects] | None = N
 def nearest_ratio(generated: Floats, test: Floats) -> float:
     """Return the share of generated items nearer to training than the lowest percentile of held-out reals.
 
-    Args:
-        generated: (n,) distances to the nearest training item.
-        test: (l,) likewise of reals of other subjects; of few subjects, the percentile is rough.
+    Of distances to the nearest training item, (n,) and (l,); of few held-out subjects, the percentile is rough.
     """
     return float((generated < np.quantile(test, QUANTILE)).mean())
 
 
 def auth_pct(near: Floats, which: Indices, train: Floats, subjects: Subjects) -> float:
-    """Return the percentage of authentic items. Alaa et al. 2022, arXiv:2102.08921.
+    """Return the percentage of authentic items; NaN for training items of one subject alone.
 
-    Args:
-        near: (n,) distances of generated items to training.
-        which: (n,) the nearest training items.
-        train: (m, d).
-        subjects: (m,) who the training items are of: the distance of one to training is to another subject.
-
-    Returns:
-        NaN for training items of one subject alone.
+    Alaa et al. 2022, arXiv:2102.08921, of the distances and indices of what is `nearest` in training.
     """
     names = np.asarray(subjects)
     nearest_of, at = np.unique(which, return_inverse=True)  # many results may have one nearest item
@@ -142,15 +117,8 @@ def c_t(generated: Floats, test: Floats, test_subjects: Subjects) -> float:
 
     The Mann-Whitney statistic of Meehan et al. 2020, arXiv:2004.05675, with one cell. Frames of one patient are no
     independent draws: the variance is that of patients' sums (Obuchowski 1997, doi:10.2307/2533958), else a few
-    patients look like a proof.
-
-    Args:
-        generated: (n,) distances to the nearest training item.
-        test: (l,) likewise of held-out reals.
-        test_subjects: (l,) who they are of.
-
-    Returns:
-        NaN where there is nothing to compare, or one subject alone.
+    patients look like a proof. Of distances to the nearest training item, (n,) and (l,); NaN where there is nothing to
+    compare, or one subject alone.
     """
     if min(len(generated), len(test)) < 2:
         return math.nan
@@ -172,14 +140,8 @@ def inpainting_probe(
     """Return whether holes in training frames come back better than holes in frames of other subjects.
 
     Hide 90 to 100 % of both with the same masks; a model that memorised a scan needs little of it. The membership
-    attack of Yeom et al. 2018, arXiv:1709.01604, with the error of the hole as its loss.
-
-    Args:
-        train: (n,) errors in the hole, one a frame.
-        test: (m,) likewise of held-out frames.
-        train_subjects: (n,) who they are of.
-        test_subjects: (m,) likewise.
-        seed: Of the bootstrap, which draws patients of each side.
+    attack of Yeom et al. 2018, arXiv:1709.01604, with the error of the hole, one a frame, as its loss. The seed is that
+    of the bootstrap, which draws patients of each side.
 
     Raises:
         DataError: `split` where a subject is in both, or `empty-dataset`.

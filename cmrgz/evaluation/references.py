@@ -1,6 +1,7 @@
 """What models are compared with: baselines, bounds, controls, and the real frames themselves."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -91,24 +92,22 @@ class RoundTrip(Method):
         link = chosen.meta.tokenizer
         super().__init__(f"round-trip {link.name}", {"tokenizer": link.sha256, "version": link.version})
         self.chosen = chosen
-        self._tokenizer: Any = None
+
+    @cached_property
+    def loaded(self) -> Any:
+        """The tokenizer."""
+        return self.chosen.open().tokenizer
 
     def draw(self, frames: Sequence[Frame], known: Sequence[Bools], seed: int, samples: int) -> Draws:
         """Encode and decode the whole frames."""
         import torch
 
-        if self._tokenizer is None:
-            self._tokenizer = self.chosen.open().tokenizer
-        device = next((p.device for p in self._tokenizer.parameters()), torch.device("cpu"))
+        device = next((p.device for p in self.loaded.parameters()), torch.device("cpu"))
         with torch.inference_mode():
             # One by one: the bits of a frame must not depend on how many come together.
-            parts = [self._tokenizer.reconstruct(torch.from_numpy(x[None, None]).to(device)) for x in stacked(frames)]
+            parts = [self.loaded.reconstruct(torch.from_numpy(x[None, None]).to(device)) for x in stacked(frames)]
             y = torch.cat(parts).clamp(-1, 1).cpu().numpy()
         return Draws.of(frames, in_unit(y.transpose(1, 0, 2, 3)), items=len(frames))
-
-    def close(self) -> None:
-        """Let go of the tokenizer."""
-        self._tokenizer = None
 
 
 class CropFill(Method):

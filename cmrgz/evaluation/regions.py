@@ -1,8 +1,9 @@
 """Scores inside a region: PSNR, SSIM and the energy score of the hole.
 
-Frames are (n, h, w) in [0, 1], scaled once per scan, and a region is bool (n, h, w). The headline region is the hole
-(`~known`): over the whole frame every method gains from the pixels that it was given. Each score comes per frame, NaN
-for a frame whose region is empty: it is never counted as 0 or 1.
+Results `x` and their truth `y` are frames (n, h, w) in [0, 1], scaled once per scan, and a region is bool (n, h, w);
+other shapes raise `DataError` (`shape-mismatch`). The headline region is the hole (`~known`): over the whole frame
+every method gains from the pixels that it was given. Each score comes per frame, (n,), NaN for a frame whose region is
+empty: it is never counted as 0 or 1.
 """
 
 from collections.abc import Sequence
@@ -23,16 +24,7 @@ Bools = NDArray[np.bool_]
 
 
 def psnr_frames(x: NDArray[Any], y: NDArray[Any], region: Bools) -> Floats:
-    """Return the PSNR in dB of each frame in its region, at most 80: (n,), data range 1.
-
-    Args:
-        x: Results (n, h, w) in [0, 1].
-        y: The truth (n, h, w) in [0, 1].
-        region: Bool (n, h, w).
-
-    Raises:
-        DataError: `shape-mismatch`.
-    """
+    """Return the PSNR in dB of each frame in its region, at most 80; data range 1."""
     _check(x, y, region)
     return decibels(mean_in((x.astype(np.float64) - y) ** 2, region))
 
@@ -55,10 +47,6 @@ def ssim_map(x: NDArray[Any], y: NDArray[Any]) -> Floats:
 
     Gaussian window of 11 x 11 pixels with sigma 1.5, K 0.01 and 0.03, data range 1, population covariance, reflecting
     borders. Wang et al. 2004, doi:10.1109/TIP.2003.819861.
-
-    Args:
-        x: Results (n, h, w) in [0, 1].
-        y: The truth (n, h, w) in [0, 1].
     """
     light, contrast = similarity(x, y)
     return light * contrast
@@ -67,9 +55,7 @@ def ssim_map(x: NDArray[Any], y: NDArray[Any]) -> Floats:
 def similarity(x: NDArray[Any], y: NDArray[Any]) -> tuple[Floats, Floats]:
     """Return the factors of `ssim_map`: of luminance, and of contrast and structure, (n, h, w) both.
 
-    Args:
-        x: Results (n, h, w) in [0, 1].
-        y: The truth (n, h, w) in [0, 1], or (1, h, w) for results of one frame.
+    The truth may be (1, h, w), for results of one frame.
     """
     x, y = x.astype(np.float64), y.astype(np.float64)
     mean_x, mean_y = _smooth(x), _smooth(y)
@@ -81,15 +67,9 @@ def similarity(x: NDArray[Any], y: NDArray[Any]) -> tuple[Floats, Floats]:
 
 
 def ssim_frames(x: NDArray[Any], y: NDArray[Any], region: Bools) -> Floats:
-    """Return the mean of `ssim_map` over the region of each frame: (n,).
+    """Return the mean of `ssim_map` over the region of each frame.
 
-    Args:
-        x: Results (n, h, w) in [0, 1] with the known pixels pasted back: windows at the edge of a hole straddle it.
-        y: The truth (n, h, w) in [0, 1].
-        region: Bool (n, h, w).
-
-    Raises:
-        DataError: `shape-mismatch`.
+    Of results with the known pixels pasted back: windows at the edge of a hole straddle it.
     """
     _check(x, y, region)
     return mean_in(ssim_map(x, y), region)
@@ -98,7 +78,7 @@ def ssim_frames(x: NDArray[Any], y: NDArray[Any], region: Bools) -> Floats:
 def energy_score_frames(
     samples: NDArray[Any], truth: NDArray[Any], hidden: Bools, pairs: Sequence[int] | None = None
 ) -> Floats:
-    """Return the energy score of the samples of each frame: (n,); lower is better.
+    """Return the energy score of the samples of each frame; lower is better.
 
     `mean_k |x_k - y| - sum_{k != l} |x_k - x_l| / (2 K (K - 1))` with the Euclidean norm over the hidden pixels, over
     the root of their number. Strictly proper: only the true posterior has the lowest expectation. For one pixel it is
@@ -106,22 +86,20 @@ def energy_score_frames(
 
     Args:
         samples: (k, n, h, w) in [0, 1], two or more draws of each frame.
-        truth: (n, h, w) in [0, 1].
-        hidden: Bool (n, h, w).
+        truth: Of the frames.
+        hidden: Their hole.
         pairs: To which antithetic pair each draw belongs (k,): only two of different pairs are independent, so that
             the mean of `|x_k - x_l|` is over those. None says that all are.
 
     Raises:
-        DataError: `shape-mismatch`.
         UsageError: `range` for fewer than two samples, or for one antithetic pair.
     """
     k = len(samples)
     own = range(k) if pairs is None else pairs  # two of an antithetic pair lie farther apart than draws do
     apart = [(i, j) for i in range(k) for j in range(i) if own[i] != own[j]]
     if not apart:
-        raise UsageError(
-            "range", "energy score", "it needs 2 samples or more of each frame, independent ones", f"got {k}"
-        )
+        what = "it needs 2 samples or more of each frame, independent ones"
+        raise UsageError("range", "energy score", what, f"got {k}")
     _check(samples[0], truth, hidden)
     # Each pair once, so that half of the double sum of the formula is left: 1 / (2 n) of n pairs.
     near = sum((_distance(sample, truth, hidden) for sample in samples), np.zeros(len(truth)))

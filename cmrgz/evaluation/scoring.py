@@ -14,24 +14,19 @@ from cmrgz import __version__
 from cmrgz.anatomy.function import cavity_radii
 from cmrgz.errors import PluginError
 from cmrgz.evaluation.cells import Unit
-from cmrgz.evaluation.competitors import Draws, known_of, own
+from cmrgz.evaluation.competitors import Bools, Draws, Floats, known_of, own
 from cmrgz.evaluation.crops import Crop
-from cmrgz.evaluation.extractors import Extractor
+from cmrgz.evaluation.extractors import DEFAULT, Extractor, open_extractor
 from cmrgz.evaluation.frames import Frame, Key, digest, intensities
 from cmrgz.evaluation.metrics import FRAME_METRICS, measure
-from cmrgz.evaluation.metrics.base import Cine, Sampled
+from cmrgz.evaluation.metrics.base import AVERAGES, Cine, Labels, Sampled
 
-AVERAGES = (2, 4, 8, 16)
-"""Averages of this many samples are looked at too: from one sample to the mean a method traces its own curve."""
 FORMAT = 2
 """Of what is stored of a cell, and of how its numbers are computed: to be raised when either changes."""
 PICTURES = ("truth", "known", "sample", "other sample", "mean", "std")
 """What is kept of a frame that is shown, each (h, w) uint8."""
 SPREAD = 4.0
 """A standard deviation of 1 / SPREAD is white in a picture."""
-
-Floats = NDArray[np.floating[Any]]
-Bools = NDArray[np.bool_]
 
 
 @dataclass
@@ -47,7 +42,15 @@ class Scorer:
     segmenter: Any = None
     extractors: Mapping[str, Extractor] = field(default_factory=dict)
     shown: frozenset[str] = frozenset()
-    _known_segments: dict[str, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
+    _known_segments: dict[str, Labels] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def open(cls, device: str = "cpu", extractors: Sequence[str] = DEFAULT) -> "Scorer":
+        """Return what measures: the bundled segmenter and extractors, as `open_extractor` takes them."""
+        from cmrgz.anatomy.segmenter import Segmenter  # torch, which a report is made without
+
+        opened = [open_extractor(name, device) for name in extractors]
+        return cls(Segmenter.open(device=device), {extractor.name: extractor for extractor in opened})
 
     @property
     def revision(self) -> str:
@@ -123,7 +126,7 @@ class Scorer:
             | _whole(unit, known, samples)
         )
 
-    def _true_segments(self, frames: Sequence[Frame]) -> NDArray[np.uint8] | None:
+    def _true_segments(self, frames: Sequence[Frame]) -> Labels | None:
         """Return the labels (n, h, w) of real frames, each segmented once: every method and mask asks for them."""
         if self.segmenter is None:
             return None
@@ -133,7 +136,7 @@ class Scorer:
             self._known_segments |= {frame.id: own for frame, own in zip(new, labels, strict=True)}
         return np.stack([self._known_segments[frame.id] for frame in frames])
 
-    def _segments(self, samples: Floats) -> NDArray[np.uint8] | None:
+    def _segments(self, samples: Floats) -> Labels | None:
         """Return labels (k, n, h, w)."""
         if self.segmenter is None:
             return None
@@ -149,7 +152,7 @@ class Scorer:
         found = {}
         for name, extract in self.extractors.items():
             of = motions if extract.on == "motion" else samples
-            averages = {f"-mean-{m}": of[:m].mean(0, keepdims=True) for m in AVERAGES if m <= len(of)}
+            averages = {f"-mean-{m}": of[:m].mean(0, keepdims=True) for m in AVERAGES if 1 < m <= len(of)}
             for suffix, stack in ({"": of} | averages).items():
                 defined = ~np.isnan(stack).any((0, 2, 3))
                 # Extractors refuse NaN, and the batch must be the same whoever is in it: grey goes in, NaN comes out.
@@ -207,9 +210,7 @@ def _motions(samples: Floats, cines: Sequence[Cine | None]) -> Floats:
     return out
 
 
-def _radii(
-    frames: Sequence[Frame], true: NDArray[np.uint8] | None, segments: NDArray[np.uint8] | None
-) -> dict[str, NDArray[Any]]:
+def _radii(frames: Sequence[Frame], true: Labels | None, segments: Labels | None) -> dict[str, NDArray[Any]]:
     """Return the radii (n, 2, sectors) of the left ventricle in mm, of the truth and the mean over the samples."""
     if true is None or segments is None:
         return {}

@@ -6,7 +6,7 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from operator import itemgetter
@@ -19,7 +19,8 @@ from cmrgz.durable.arrays import pack
 from cmrgz.errors import CheckpointError, CmrgzError, PartialError, ResourceError, Stopped
 from cmrgz.evaluation.cells import Grid, Unit
 from cmrgz.evaluation.competitors import Method, ModelMethod, Probe
-from cmrgz.evaluation.lineup import Lineup
+from cmrgz.evaluation.frames import Frame
+from cmrgz.evaluation.lineup import Advance, Lineup, assemble, choose_models
 from cmrgz.evaluation.options import SweepOptions, is_mask_file
 from cmrgz.evaluation.references import real
 from cmrgz.evaluation.scoring import FORMAT, Scorer
@@ -73,31 +74,24 @@ class Sweep:
     @property
     def grid(self) -> Grid:
         """The cells of the methods."""
-        options, frames, methods = self.options, self.lineup.frames, self.lineup.methods
-        return Grid(self.scorer.revision, frames, methods, self.masks, options.seeds, options.samples, self.batch)
-
-    @property
-    def reals(self) -> list[Grid]:
-        """The cells of the real frames, those to evaluate on and those to learn from."""
-        sets = (("real", self.lineup.frames), ("bank", self.lineup.bank))
-        return [Grid(self.scorer.revision, frames, [real(name)], [WHOLE], [0], 1) for name, frames in sets if frames]
-
-    @property
-    def probes(self) -> list[Grid]:
-        """The cells of models on training frames, at the largest share that leaves something known."""
-        options = self.options
-        shares = [(mask.ratio, mask.spec) for mask in options.masks() if mask.ratio is not None and mask.ratio < 1]
-        if not (options.probe and shares and self.lineup.bank):
-            return []
-        models = [Probe(method) for method in self.lineup.methods if isinstance(method, ModelMethod)]
-        # Where little is known, memory alone brings a hole back; as many frames as are held out, for a fair comparison.
-        (_, mask), frames = max(shares, key=itemgetter(0)), self.lineup.bank[: len(self.lineup.frames)]
-        return [Grid(self.scorer.revision, frames, models, [mask], options.seeds, options.samples, self.batch)]
+        return self._of(self.lineup.frames, self.lineup.methods, self.masks)
 
     @property
     def grids(self) -> list[Grid]:
-        """All cells, the cheapest first."""
-        return [*self.reals, self.grid, *self.probes]
+        """All cells, the cheapest first: of real frames, to evaluate on and to learn from, of methods, of probes."""
+        sets = (("real", self.lineup.frames), ("bank", self.lineup.bank))
+        reals = [Grid(self.scorer.revision, frames, [real(name)], [WHOLE], [0], 1) for name, frames in sets if frames]
+        shares = [(mask.ratio, mask.spec) for mask in self.options.masks() if mask.ratio is not None and mask.ratio < 1]
+        if not (self.options.probe and shares and self.lineup.bank):
+            return [*reals, self.grid]
+        models = [Probe(method) for method in self.lineup.methods if isinstance(method, ModelMethod)]
+        # Where little is known, memory alone brings a hole back; as many frames as are held out, for a fair comparison.
+        (_, mask), frames = max(shares, key=itemgetter(0)), self.lineup.bank[: len(self.lineup.frames)]
+        return [*reals, self.grid, self._of(frames, models, [mask])]
+
+    def _of(self, frames: Sequence[Frame], methods: Sequence[Method], masks: Sequence[str]) -> Grid:
+        options = self.options
+        return Grid(self.scorer.revision, frames, methods, masks, options.seeds, options.samples, self.batch)
 
     def __len__(self) -> int:
         """Return the number of cells."""
@@ -106,6 +100,33 @@ class Sweep:
     def units(self, done: set[str]) -> Iterator[Unit]:
         """Yield what is to do."""
         return itertools.chain.from_iterable(grid.units(done) for grid in self.grids)
+
+
+def prepare(
+    options: SweepOptions, device: str = "cpu", batch_size: int | None = None, advance: Advance | None = None
+) -> Sweep:
+    """Return a sweep that is ready to run; models are loaded when they are first needed.
+
+    Args:
+        options: What to run.
+        device: Where models and the networks that measure run.
+        batch_size: Most items in flight.
+        advance: Told the built-in subjects rendered.
+
+    Raises:
+        UsageError: A model or an option is unknown.
+        DataError: A scan is missing or damaged; a patient is in test and training data.
+        CheckpointError: A checkpoint is missing or damaged.
+    """
+    from cmrgz.calls import COMPUTE_BATCH
+
+    # Before the data: a name that is wrong is told at once, and not after a hundred scans were read.
+    models = choose_models(options, device, batch_size)
+    lineup = assemble(options, models, advance)
+    scorer = Scorer.open(device, options.extractors)
+    scorer.shown = shown(lineup, options.frames == "cine")
+    batch = COMPUTE_BATCH.get(device.partition(":")[0], COMPUTE_BATCH["cpu"])
+    return Sweep(options, lineup, scorer, batch, device)
 
 
 def shown(lineup: Lineup, cine: bool) -> frozenset[str]:
@@ -235,18 +256,13 @@ def unit_facts(unit: Unit) -> dict[str, Any]:
     }
 
 
-def plugins(lineup: Lineup) -> list[dict[str, Any]]:
-    """Return what was installed, and which of it a sweep uses."""
-    metas = [method.chosen.meta for method in lineup.methods if isinstance(method, ModelMethod)]
-    used = {meta.qualified for meta in metas} | {meta.tokenizer.qualified for meta in metas if meta.tokenizer}
-    return registry.describe_plugins(used)
-
-
 def settings(sweep: Sweep) -> dict[str, Any]:
     """Return what `sweep.json` says: all that it takes to run the sweep again."""
     options = asdict(sweep.options)
     told = {name: value for name, value in options.items() if name not in PATHS}  # no path of an input is ever stored
     models = [m.name for m in sweep.lineup.methods if m.kind == "model"]
+    metas = [method.chosen.meta for method in sweep.lineup.methods if isinstance(method, ModelMethod)]
+    used = {meta.qualified for meta in metas} | {meta.tokenizer.qualified for meta in metas if meta.tokenizer}
     patterns = [p for p in sweep.options.patterns if not is_mask_file(p)] + list(sweep.lineup.files)
     methods = [{"name": m.name, "kind": m.kind, "family": m.family, **m.fingerprint} for m in sweep.lineup.methods]
     return {
@@ -260,5 +276,5 @@ def settings(sweep: Sweep) -> dict[str, Any]:
         "subjects": len({frame.subject for frame in sweep.lineup.frames}),
         "bank": len(sweep.lineup.bank),
         "methods": methods,
-        "plugins": plugins(sweep.lineup),
+        "plugins": registry.describe_plugins(used),
     }

@@ -13,10 +13,9 @@ from cmrgz.evaluation.cells import Unit
 from cmrgz.evaluation.crops import is_file
 from cmrgz.evaluation.extractors import EXTRACTORS
 from cmrgz.evaluation.options import MANIFEST, SweepOptions, check
-from cmrgz.evaluation.prepare import prepare
 from cmrgz.evaluation.sources import read_sources, where
 from cmrgz.evaluation.store import SETTINGS, Line, read_lines, read_results, read_settings
-from cmrgz.evaluation.sweep import Sweep, attempt
+from cmrgz.evaluation.sweep import Sweep, attempt, prepare
 from cmrgz.plugin import Progress
 
 

@@ -12,9 +12,8 @@ import pytest
 
 from cmrgz.errors import ResourceError
 from cmrgz.evaluation.options import SweepOptions
-from cmrgz.evaluation.prepare import prepare
 from cmrgz.evaluation.store import read_lines, results
-from cmrgz.evaluation.sweep import Sweep, run
+from cmrgz.evaluation.sweep import Sweep, prepare, run
 
 
 def contents(root: Path) -> dict[str, tuple[float, ...]]:

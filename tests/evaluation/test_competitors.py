@@ -94,7 +94,7 @@ def test_a_round_trip_is_that_of_the_tokenizer(model: ModelMethod, frames: list[
 
     found = drawn(RoundTrip(model.chosen), frames[:1])[0, 0]
     with torch.inference_mode():
-        direct = model.model.tokenizer.reconstruct(torch.from_numpy(frames[0].x[None, None]))
+        direct = model.loaded.tokenizer.reconstruct(torch.from_numpy(frames[0].x[None, None]))
     np.testing.assert_allclose(found, (direct[0, 0].clamp(-1, 1) + 1) / 2, atol=1e-6)
 
 

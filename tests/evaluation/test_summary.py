@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from cmrgz.errors import CheckpointError
 from cmrgz.evaluation.competitors import Probe
-from cmrgz.evaluation.console import lines
 from cmrgz.evaluation.extractors import open_extractor
 from cmrgz.evaluation.frames import intensities, read_frames
 from cmrgz.evaluation.lineup import references
+from cmrgz.evaluation.publish import lines
 from cmrgz.evaluation.references import Reference
 from cmrgz.evaluation.scoring import Scorer
 from cmrgz.evaluation.store import read_lines

@@ -17,6 +17,10 @@ Better = Literal["higher", "lower", "one", "zero", "none"]
 """Which values are good: more, less, near 1, near 0, or neither (a description)."""
 
 
+AVERAGES = (1, 2, 4, 8, 16)
+"""Averages of this many samples are looked at: from one sample to the mean a method traces its own curve."""
+
+
 @dataclass(frozen=True)
 class Cine:
     """A frame's slice in all phases of its crop, known pixels as given.

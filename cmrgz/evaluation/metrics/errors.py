@@ -9,11 +9,9 @@ from functools import partial
 
 import numpy as np
 
-from cmrgz.evaluation.metrics.base import Floats, Metric, Sampled, once
+from cmrgz.evaluation.metrics.base import AVERAGES, Floats, Metric, Sampled, once
 from cmrgz.evaluation.metrics.within import REGIONS, means
 from cmrgz.evaluation.regions import decibels
-
-AVERAGES = (1, 2, 4, 8, 16)  # samples averaged for the points of the perception-distortion curve
 
 
 @once

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmrgz.data.shares import percent
+from cmrgz.evaluation.metrics.base import AVERAGES
 from cmrgz.evaluation.metrics.sets import SET_METRICS, Space, control
 from cmrgz.evaluation.metrics.sets.base import FARTHEST
-from cmrgz.evaluation.scoring import AVERAGES
 from cmrgz.evaluation.statistics.bootstrap import Interval, bootstrap
 from cmrgz.evaluation.statistics.kernel import Resampled, kernel_distance
 from cmrgz.evaluation.summary.estimates import shown
@@ -111,7 +111,7 @@ def _of_extractor(table: Table, extractor: str, reals: Reals) -> Iterator[SetRow
     metrics = [metric for metric in SET_METRICS.values() if metric.on != "images"]
     floors = {metric.name: control(metric, reals.features, reals.subjects, reals.space).mean for metric in metrics}
     for method, mask in product(shown(table), table.masks):
-        for average in (1, *(m for m in AVERAGES if m <= table.methods[method].samples)):
+        for average in (1, *(m for m in AVERAGES if 1 < m <= table.methods[method].samples)):
             # there are fewer averages than samples, and KID, which is unbiased, compares sets of unequal size
             # (Binkowski et al. 2018, arXiv:1801.01401)
             chosen = metrics if average == 1 else [SET_METRICS[KID]]

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cmrgz.evaluation.metrics.base import AVERAGES
 from cmrgz.evaluation.report.document import Figure, Key, Panel
 from cmrgz.evaluation.report.figures.draw import panel
 from cmrgz.evaluation.report.figures.styles import GREY, Style, legend, styles
 from cmrgz.evaluation.report.names import WORDS, hidden, patterns
 from cmrgz.evaluation.report.numerals import share
-from cmrgz.evaluation.scoring import AVERAGES
 from cmrgz.evaluation.summary.model import Summary
 from cmrgz.evaluation.summary.rows import MaskRow
 
@@ -40,7 +40,7 @@ def spectra(summary: Summary) -> tuple[Figure, ...]:
 def curve(summary: Summary, method: str, mask: str, extractor: str) -> list[Point]:
     """Return the points of a method, one an average, as far as they are defined."""
     points = []
-    for average in (1, *AVERAGES):
+    for average in AVERAGES:
         error = summary.estimate(method, mask, ERROR.format(average))
         row = summary.set_row(method, mask, extractor, KID, average)
         if error is not None and row is not None and math.isfinite(error.value) and math.isfinite(row.value):
