@@ -36,8 +36,7 @@ def on_cluster(sweep: Sweep, address: str, gpus: float | None = None) -> Compute
     """
     import torch
 
-    ray = _ray()
-    _connect(ray, address)
+    ray = _connected(address)
     share = (0.25 if sweep.device.startswith("cuda") else 0.0) if gpus is None else gpus
     # Tasks, not actors: one whose worker is lost is tried again by Ray itself, wherever there is room by then.
     task = ray.remote(max_retries=RETRIES, num_cpus=1, num_gpus=share)(_task)
@@ -91,23 +90,19 @@ def _result(ray: Any, reference: Any) -> Computed | CmrgzError:
     return found
 
 
-def _ray() -> Any:
+def _connected(address: str) -> Any:
+    """Return Ray, connected to a cluster; `auto` starts a local one where none runs."""
+    where = "option --cluster"
     try:
         import ray
+
+        # Without an address Ray looks for the cluster of the environment, then of this machine, and then starts one.
+        place = {"include_dashboard": False} if address == "auto" else {"address": address}
+        if not ray.is_initialized():
+            ray.init(**place, log_to_driver=False, logging_level="ERROR")
     except ImportError:
-        what = "Ray is not installed"
-        raise ResourceError("missing", "option --cluster", what, hint="pip install 'cmrgz[cluster]'") from None
-    return ray
-
-
-def _connect(ray: Any, address: str) -> None:
-    """Connect to a cluster; `auto` starts a local one where none runs."""
-    if ray.is_initialized():
-        return
-    # Without an address Ray looks for the cluster of the environment, then of this machine, and then starts one.
-    where = {"include_dashboard": False} if address == "auto" else {"address": address}
-    try:
-        ray.init(**where, log_to_driver=False, logging_level="ERROR")
+        hint = "pip install 'cmrgz[cluster]'"
+        raise ResourceError("missing", where, "Ray is not installed", hint=hint) from None
     except ConnectionError as error:
-        what = "the cluster does not answer"
-        raise ResourceError("cluster", "option --cluster", what, f"{address}", "ray start --head") from error
+        raise ResourceError("cluster", where, "the cluster does not answer", address, "ray start --head") from error
+    return ray

@@ -31,14 +31,13 @@ def estimate(sweep: Sweep, root: Path, report: Progress | None = None) -> dict[s
     # What the run itself took is worth more than two draws: it has the weights in memory and a warm device.
     timed = [line for line in lines if line.cells and "unit_seconds" in line.facts]
     seconds = {line.facts["method"]: line.facts["unit_seconds"] / len(line.cells) for line in timed}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for number, (name, unit) in enumerate(methods.items(), 1):
         cells = sum(len(u.cells) for u in units if u.method.name == name)
         each = seconds[name] if name in seconds else _timed(sweep, unit)
         rows.append({"method": name, "cells": cells, "seconds": None if each is None else cells * each})
         if report is not None:
             report(number, len(methods))
-    known = [float(row["seconds"]) for row in rows if row["seconds"] is not None]
     return {
         "cells": len(sweep),
         "done": len(sweep) - sum(len(unit.cells) for unit in units),
@@ -46,7 +45,7 @@ def estimate(sweep: Sweep, root: Path, report: Progress | None = None) -> dict[s
         "subjects": len({frame.subject for frame in sweep.lineup.frames}),
         "masks": sweep.masks,
         "samples": sweep.options.samples,
-        "seconds": sum(known),
+        "seconds": sum((row["seconds"] for row in rows if row["seconds"] is not None), 0.0),
         "memory_mb": memory_mb(),
         "methods": rows,
     }

@@ -75,11 +75,9 @@ def choose_models(sweep: SweepOptions, device: str = "cpu", batch_size: int | No
     if not named and not sweep.baselines:
         raise UsageError("usage", "option --model", "there is nothing to evaluate", hint="see cmrgz models")
     found = [_model(text, device, batch_size) for text in named]
-    if sweep.paper_like:
-        taken = {method.name for method in found}
-        twins = [_twin(text, device, batch_size) for text in named if "preset=" not in text]
-        found += [twin for twin in twins if twin is not None and twin.name not in taken]
-    return found
+    taken = {method.name for method in found}
+    twins = [_twin(text, device, batch_size) for text in named if sweep.paper_like and "preset=" not in text]
+    return found + [twin for twin in twins if twin is not None and twin.name not in taken]
 
 
 def _twin(text: str, device: str, batch_size: int | None) -> ModelMethod | None:
@@ -165,17 +163,7 @@ def _first(found: Sequence[Case], subjects: int) -> list[Case]:
 
 
 def assemble(sweep: SweepOptions, models: Sequence[ModelMethod], advance: Advance | None = None) -> Lineup:
-    """Read the data and make the methods.
-
-    Args:
-        sweep: What to run.
-        models: From `choose_models`.
-        advance: Told the built-in subjects rendered.
-
-    Raises:
-        DataError: A scan is missing or damaged; a patient is in test and training data.
-        UsageError: The models take different frames.
-    """
+    """Read the data and make the methods beside the models of `choose_models`; see `sweep.prepare`."""
     extent = common_frame(models)
     test, bank = find_cases(sweep, advance)
     files = mask_files(sweep)

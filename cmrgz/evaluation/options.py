@@ -126,9 +126,8 @@ def read(preset: str, file: Path | None, given: Mapping[str, Any]) -> SweepOptio
 
 def _flag(name: str) -> str:
     """Return the option of the command line that sets a key."""
-    flags = {"models": "model", "seeds": "seed", "patterns": "mask", "data": "DATA", "extractors": "extractor"}
-    flag = flags.get(name, name.replace("_", "-"))
-    return flag if flag.isupper() else f"option --{flag}"
+    flags = {"models": "model", "seeds": "seed", "patterns": "mask", "extractors": "extractor"}
+    return "DATA" if name == "data" else f"option --{flags.get(name, name.replace('_', '-'))}"
 
 
 def check(sweep: SweepOptions) -> None:
@@ -138,24 +137,18 @@ def check(sweep: SweepOptions) -> None:
         UsageError: A choice of frames or a mask that is none; an empty or repeated list.
     """
     check_choice(sweep.frames)
-    # A value twice would be the same cells twice, under one address.
-    for name in ("patterns", "ratios", "seeds"):
-        _check_list(name, getattr(sweep, name))
-    for name in ("data", "bank", "models", "extractors"):
-        _check_list(name, getattr(sweep, name), empty=True)
+    for name, values in vars(sweep).items():
+        if name in ("patterns", "ratios", "seeds") and not values:
+            raise UsageError("range", name, "is an empty list")
+        # A value twice would be the same cells twice, under one address.
+        if isinstance(values, tuple) and len(set(values)) < len(values):
+            raise UsageError("range", name, "lists a value twice", f"got {', '.join(map(str, values))}")
     span = sweep.span
     for mask in sweep.masks():
         axis = PLANES.get(mask.pattern)
         if axis is not None and span[axis] == 1 and (WHOLE.get(sweep.frames) != span._fields[axis] or span == (1, 1)):
             what = f"'{mask.pattern}' hides whole {mask.pattern} and gives others, and there is one in the context"
             raise UsageError("usage", "patterns", what, f"context is {sweep.context}", "for example context: 3x3")
-
-
-def _check_list(name: str, values: Sequence[Any], empty: bool = False) -> None:
-    if not values and not empty:
-        raise UsageError("range", name, "is an empty list")
-    if len(set(values)) < len(values):
-        raise UsageError("range", name, "lists a value twice", f"got {', '.join(map(str, values))}")
 
 
 def _with_ratios(pattern: str, ratios: Sequence[float]) -> list[str]:

@@ -5,8 +5,8 @@ is passed on to those who shall not know the paths.
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
+from os.path import abspath
 from pathlib import Path
 
 from cmrgz import records
@@ -29,13 +29,11 @@ def write_sources(root: Path, options: SweepOptions) -> None:
     """
     # Absolute: the run may be verified from another working directory.
     told = {
-        "data": [os.path.abspath(path) for path in options.data],
-        "bank": [os.path.abspath(path) for path in options.bank],
-        "models": [
-            joined(os.path.abspath(target), rest) for target, rest in map(split, options.models) if exists(target)
-        ],
-        "extractors": [_extractor(text) for text in options.extractors if "=" in text],
-        "patterns": [os.path.abspath(p) for p in options.patterns if is_mask_file(p) and p != MANIFEST],
+        "data": [abspath(path) for path in options.data],
+        "bank": [abspath(path) for path in options.bank],
+        "models": [joined(abspath(target), rest) for target, rest in map(split, options.models) if exists(target)],
+        "extractors": [f"{n}={abspath(path)}" for n, path in (t.split("=", 1) for t in options.extractors if "=" in t)],
+        "patterns": [abspath(p) for p in options.patterns if is_mask_file(p) and p != MANIFEST],
     }
     atomic_write(root / SOURCES, json.dumps(told, indent=1).encode(), overwrite=True)
 
@@ -55,8 +53,3 @@ def where(root: Path, sources: Sources) -> str:
     named = [f"{name} {', '.join(paths)}" for name, paths in sources.items() if paths]
     told = "as told now and in" if exists(root / SOURCES) else "there is no"
     return f"{told} {SOURCES}: {'; '.join(named) or 'built-in phantoms'}"
-
-
-def _extractor(text: str) -> str:
-    name, _, path = text.partition("=")
-    return f"{name}={os.path.abspath(path)}"

@@ -156,11 +156,10 @@ class Store:
         Raises:
             ResourceError: `disk-full`, `permission` or `io`; the unit is not done.
         """
-        line = Line(unit, cells, sha256(data).hexdigest(), facts)
         path = result_path(self.root, unit)
         make_directory(path.parent)
         atomic_write(path, data, overwrite=True)  # there already where a process died before it wrote the line
-        self._append(line)
+        self._append(Line(unit, cells, sha256(data).hexdigest(), facts))
 
     def fail(self, unit: str, facts: Mapping[str, Any]) -> None:
         """Note that a unit failed, and why."""
@@ -232,10 +231,9 @@ def read_results(root: Path, line: Line, names: Collection[str] | None = None) -
         raise not_ours(root, line) from None
 
 
-def not_ours(root: Path, line: Line) -> CheckpointError:
-    """Return the error of a file of results that has other arrays than a sweep writes."""
-    hint = "delete it and run the sweep again"
-    return CheckpointError("syntax", str(result_path(root, line.unit)), "does not hold results", hint=hint)
+def not_ours(root: Path, line: Line, code: str = "syntax", what: str = "does not hold results") -> CheckpointError:
+    """Return the error of a file of results that is not what a sweep wrote."""
+    return CheckpointError(code, str(result_path(root, line.unit)), what, hint="delete it and run the sweep again")
 
 
 def result_bytes(root: Path, line: Line) -> bytes:
@@ -250,8 +248,7 @@ def result_bytes(root: Path, line: Line) -> bytes:
     data = read_bytes(path, CheckpointError)
     # Not only against damage: numbers that were edited after the run are told as well.
     if sha256(data).hexdigest() != line.sha256:
-        hint = "delete it and run the sweep again"
-        raise CheckpointError("hash", str(path), "results differ from what was written", hint=hint)
+        raise not_ours(root, line, "hash", "results differ from what was written")
     return data
 
 

@@ -25,7 +25,6 @@ TYPES = dict.fromkeys((*PLACES, *CHECKS), "iuf") | dict.fromkeys(TEXTS, "U") | {
 """Kinds of numpy's types that the columns of a file of results may have."""
 
 Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -112,26 +111,21 @@ class Table:
         if not kept:
             what = "holds no finished cell of this version"
             raise CheckpointError("empty", str(root), what, hint="run the sweep again")
-        columns: dict[str, list[Any]] = {name: [] for name in ("method", "mask", "seed", *PLACES, *CHECKS)}
+        where = np.array([(unit, row) for unit, line in enumerate(kept) for row in range(len(line.cells))])
+        ends = np.cumsum([len(line.cells) for line in kept])
+        parts: list[dict[str, NDArray[Any]]] = []
         metrics: dict[str, Floats] = {}
-        where: list[NDArray[np.int64]] = []
-        total, before = sum(len(line.cells) for line in kept), 0
         # One file at a time: the features and pictures of all would not fit in memory; who wants them reads them again.
         for unit, (line, arrays) in enumerate(results(root, kept)):
             if not _fits(line, arrays):
                 raise not_ours(root, line)
-            n = len(line.cells)
-            for name in ("method", "mask", "seed"):
-                columns[name].append(np.repeat(line.facts[name], n))
-            for name in (*PLACES, *CHECKS):
-                columns[name].append(arrays[name])
+            told = {name: np.repeat(line.facts[name], len(line.cells)) for name in ("method", "mask", "seed")}
+            parts.append(told | {name: arrays[name] for name in (*PLACES, *CHECKS)})
+            rows = slice(ends[unit] - len(line.cells), ends[unit])
             for name, values in zip(arrays["names"].tolist(), arrays["metrics"].T, strict=True):
-                metrics.setdefault(name, np.full(total, math.nan))[before : before + n] = values
-            where.append(np.stack([np.full(n, unit), np.arange(n)], axis=1))
-            before += n
-        joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-        methods, masks, failed = _methods(kept), _masks(root, kept), _failures(every)
-        return cls(root, methods, masks, joined, metrics, tuple(kept), failed, np.concatenate(where))
+                metrics.setdefault(name, np.full(len(where), math.nan))[rows] = values
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return cls(root, _methods(kept), _masks(root, kept), columns, metrics, tuple(kept), _failures(every), where)
 
     def rows(self, method: str, mask: str | None = None) -> NDArray[np.int64]:
         """Return the rows of a method, all its masks unless one is named."""

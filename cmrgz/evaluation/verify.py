@@ -1,6 +1,5 @@
 """Verify: some cells of a run are computed again, from the data and the weights, and compared with what is stored."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from cmrgz.evaluation.cells import Unit
 from cmrgz.evaluation.crops import is_file
 from cmrgz.evaluation.extractors import EXTRACTORS
 from cmrgz.evaluation.options import MANIFEST, SweepOptions, check
-from cmrgz.evaluation.sources import read_sources, where
+from cmrgz.evaluation.sources import NAMES, Sources, read_sources, where
 from cmrgz.evaluation.store import SETTINGS, Line, read_lines, read_results, read_settings
 from cmrgz.evaluation.sweep import Sweep, attempt, prepare
 from cmrgz.plugin import Progress
@@ -39,12 +38,7 @@ class Comparison:
 
 
 def verify(
-    root: Path,
-    count: int,
-    seed: int,
-    device: str,
-    sources: Mapping[str, Sequence[str]],
-    report: Progress | None = None,
+    root: Path, count: int, seed: int, device: str, sources: Sources, report: Progress | None = None
 ) -> list[Comparison]:
     """Compute cells again and compare.
 
@@ -80,7 +74,7 @@ def verify(
     return found
 
 
-def read_options(root: Path, sources: Mapping[str, Sequence[str]]) -> SweepOptions:
+def read_options(root: Path, sources: Sources) -> SweepOptions:
     """Return the options that a run was last started with, with its paths.
 
     Raises:
@@ -88,15 +82,13 @@ def read_options(root: Path, sources: Mapping[str, Sequence[str]]) -> SweepOptio
     """
     stored = read_settings(root)["options"]
     # NAME@HASH is a checkpoint folder, an extractor that is none of ours a file: a run itself stores no path of them.
-    registered = [name for name in stored["models"] if "@" not in str(name)]
-    paths = {name: list(sources.get(name, ())) for name in ("data", "bank")}
-    local = [text for text in sources.get("extractors", ()) if "=" in text]
+    told = {name: list(sources.get(name, ())) for name in NAMES}
+    told["models"] = [name for name in stored["models"] if "@" not in str(name)] + told["models"]
     plain = [name for name in stored["extractors"] if str(name) in EXTRACTORS]
-    models = [*registered, *sources.get("models", ())]
+    told["extractors"] = plain + [text for text in told["extractors"] if "=" in text]
     patterns = [MANIFEST if text.startswith(MANIFEST) else text for text in stored["patterns"]]
-    patterns = [text for text in patterns if text == MANIFEST or not is_file(text)] + list(sources.get("patterns", ()))
-    lists = {"models": models, "extractors": [*plain, *local], "patterns": patterns}
-    values = {**stored, **paths, **lists}
+    told["patterns"] = [text for text in patterns if text == MANIFEST or not is_file(text)] + told["patterns"]
+    values = {**stored, **told}
     try:
         result = SweepOptions(**options.parse(values, options.schema(SweepOptions), str(root / SETTINGS)))
         check(result)

@@ -97,6 +97,11 @@ class Sampled:
         return ~self.known
 
 
+def average(values: NDArray[Any]) -> float:
+    """Return the mean of values of any shape, NaN of none."""
+    return float(values.mean()) if values.size else float("nan")
+
+
 T = TypeVar("T")
 
 

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from cmrgz.evaluation.metrics.base import Floats, Metric, Ratio, Sampled, once
+from cmrgz.evaluation.metrics.base import Floats, Metric, Ratio, Sampled, average, once
 from cmrgz.evaluation.metrics.proper import hidden_pixels
 
 CENTRAL = 0.8  # share of the posterior that the interval of `coverage-hole` holds
@@ -27,15 +27,14 @@ def spread_and_error(frame: Sampled) -> tuple[Floats, Floats]:
 
 def variance(frame: Sampled) -> float:
     """Return the mean over hidden pixels of the unbiased variance of the samples."""
-    spread, _ = spread_and_error(frame)
-    return _mean(spread**2)
+    return average(spread_and_error(frame)[0] ** 2)
 
 
 def error(frame: Sampled) -> float:
     """Return the mean squared error of the posterior mean: that of the samples' mean, less what finite K adds."""
     spread, miss = spread_and_error(frame)
     # the mean of K draws errs by Var/K more than the posterior mean: taken off, kappa is 1 for any K
-    return _mean(miss**2 - spread**2 / len(frame.drawn))
+    return average(miss**2 - spread**2 / len(frame.drawn))
 
 
 @once
@@ -100,17 +99,13 @@ def ause(frame: Sampled) -> float:
 def confident_error(frame: Sampled) -> float:
     """Return the mean error of the samples' mean at the 5 % of the hidden pixels at which they vary least."""
     spread, miss = spread_and_error(frame)
-    return _mean(miss[spread <= np.quantile(spread, CONFIDENT)]) if spread.size else float("nan")
+    return float(miss[spread <= np.quantile(spread, CONFIDENT)].mean()) if spread.size else float("nan")
 
 
 def median_spread(frame: Sampled) -> float:
     """Return the median over hidden pixels of the samples' standard deviation."""
     spread, _ = spread_and_error(frame)
     return float(np.median(spread)) if spread.size else float("nan")
-
-
-def _mean(values: Floats) -> float:
-    return float(values.mean()) if values.size else float("nan")
 
 
 def _by_spread(spread: Floats, miss: Floats) -> Floats:

@@ -7,7 +7,7 @@ frame before in time (the baseline of temporal copies).
 import numpy as np
 from scipy.ndimage import binary_dilation, gaussian_filter
 
-from cmrgz.evaluation.metrics.base import Bools, Floats, Metric, Sampled, once
+from cmrgz.evaluation.metrics.base import Bools, Floats, Metric, Sampled, average, once
 
 # Least gradient a pixel of an edge, the same for all frames: a percentile of each would find edges in a blur. It lies
 # between the 75th percentiles of heart-centred training frames, 0.047 of phantoms and 0.033 of real scans.
@@ -63,7 +63,7 @@ def missed_edges(frame: Sampled) -> float:
 def _share(event: Bools, among: Bools) -> float:
     """Return the share of `among` that is `event`, all samples together; NaN of none."""
     event, among = np.broadcast_arrays(event, among)
-    return float(event[among].mean()) if among.any() else float("nan")
+    return average(event[among])
 
 
 METRICS = (

@@ -32,24 +32,18 @@ def psnr_of_mean(frame: Sampled) -> float:
 
 
 def psnr_known(frame: Sampled) -> float:
-    """Return the mean PSNR of what was drawn at the known pixels, dB: how far it keeps to what it was given.
-
-    NaN of a method that gives back what it was given.
-    """
-    return float("nan") if frame.pasted else float(decibels(_known(frame)).mean())
+    """Return the mean PSNR of what was drawn at the known pixels, dB: how far it keeps to what it was given."""
+    return float(decibels(_known(frame)).mean())
 
 
 def rmse_known(frame: Sampled) -> float:
-    """Return the mean root squared error of what was drawn at the known pixels: the data consistency before pasting.
-
-    NaN of a method that gives back what it was given.
-    """
-    return float("nan") if frame.pasted else float(np.sqrt(_known(frame)).mean())
+    """Return the mean root squared error of what was drawn at the known pixels: the data consistency before pasting."""
+    return float(np.sqrt(_known(frame)).mean())
 
 
 def _known(frame: Sampled) -> Floats:
-    """Return the squared error (k,) of what was drawn, not yet pasted, at the known pixels."""
-    return means((frame.drawn - frame.truth) ** 2, frame.known)
+    """Return the squared error (k,) of what was drawn at the known pixels; NaN of a method that pasted them itself."""
+    return means((frame.drawn - frame.truth) ** 2, frame.known & (not frame.pasted))
 
 
 def mse(frame: Sampled) -> float:
@@ -72,11 +66,7 @@ def nrmse(frame: Sampled) -> float:
 
 
 METRICS = (
-    *(
-        Metric(f"psnr-{region}", partial(psnr, region=region), "higher", "dB")
-        for region in REGIONS
-        if region != "known"
-    ),
+    *(Metric(f"psnr-{region}", partial(psnr, region=region), "higher", "dB") for region in REGIONS),
     Metric("psnr-mean-hole", psnr_of_mean, "higher", "dB"),
     Metric("psnr-known-drawn", psnr_known, "higher", "dB"),
     Metric("rmse-known-drawn", rmse_known, "lower"),

@@ -4,6 +4,8 @@ What is compared are results: frames with their known pixels. NaN where the fram
 was not drawn: a model of frames draws the scored ones alone, which are whole cines with `frames: cine`.
 """
 
+from functools import partial
+
 import numpy as np
 
 from cmrgz.evaluation.metrics.base import Bools, Floats, Metric, Ratio, Sampled, once
@@ -76,22 +78,12 @@ def seam_error(frame: Sampled, across: bool) -> float:
     return error(frame) if min(own, other) >= 0 and (own != other) == across else NAN
 
 
-def across(frame: Sampled) -> float:
-    """Return the motion error of a frame that another block drew than the frame before."""
-    return seam_error(frame, across=True)
-
-
-def within(frame: Sampled) -> float:
-    """Return the motion error of a frame that the same block drew as the frame before."""
-    return seam_error(frame, across=False)
-
-
 METRICS = (
     Metric("motion-error-moving", error, "lower"),
     Metric("motion-correlation-moving", correlation, "higher"),
     Metric("temporal-spectrum-hole", spectrum, "lower", "dB"),
-    Metric("motion-error-across-blocks", across, "none"),
-    Metric("motion-error-within-blocks", within, "none"),
+    Metric("motion-error-across-blocks", partial(seam_error, across=True), "none"),
+    Metric("motion-error-within-blocks", partial(seam_error, across=False), "none"),
 )
 
 RATIOS = (Ratio("block-seam", "motion-error-across-blocks", "motion-error-within-blocks", "one"),)

@@ -4,10 +4,11 @@ A ratio of jumps is taken of their means over all frames: in a frame of even int
 """
 
 from functools import partial
+from typing import Literal
 
 import numpy as np
 
-from cmrgz.evaluation.metrics.base import Bools, Floats, Metric, Ratio, Sampled, once
+from cmrgz.evaluation.metrics.base import Bools, Metric, Ratio, Sampled, average, once
 
 GRID = 8  # edge in pixels of a position of the token grid that the reference models share
 
@@ -31,32 +32,17 @@ def pairs(frame: Sampled) -> dict[str, Pairs]:
     }
 
 
-def jump(frame: Sampled, where: str) -> float:
-    """Return the mean jump of the samples between pairs of pixels."""
-    return _mean_jump(frame.samples, pairs(frame)[where])
-
-
-def true_jump(frame: Sampled) -> float:
-    """Return the mean jump of the truth across the edge of the hole."""
-    return _mean_jump(frame.truth[None], pairs(frame)["edge"])
-
-
-def jump_error(frame: Sampled) -> float:
-    """Return the mean difference across the edge of the hole of a sample's jump and the true one."""
-    return _mean_jump(frame.samples - frame.truth, pairs(frame)["edge"])
-
-
-def _mean_jump(x: Floats, between: Pairs) -> float:
-    """Return the mean absolute difference of pairs of pixels of frames (n, h, w)."""
-    below, right = np.diff(x, axis=1)[:, between[0]], np.diff(x, axis=2)[:, between[1]]
-    jumps = np.abs(np.concatenate([below, right], axis=1))
-    return float(jumps.mean()) if jumps.size else float("nan")
+def jump(frame: Sampled, where: str, of: Literal["samples", "truth", "error"] = "samples") -> float:
+    """Return the mean jump between pairs of pixels; that of the `error` is how far a sample's is from the true one."""
+    x = {"samples": frame.samples, "truth": frame.truth[None], "error": frame.samples - frame.truth}[of]
+    below, right = pairs(frame)[where]
+    return average(np.abs(np.concatenate([np.diff(x, axis=1)[:, below], np.diff(x, axis=2)[:, right]], axis=1)))
 
 
 METRICS = (
-    Metric("jump-error-edge", jump_error, "lower"),
+    Metric("jump-error-edge", partial(jump, where="edge", of="error"), "lower"),
     Metric("jump-edge", partial(jump, where="edge"), "none"),
-    Metric("true-jump-edge", true_jump, "none"),
+    Metric("true-jump-edge", partial(jump, where="edge", of="truth"), "none"),
     Metric("jump-grid", partial(jump, where="grid"), "none"),
     Metric("jump-inside", partial(jump, where="inside"), "none"),
 )

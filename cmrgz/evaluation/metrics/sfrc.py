@@ -8,7 +8,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.fft import rfft2
 
-from cmrgz.evaluation.metrics.base import Bools, Floats, Metric, Sampled
+from cmrgz.evaluation.metrics.base import Bools, Floats, Metric, Sampled, average
 
 WINDOW, STRIDE = 32, 8
 # Rings that are looked at, structures of 32 to 2.7 pixels: so many that of the windows of frames that went through a
@@ -27,8 +27,7 @@ def sfrc(frame: Sampled) -> float:
     not flagged. NaN without such a window. Kc et al. 2026, arXiv:2603.04673.
     """
     correlation, power = ring_correlation(frame)
-    flagged = ((correlation < LIMIT) & power).any(-1)
-    return float(flagged.mean()) if flagged.size else float("nan")
+    return average(np.any((correlation < LIMIT) & power, axis=-1))
 
 
 def ring_correlation(frame: Sampled, rings: int = RINGS) -> tuple[Floats, Bools]:

@@ -27,19 +27,15 @@ def powers(frame: Sampled) -> Floats:
     return means(np.square(bands), frame.hidden)
 
 
-def power(frame: Sampled, band: int) -> float:
-    """Return the mean power of the samples in a band."""
-    return float(powers(frame)[band, 1:].mean())
+def power(frame: Sampled, band: int, of: slice) -> float:
+    """Return the mean power in a band of the samples, or of the truth, which is the first."""
+    return float(powers(frame)[band, of].mean())
 
 
-def true_power(frame: Sampled, band: int) -> float:
-    """Return the power of the truth in a band."""
-    return float(powers(frame)[band, 0])
-
-
-METRICS = (
-    *(Metric(f"power-{name}-hole", partial(power, band=i), "none") for i, name in enumerate(BANDS)),
-    *(Metric(f"true-power-{name}-hole", partial(true_power, band=i), "none") for i, name in enumerate(BANDS)),
+METRICS = tuple(
+    Metric(f"{word}-{name}-hole", partial(power, band=i, of=of), "none")
+    for word, of in (("power", slice(1, None)), ("true-power", slice(1)))
+    for i, name in enumerate(BANDS)
 )
 
 RATIOS = tuple(Ratio(f"sharpness-{name}", f"power-{name}-hole", f"true-power-{name}-hole", "one") for name in BANDS)

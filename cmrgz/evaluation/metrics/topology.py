@@ -68,21 +68,12 @@ def violations_of_truth(frame: Sampled) -> float:
     return float("nan") if frame.truth_segment is None else float(bool(broken(frame.truth_segment, frame.spacing)))
 
 
-def lost(frame: Sampled) -> float:
-    """Return the share of the samples that lack a part that the truth has."""
-    return _differ(frame, lambda sample, truth: truth - sample)
-
-
-def invented(frame: Sampled) -> float:
-    """Return the share of the samples that have a part that the truth lacks."""
-    return _differ(frame, lambda sample, truth: sample - truth)
-
-
-def _differ(frame: Sampled, how: Callable[[frozenset[int], frozenset[int]], frozenset[int]]) -> float:
+def differing(frame: Sampled, invented: bool) -> float:
+    """Return the share of the samples that lack a part that the truth has, or (`invented`) have one that it lacks."""
     if frame.segments is None or frame.truth_segment is None:
         return float("nan")
     truth, *samples = (_parts(s, frame.spacing) for s in (frame.truth_segment, *frame.segments))
-    return float(np.mean([bool(how(sample, truth)) for sample in samples]))
+    return float(np.mean([bool(sample - truth if invented else truth - sample) for sample in samples]))
 
 
 def _parts(segment: Labels, spacing: float) -> frozenset[int]:
@@ -105,6 +96,6 @@ def _grown(region: Bools) -> Bools:
 METRICS = (
     Metric("topology-violations", violations, "lower"),
     Metric("topology-violations-truth", violations_of_truth, "lower"),
-    Metric("parts-lost", lost, "lower"),
-    Metric("parts-invented", invented, "lower"),
+    Metric("parts-lost", partial(differing, invented=False), "lower"),
+    Metric("parts-invented", partial(differing, invented=True), "lower"),
 )

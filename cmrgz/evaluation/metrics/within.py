@@ -8,16 +8,6 @@ from cmrgz.evaluation.metrics.base import Bools, Floats, Sampled, once
 from cmrgz.evaluation.regions import seam as both_sides
 
 
-def hole(frame: Sampled) -> Bools:
-    """Return the hidden pixels, the headline region: (h, w)."""
-    return frame.hidden
-
-
-def whole(frame: Sampled) -> Bools:
-    """Return all pixels; scores of them rise with the known share by construction: (h, w)."""
-    return np.ones_like(frame.known)
-
-
 def heart(frame: Sampled) -> Bools:
     """Return the hidden pixels of the heart: (h, w), none of them without a label or a segmenter.
 
@@ -40,8 +30,8 @@ def seam(frame: Sampled) -> Bools:
 
 
 REGIONS: dict[str, Callable[[Sampled], Bools]] = {
-    "hole": hole,
-    "whole": whole,
+    "hole": lambda frame: frame.hidden,  # the headline region
+    "whole": lambda frame: np.ones_like(frame.known),  # scores of it rise with the known share by construction
     "heart": heart,
     "seam": seam,
     "moving": moving,

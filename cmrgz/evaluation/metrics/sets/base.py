@@ -157,16 +157,10 @@ def control(
     repeats: int = 5,
     seed: int = 0,
 ) -> Control:
-    """Return what the metric gives for halves of the reals that share no subject.
+    """Return what the metric gives for halves of the reals that share no subject, in random splits.
 
-    Args:
-        metric: The metric.
-        real: Raw features (m, d), or images (m, h, w).
-        subjects: (m,) who each is of.
-        space: The feature space that the generated set is scored in.
-        most: Items in each half at most, to match a generated set.
-        repeats: Number of random splits.
-        seed: Of the splits.
+    Of raw features or images, and a space, as `SetMetric.score` takes them; of at most `most` items in each half, to
+    match a generated set.
     """
     rng, names = np.random.default_rng(seed), np.asarray(subjects)
     splits = [halves(names, rng) for _ in range(repeats)]

@@ -19,16 +19,8 @@ def ms_ssim_gap(
     """Return the mean MS-SSIM of 500 random pairs of generated items less that of reals.
 
     0 is right; above it the generated items are too alike (collapse), below it they vary too much. Odena et al. 2017,
-    arXiv:1610.09585.
-
-    Args:
-        generated: (n, h, w) in [0, 1], at least 96 pixels each way.
-        real: (m, h, w) in [0, 1].
-        subjects: Who generated and real items are of: frames of one subject are alike and make no pair.
-        seed: Of the pairs.
-
-    Returns:
-        NaN for smaller images, or where a set has no pair.
+    arXiv:1610.09585. Of images (n, h, w) and (m, h, w) in [0, 1], NaN for less than 96 pixels each way, or where a set
+    has no pair: frames of one subject are alike and make none.
     """
     of = subjects if subjects is not None else (np.arange(len(generated)), np.arange(len(real)))
     means = [_of_set(items, names, seed) for items, names in zip((generated, real), of, strict=True)]

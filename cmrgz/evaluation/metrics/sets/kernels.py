@@ -15,6 +15,7 @@ from cmrgz.evaluation.metrics.base import Floats
 from cmrgz.evaluation.metrics.sets.base import Subjects, subset
 
 Kernel = Callable[[Floats, Floats], Floats]
+"""From (a, d) and (b, d) to (a, b)."""
 SCALE = 1000
 ROWS = 1024  # of a kernel matrix held at a time
 
@@ -42,15 +43,10 @@ def median_distance(real: Floats, most: int = 1000) -> float:
 
 
 def mmd(x: Floats, y: Floats, kernel: Kernel, subjects: tuple[Subjects, Subjects] | None = None) -> float:
-    """Return the unbiased squared maximum mean discrepancy; NaN where a mean has no pair.
+    """Return the unbiased squared maximum mean discrepancy of x (n, d) and y (m, d); NaN where a mean has no pair.
 
-    Gretton et al. 2012, JMLR 13, equation 3; of unequal sizes.
-
-    Args:
-        x: (n, d).
-        y: (m, d).
-        kernel: From (a, d) and (b, d) to (a, b).
-        subjects: Who x and y are of: pairs of one subject are left out. None: all items are of different subjects.
+    Gretton et al. 2012, JMLR 13, equation 3; of unequal sizes. `subjects` says who x and y are of: pairs of one subject
+    are left out. None: all items are of different subjects.
     """
     of_x, of_y = _codes(len(x), len(y), subjects)
     within = _mean(x, x, of_x, of_x, kernel) + _mean(y, y, of_y, of_y, kernel)
@@ -71,14 +67,8 @@ def rbf_mmd(
 ) -> float:
     """Return the squared MMD of a Gaussian kernel x 1000, in features that need not be Gaussian.
 
-    Jayasumana et al. 2024, arXiv:2401.09603, with the width from the reals.
-
-    Args:
-        generated: Features (n, d).
-        real: Features (m, d).
-        sigma: Width of the kernel; the median distance of the reals if None: never of the generated items, with which
-            it would change from method to method.
-        subjects: Who generated and real items are of: pairs of one subject are left out.
+    Jayasumana et al. 2024, arXiv:2401.09603. The width of the kernel is the median distance of the reals if None: never
+    of the generated items, with which it would change from method to method. Other arguments as for `kid`.
     """
     width = median_distance(real) if sigma is None else sigma
     if width == 0:
