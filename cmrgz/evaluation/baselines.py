@@ -80,7 +80,7 @@ FILLS: dict[str, Callable[[NDArray[Any], Bools], Frames]] = {
 }
 """Fills from the frame alone."""
 
-RETRIEVALS: dict[str, Callable[[NDArray[Any], Bools, NDArray[Any]], Frames]] = {
+RETRIEVALS: dict[str, Callable[..., Frames]] = {
     "nearest-neighbour": nearest_neighbour,
     "neighbours-mean": neighbours_mean,
     "atlas": atlas,

@@ -105,7 +105,7 @@ class Method(ABC):
 class ModelMethod(Method):
     """A model with its sampling options; its weights are loaded when they are first needed."""
 
-    kind = "model"
+    kind: Kind = "model"
     random: ClassVar[bool] = True
 
     def __init__(self, name: str, chosen: Any) -> None:
@@ -153,25 +153,17 @@ class ModelMethod(Method):
         return Draws(planes, float(np.mean(calls)), samples * len(calls), True, blocks)
 
 
-class Probe(Method):
+class Probe(ModelMethod):
     """A model on training frames: it fills them no better than others, unless it remembers them."""
 
     kind = "probe"
-    random: ClassVar[bool] = True
     SUFFIX = ", training frames"
 
     def __init__(self, method: ModelMethod) -> None:
-        super().__init__(method.name + self.SUFFIX, method.fingerprint)
-        # The name is in the fingerprint: a frame that is in both sets must not be found under one address.
-        self.fingerprint["name"], self.method, self.family = self.name, method, method.family
-
-    def draw(self, frames: Sequence[Frame], known: Sequence[Bools], seed: int, samples: int) -> Draws:
-        """Draw as the model does."""
-        return self.method.draw(frames, known, seed, samples)
-
-    def close(self) -> None:
-        """Let go of the model."""
-        self.method.close()
+        # Another name, which is in the fingerprint: a frame that is in both sets must not be found under one address.
+        super().__init__(method.name + self.SUFFIX, method.chosen)
+        # Whom it was trained on is the question here, and no fault of the comparison.
+        self.tokenizer, self.trained_on = "", frozenset()
 
 
 def by_crop(

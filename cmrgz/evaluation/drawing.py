@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from cmrgz.canvas import Canvas
 from cmrgz.data.intensity import Scale
 from cmrgz.data.planes import Planes
 from cmrgz.data.scan import Scan
-from cmrgz.evaluation.crops import Crop
+from cmrgz.evaluation.crops import Bools, Crop
 from cmrgz.evaluation.frames import Frame, stacked
 from cmrgz.grid import Grid
 from cmrgz.model import Model
@@ -23,9 +23,6 @@ from cmrgz.tasks import fill
 
 UNIT = Scale(-1.0, 1.0)
 """Crops are scaled once per scan, and that scale is given to all methods alike."""
-
-Floats = NDArray[np.floating[Any]]
-Bools = NDArray[np.bool_]
 
 
 class Drawn(NamedTuple):

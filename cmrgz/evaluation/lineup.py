@@ -5,9 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from cmrgz import registry
 from cmrgz.data import cases, sides
@@ -17,21 +14,10 @@ from cmrgz.data.hashes import sha256_of_file
 from cmrgz.data.nifti.reader import read_header
 from cmrgz.durable import exists
 from cmrgz.errors import DataError, UsageError
-from cmrgz.evaluation.baselines import FILLS, RETRIEVALS
 from cmrgz.evaluation.competitors import Method, ModelMethod
-from cmrgz.evaluation.fills import FILLS as CROP_FILLS
-from cmrgz.evaluation.frames import Frame, digest, intensities, read_frames
-from cmrgz.evaluation.gaussian import LEAST, Gaussian
+from cmrgz.evaluation.frames import Frame, read_frames
 from cmrgz.evaluation.options import MANIFEST, SweepOptions, is_mask_file
-from cmrgz.evaluation.references import (
-    CropFill,
-    GaussianSample,
-    RoundTrip,
-    blurred_truth,
-    filled,
-    other_patient,
-    temporal_copy,
-)
+from cmrgz.evaluation.references import context_fills, references
 from cmrgz.plugin import Extent
 from cmrgz.scans.choice import Chosen
 from cmrgz.scans.hiding import Label
@@ -170,7 +156,7 @@ def assemble(sweep: SweepOptions, models: Sequence[ModelMethod], advance: Advanc
     read = partial(_files_of, files=files)
     frames = read_frames(test, extent.plane, sweep.frames, spacing=extent.spacing, span=sweep.span, masks=read)
     known = read_frames(bank, extent.plane, BANK_FRAMES, spacing=extent.spacing, span=sweep.span)
-    others = [*references(models, known), *_of_context(frames)] if sweep.baselines else []
+    others = [*references(models, known), *context_fills(frames)] if sweep.baselines else []
     methods = [*models, *others]
     if len({method.name for method in methods}) < len(methods):
         raise UsageError("usage", "models", "a model with the same options is named twice")
@@ -210,33 +196,3 @@ def _files_of(case: Case, files: Mapping[str, tuple[Path | None, Label]]) -> dic
             raise DataError("mask-empty", str(case.image), "has no mask", hint=hint)
         found[name] = own, label
     return found
-
-
-def _of_context(frames: Sequence[Frame]) -> list[Method]:
-    """Return the fills from neighbours in time and through the plane, where crops have some."""
-    lengths = [max(frame.crop.shape[axis] for frame in frames) for axis in (0, 1)] if frames else [1, 1]
-    return [CropFill(name, fill) for name, (fill, axes) in CROP_FILLS.items() if max(lengths[a] for a in axes) > 1]
-
-
-def references(models: Sequence[ModelMethod], bank: Sequence[Frame]) -> list[Method]:
-    """Return baselines, bounds and controls; what needs training frames is left out without them."""
-    found: list[Method] = [filled(name, fill) for name, fill in FILLS.items()]
-    if bank:
-        found += _learned(intensities(bank), digest([frame.id for frame in bank]))
-    trips: dict[str, Method] = {}  # models that share a tokenizer share its round trip
-    for method in models:
-        if (link := method.chosen.meta.tokenizer) is not None:
-            trips.setdefault(link.sha256, RoundTrip(method.chosen))
-    return [*found, temporal_copy(), *trips.values(), blurred_truth()]
-
-
-def _learned(frames: NDArray[Any], key: str) -> list[Method]:
-    """Return the baselines that learn from training frames (m, h, w) in [0, 1]."""
-    found: list[Method] = [
-        filled(name, lambda given, seen, fill=fill: fill(given, seen, frames), key)  # type: ignore[misc]
-        for name, fill in RETRIEVALS.items()
-    ]
-    if len(frames) >= LEAST:
-        gaussian = Gaussian(frames)
-        found += [filled("gaussian-mean", gaussian.posterior_mean, key), GaussianSample(gaussian, key)]
-    return [*found, other_patient(frames, key)]

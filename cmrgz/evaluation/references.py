@@ -1,17 +1,19 @@
 """What models are compared with: baselines, bounds, controls, and the real frames themselves."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from cmrgz.evaluation.competitors import Bools, Draws, Floats, Kind, Method, by_crop, in_unit, own
+from cmrgz.evaluation import fills
+from cmrgz.evaluation.baselines import FILLS, RETRIEVALS
+from cmrgz.evaluation.competitors import Bools, Draws, Floats, Kind, Method, ModelMethod, by_crop, in_unit, own
 from cmrgz.evaluation.crops import Crop
-from cmrgz.evaluation.frames import Frame, intensities, stacked
-from cmrgz.evaluation.gaussian import Gaussian
+from cmrgz.evaluation.frames import Frame, digest, intensities, stacked
+from cmrgz.evaluation.gaussian import LEAST, Gaussian
 
 BLUR = 2.0
 """Pixels by which the truth is blurred to look worse than it errs."""
@@ -145,3 +147,30 @@ class GaussianSample(Method):
         given = np.where(seen, intensities(frames), 0)
         drawn = self.gaussian.samples(given, seen, [frame.id for frame in frames], samples, seed)
         return Draws.of(frames, np.clip(drawn, 0, 1).astype(np.float32), items=samples * len(frames))
+
+
+def context_fills(frames: Sequence[Frame]) -> list[Method]:
+    """Return the fills from neighbours in time and through the plane, where crops have some."""
+    lengths = [max(frame.crop.shape[axis] for frame in frames) for axis in (0, 1)] if frames else [1, 1]
+    return [CropFill(name, fill) for name, (fill, axes) in fills.FILLS.items() if max(lengths[a] for a in axes) > 1]
+
+
+def references(models: Sequence[ModelMethod], bank: Sequence[Frame]) -> list[Method]:
+    """Return baselines, bounds and controls; what needs training frames is left out without them."""
+    found: list[Method] = [filled(name, fill) for name, fill in FILLS.items()]
+    if bank:
+        found += _learned(intensities(bank), digest([frame.id for frame in bank]))
+    trips: dict[str, Method] = {}  # models that share a tokenizer share its round trip
+    for method in models:
+        if (link := method.chosen.meta.tokenizer) is not None:
+            trips.setdefault(link.sha256, RoundTrip(method.chosen))
+    return [*found, temporal_copy(), *trips.values(), blurred_truth()]
+
+
+def _learned(frames: NDArray[Any], key: str) -> list[Method]:
+    """Return the baselines that learn from training frames (m, h, w) in [0, 1]."""
+    found: list[Method] = [filled(name, partial(fill, bank=frames), key) for name, fill in RETRIEVALS.items()]
+    if len(frames) >= LEAST:
+        gaussian = Gaussian(frames)
+        found += [filled("gaussian-mean", gaussian.posterior_mean, key), GaussianSample(gaussian, key)]
+    return [*found, other_patient(frames, key)]

@@ -12,8 +12,9 @@ from cmrgz.data.phantom import Phantom
 from cmrgz.data.phantom.files import write_dataset
 from cmrgz.evaluation.competitors import Draws, Kind, Method, own
 from cmrgz.evaluation.frames import Frame, read_frames
-from cmrgz.evaluation.lineup import Lineup, references
+from cmrgz.evaluation.lineup import Lineup
 from cmrgz.evaluation.options import SweepOptions
+from cmrgz.evaluation.references import references
 from cmrgz.evaluation.scoring import Scorer
 from cmrgz.evaluation.sweep import Sweep
 from cmrgz.rng import derive

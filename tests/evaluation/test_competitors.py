@@ -15,9 +15,9 @@ from cmrgz.evaluation.competitors import Method, ModelMethod, own
 from cmrgz.evaluation.drawing import items_of
 from cmrgz.evaluation.frames import Frame
 from cmrgz.evaluation.gaussian import Gaussian
-from cmrgz.evaluation.lineup import _model, choose_models, common_frame, references
+from cmrgz.evaluation.lineup import _model, choose_models, common_frame
 from cmrgz.evaluation.options import SweepOptions
-from cmrgz.evaluation.references import RoundTrip, other_patient
+from cmrgz.evaluation.references import RoundTrip, other_patient, references
 from cmrgz.evaluation.scoring import check_leak
 from cmrgz.plugin import Extent
 from cmrgz.testing.subject import Subject

@@ -14,9 +14,8 @@ from cmrgz.errors import CheckpointError
 from cmrgz.evaluation.competitors import Probe
 from cmrgz.evaluation.extractors import open_extractor
 from cmrgz.evaluation.frames import intensities, read_frames
-from cmrgz.evaluation.lineup import references
 from cmrgz.evaluation.publish import lines
-from cmrgz.evaluation.references import Reference
+from cmrgz.evaluation.references import Reference, references
 from cmrgz.evaluation.scoring import Scorer
 from cmrgz.evaluation.store import read_lines
 from cmrgz.evaluation.summary.build import summarise

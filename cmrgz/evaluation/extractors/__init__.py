@@ -82,7 +82,10 @@ def open_extractor(text: str, device: str = "cpu") -> Extractor:
         if not path:
             what = f"'{name}' needs a safetensors file of its weights, nothing is downloaded"
             raise UsageError("missing-value", "extractor", what, hint=f"write {name}=FILE")
-        return _local(name, Path(path), device)
+        from cmrgz.evaluation.extractors.local import load
+
+        features, sha256 = load(name, Path(path), device)
+        return Extractor(name, sha256, features)
     if name not in EXTRACTORS or equals:
         hint = did_you_mean(name, [*EXTRACTORS, *(f"{local}=FILE" for local in LOCAL)])
         raise UsageError("unknown-extractor", "extractor", f"there is no '{text}'", hint=hint)
@@ -112,13 +115,6 @@ def _segmenter(device: str) -> Extractor:
 
     segmenter = Segmenter.open(device=device)
     return Extractor("segmenter", segmenter.sha256, segmenter.features)
-
-
-def _local(name: str, path: Path, device: str) -> Extractor:
-    from cmrgz.evaluation.extractors.local import load
-
-    features, sha256 = load(name, path, device)
-    return Extractor(name, sha256, features)
 
 
 EXTRACTORS: dict[str, Callable[[str], Extractor]] = {
