@@ -23,13 +23,12 @@ _worker: dict[str, Any] = {}
 """What a worker process keeps between its units: the scorer, the method in hand, which methods were tested."""
 
 
-def on_cluster(sweep: Sweep, address: str, gpus: float | None = None) -> Compute:
-    """Return what computes units on a cluster.
+def on_cluster(sweep: Sweep, address: str) -> Compute:
+    """Return what computes units on a cluster, a task on a quarter of a GPU where there are some.
 
     Args:
         sweep: The sweep; units are sent with their frames, methods without their weights.
         address: Of a running cluster, or `auto` for the one of the environment or, where there is none, a local one.
-        gpus: Share of a GPU for each task; None takes a quarter on CUDA and none elsewhere.
 
     Raises:
         ResourceError: Ray is not installed, or the cluster does not answer.
@@ -37,7 +36,7 @@ def on_cluster(sweep: Sweep, address: str, gpus: float | None = None) -> Compute
     import torch
 
     ray = _connected(address)
-    share = (0.25 if sweep.device.startswith("cuda") else 0.0) if gpus is None else gpus
+    share = 0.25 if sweep.device.startswith("cuda") else 0.0
     # Tasks, not actors: one whose worker is lost is tried again by Ray itself, wherever there is room by then.
     task = ray.remote(max_retries=RETRIES, num_cpus=1, num_gpus=share)(_task)
     there = ray.cluster_resources()

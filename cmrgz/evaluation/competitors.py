@@ -132,25 +132,10 @@ class ModelMethod(Method):
         return self.chosen.open()
 
     def draw(self, frames: Sequence[Frame], known: Sequence[Bools], seed: int, samples: int) -> Draws:
-        """Draw samples; the stream of each is keyed by (seed, sample, frame), or of blocks by crop and place."""
-        from cmrgz.evaluation.drawing import draw_crop, draw_frames  # torch, which a report is made without
+        """Draw samples, as `drawing.draw` does."""
+        from cmrgz.evaluation.drawing import draw  # torch, which a report is made without
 
-        setting = self.chosen.setting(seed, samples)
-        # A model of frames is not asked for neighbours that nobody scores; one of blocks draws them in any case.
-        if len(self.loaded.extent.axes) == 2:
-            drawn = draw_frames(self.loaded, setting, frames, own(frames, known))
-            return Draws.of(frames, in_unit(drawn.samples), drawn.calls, samples * len(frames))
-        calls: list[float] = []
-        blocks: dict[Key, int] = {}
-
-        def drawn_of(crop: Crop, seen: Bools) -> NDArray[np.float32]:
-            of = draw_crop(self.loaded, setting, crop, seen)
-            calls.append(of.calls)
-            blocks.update({(crop.id, t, z): int(of.blocks[t, z]) for t, z in np.argwhere(of.blocks >= 0).tolist()})
-            return in_unit(of.samples)
-
-        planes = by_crop(frames, known, drawn_of)
-        return Draws(planes, float(np.mean(calls)), samples * len(calls), True, blocks)
+        return draw(self.loaded, self.chosen.setting(seed, samples), frames, known)
 
 
 class Probe(ModelMethod):
@@ -173,8 +158,3 @@ def by_crop(
     crops = {frame.crop.id: (frame.crop, seen) for frame, seen in zip(frames, known, strict=True)}
     drawn = {id_: draw(*part) for id_, part in crops.items()}
     return {(id_, t, z): of[:, t, z] for id_, of in drawn.items() for t, z in np.ndindex(of.shape[1:3])}
-
-
-def in_unit(x: Floats) -> NDArray[np.float32]:
-    """Return values in [0, 1] of values in [-1, 1]."""
-    return np.asarray((x + 1) / 2, dtype=np.float32)

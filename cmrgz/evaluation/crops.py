@@ -95,7 +95,7 @@ class Crop:
     @cached_property
     def unit(self) -> Floats:
         """(t, z, h, w) in [0, 1]."""
-        return np.asarray((self.x.astype(np.float32) + 1) / 2, dtype=np.float32)
+        return in_unit(self.x.astype(np.float32))
 
     def takes(self, mask: str) -> bool:
         """Whether a mask can be drawn: one of whole planes needs several, one of files a file of this scan."""
@@ -139,6 +139,11 @@ class Crop:
         return np.roll(known, max(shifts, key=hidden), (0, 1))
 
 
+def in_unit(x: NDArray[Any]) -> Floats:
+    """Return values in [0, 1] of values in [-1, 1]."""
+    return np.asarray((x + 1) / 2, dtype=np.float32)
+
+
 def is_file(mask: str) -> bool:
     """Whether a mask's text names no pattern but masks that are read."""
     return mask.partition(":")[0] in ("file", "manifest")
@@ -155,11 +160,7 @@ class Part(NamedTuple):
 def parts(places: Sequence[Pair], shape: Pair, span: Span, ring: bool) -> list[Part]:
     """Return the crops that have some frames: the first is in the middle of one, with all others that it reaches.
 
-    Args:
-        places: (phase, slice) of the frames.
-        shape: Phases and slices of the scan.
-        span: Of a crop.
-        ring: The phases of the scan are a full cycle, around which a crop may reach.
+    Of frames at (phase, slice) places in a scan of so many phases and slices; around a full cycle a crop may reach.
     """
     left, found = list(places), []
     n, m = min(span.phases, shape[0]), min(span.slices, shape[1])

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +13,9 @@ from cmrgz.canvas import Canvas
 from cmrgz.data.intensity import Scale
 from cmrgz.data.planes import Planes
 from cmrgz.data.scan import Scan
-from cmrgz.evaluation.crops import Bools, Crop
-from cmrgz.evaluation.frames import Frame, stacked
+from cmrgz.evaluation.competitors import Draws, by_crop, own
+from cmrgz.evaluation.crops import Bools, Crop, Floats, in_unit
+from cmrgz.evaluation.frames import Frame, Key, stacked
 from cmrgz.grid import Grid
 from cmrgz.model import Model
 from cmrgz.rng import derive
@@ -25,28 +25,32 @@ UNIT = Scale(-1.0, 1.0)
 """Crops are scaled once per scan, and that scale is given to all methods alike."""
 
 
-class Drawn(NamedTuple):
-    """What a model drew.
+def draw(model: Model, setting: Setting, frames: Sequence[Frame], known: Sequence[Bools]) -> Draws:
+    """Draw samples; the stream of each is keyed by (seed, sample, frame), or of blocks by crop and place."""
+    # A model of frames is not asked for neighbours that nobody scores; one of blocks draws them in any case.
+    if len(model.extent.axes) == 2:
+        return draw_frames(model, setting, frames, own(frames, known))
+    calls: list[float] = []
+    blocks: dict[Key, int] = {}
 
-    Attributes:
-        samples: (k, ...) in [-1, 1].
-        calls: Of its networks.
-        blocks: (t, z) number of the round in which a frame of a crop was drawn, -1 for none.
-    """
+    def drawn_of(crop: Crop, seen: Bools) -> Floats:
+        drawn, made, number = draw_crop(model, setting, crop, seen)
+        calls.append(made)
+        blocks.update({(crop.id, t, z): int(number[t, z]) for t, z in np.argwhere(number >= 0).tolist()})
+        return in_unit(drawn)
 
-    samples: NDArray[np.float32]
-    calls: float
-    blocks: NDArray[np.int64]
+    planes = by_crop(frames, known, drawn_of)
+    return Draws(planes, float(np.mean(calls)), setting.samples * len(calls), True, blocks)
 
 
-def draw_frames(model: Model, setting: Setting, frames: Sequence[Frame], known: Bools) -> Drawn:
-    """Return what a model of frames draws of frames given the known pixels (n, h, w): (k, n, h, w)."""
+def draw_frames(model: Model, setting: Setting, frames: Sequence[Frame], known: Bools) -> Draws:
+    """Return what a model of frames draws of frames given the known pixels (n, h, w)."""
     caller, samples = Caller(model, setting), setting.samples
     with CallCounter(model) as calls:
-        drawn = caller.draw_all(items_of(frames, known, samples))
+        drawn = caller.draw_all(items_of(frames, known, samples)).reshape(samples, *known.shape)
     # Calls a batch, so that the number does not depend on how many frames share a unit.
     batches = math.ceil(samples * len(frames) / caller.size)
-    return Drawn(drawn.reshape(samples, *known.shape), calls.count / batches, np.full((1, 1), -1))
+    return Draws.of(frames, in_unit(drawn), calls.count / batches, samples * len(frames))
 
 
 def items_of(frames: Sequence[Frame], known: Bools, samples: int) -> Items:
@@ -61,11 +65,14 @@ def items_of(frames: Sequence[Frame], known: Bools, samples: int) -> Items:
     return Items(np.tile(stacked(frames), (samples, 1, 1)), np.tile(known, (samples, 1, 1)), keys, condition)
 
 
-def draw_crop(model: Model, setting: Setting, crop: Crop, known: Bools) -> Drawn:
-    """Return what a model of blocks draws of a crop given the known voxels (t, z, h, w): (k, t, z, h, w).
+def draw_crop(model: Model, setting: Setting, crop: Crop, known: Bools) -> tuple[Floats, float, NDArray[np.int64]]:
+    """Return what a model of blocks draws of a crop given the known voxels (t, z, h, w), which stay as given.
 
     As `cmrgz.tasks.inpaint` draws a scan, but that its scale, its phases and its heart are those of the whole scan.
-    Known voxels are as given.
+
+    Returns:
+        The samples (k, t, z, h, w) in [-1, 1], the calls of networks, and (t, z) the number of the round in which each
+        frame was drawn, -1 for none.
     """
     # Blocks are keyed by their places, which are the same in every crop: the seed must tell crops apart.
     setting = replace(setting, seed=derive(setting.seed, "crop", crop.id))
@@ -84,7 +91,7 @@ def draw_crop(model: Model, setting: Setting, crop: Crop, known: Bools) -> Drawn
         frames = np.ix_(grid.phases_of(block), grid.slices_of(block))
         number[frames] = np.where(number[frames] < 0, i, number[frames])  # later blocks are given it
     batches = math.ceil(setting.samples / caller.batch)
-    return Drawn(result.clip(-1, 1), calls.count / batches, number)
+    return result.clip(-1, 1), calls.count / batches, number
 
 
 def _grid(crop: Crop, planes: Planes, known: Bools, model: Model) -> Grid:

@@ -17,12 +17,8 @@ FEW = 2
 def estimate(sweep: Sweep, root: Path, report: Progress | None = None) -> dict[str, Any]:
     """Return the cells of a sweep and how long those that are not done will take.
 
-    A method that the run has no time of draws two samples of one crop, which are thrown away.
-
-    Args:
-        sweep: The sweep.
-        root: Folder of the run, there or not.
-        report: Told the methods timed.
+    A method that the run has no time of draws two samples of one crop, which are thrown away. The folder of the run
+    need not be there; `report` is told the methods timed.
     """
     lines = read_lines(root) if exists(root / JOURNAL) else []
     done = {cell for line in lines for cell in line.cells}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from cmrgz.evaluation.baselines import UNKNOWN
-from cmrgz.evaluation.crops import Bools, Crop, Floats
+from cmrgz.evaluation.crops import Bools, Crop, Floats, in_unit
 
 TIME, SLICE = 0, 1
 """Axes of a crop."""
@@ -53,7 +53,7 @@ def harmonic_4d(crop: Crop, given: Floats, known: Bools) -> Floats:
     with torch.inference_mode():
         x, seen = (torch.from_numpy(np.ascontiguousarray(part))[None, None] for part in (2 * given - 1, known))
         filled = continuation(torch.where(seen, x, 0.0), seen, links)[0, 0].numpy()
-    return np.asarray((filled.clip(-1, 1) + 1) / 2, dtype=np.float32)
+    return in_unit(filled.clip(-1, 1))
 
 
 FILLS: dict[str, tuple[Callable[[Crop, Floats, Bools], Floats], tuple[int, ...]]] = {

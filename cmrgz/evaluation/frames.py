@@ -15,7 +15,7 @@ from cmrgz.data.cases import Case
 from cmrgz.data.cines import SPACING, Cine, MaskFile, read_cine
 from cmrgz.data.labels import LV
 from cmrgz.errors import UsageError
-from cmrgz.evaluation.crops import ALL, Bools, Crop, Floats, Pair, Span, cut, hashed
+from cmrgz.evaluation.crops import ALL, Bools, Crop, Floats, Pair, Span, cut, hashed, in_unit
 
 SYSTOLE = 0.35
 """Part of the cycle at which a heart without labels is taken to be smallest."""
@@ -73,7 +73,7 @@ class Frame:
     @property
     def unit(self) -> Floats:
         """(h, w) in [0, 1]."""
-        return np.asarray((self.x + 1) / 2, dtype=np.float32)
+        return in_unit(self.x)
 
     @property
     def label(self) -> NDArray[np.uint8] | None:
@@ -91,7 +91,6 @@ def read_frames(
     cases: Iterable[Case],
     item: Pair,
     choice: str = "2",
-    progress: Callable[[int], None] | None = None,
     spacing: float = SPACING,
     span: Span = ALONE,
     masks: Callable[[Case], Mapping[str, MaskFile]] | None = None,
@@ -104,7 +103,6 @@ def read_frames(
         choice: How many frames a case, from `ED` and `ES` of the middle slice outwards; `stack` is all slices at `ED`
             and `ES`, from which come volumes; `cine` is all phases of the middle slice. Slices that show no tissue,
             such as those that pad a stack, are not chosen.
-        progress: Told the cases read.
         spacing: Pixel size of the models in mm.
         span: Phases and slices of a crop, at most: of a `stack` all slices, of a `cine` all phases, where it is more
             than one.
@@ -118,14 +116,12 @@ def read_frames(
     if choice in WHOLE and span != ALONE:  # `1x1` asks for each frame alone
         span = span._replace(**{WHOLE[choice]: ALL})
     frames: list[Frame] = []
-    for number, case in enumerate(cases, 1):
+    for case in cases:
         cine = read_cine(case, True, spacing, masks(case) if masks is not None else None)
         roles = _places(cine, choice)
         for cropped, part in cut(case, cine, list(roles), item, span):
             placed = zip(part.members, cropped.scored, strict=True)
             frames += [_frame(case, cine, at, roles[at], cropped, place) for at, place in placed]
-        if progress is not None:
-            progress(number)
     return frames
 
 

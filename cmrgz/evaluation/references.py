@@ -10,8 +10,8 @@ from scipy.ndimage import gaussian_filter
 
 from cmrgz.evaluation import fills
 from cmrgz.evaluation.baselines import FILLS, RETRIEVALS
-from cmrgz.evaluation.competitors import Bools, Draws, Floats, Kind, Method, ModelMethod, by_crop, in_unit, own
-from cmrgz.evaluation.crops import Crop
+from cmrgz.evaluation.competitors import Bools, Draws, Floats, Kind, Method, ModelMethod, by_crop, own
+from cmrgz.evaluation.crops import Crop, in_unit
 from cmrgz.evaluation.frames import Frame, digest, intensities, stacked
 from cmrgz.evaluation.gaussian import LEAST, Gaussian
 

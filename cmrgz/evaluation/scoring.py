@@ -61,11 +61,7 @@ class Scorer:
         return digest([__version__, FORMAT, sorted(FRAME_METRICS), networks])
 
     def run(self, unit: Unit, leak: bool = False) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
-        """Compute a unit.
-
-        Args:
-            unit: What to compute.
-            leak: Test first that hidden pixels do not matter; of a method that may see the truth nothing is asked.
+        """Compute a unit; `leak` tests that hidden pixels do not matter, but to what may see the truth.
 
         Returns:
             Its arrays, one row a cell, and what it cost: `seconds` a draw, network `calls` a draw.
@@ -223,11 +219,6 @@ def _radii(frames: Sequence[Frame], true: Labels | None, segments: Labels | None
 
 def check_leak(unit: Unit, known: Sequence[Bools], draws: Draws) -> None:
     """Draw the first sample of the first frame again with hidden voxels of its crop changed, and compare to the bit.
-
-    Args:
-        unit: What was drawn.
-        known: (t, z, h, w) what was known of the crop of each frame.
-        draws: What came of it.
 
     Raises:
         PluginError: `leak`.

@@ -166,9 +166,9 @@ class Table:
         """Return the names of the arrays that the file of a row has."""
         return array_names(result_bytes(self.root, self.lines[self.where[row, 0]]))
 
-    def cost(self, method: str, mask: str | None = None) -> dict[str, float]:
+    def cost(self, method: str) -> dict[str, float]:
         """Return `seconds` and network `calls` a draw (means over units) and the most `memory_mb`."""
-        own = [f for f in (line.facts for line in self.lines) if f["method"] == method and mask in (None, f["mask"])]
+        own = [f for f in (line.facts for line in self.lines) if f["method"] == method]
         means = {name: float(np.mean([f.get(name, math.nan) for f in own])) for name in ("seconds", "calls")}
         return means | {"memory_mb": float(np.max([f.get("memory_mb", math.nan) for f in own]))}
 
