@@ -95,11 +95,11 @@ def read_frames(
     span: Span = ALONE,
     masks: Callable[[Case], Mapping[str, MaskFile]] | None = None,
 ) -> list[Frame]:
-    """Read the frames of cases, crop by crop; each scan is read once.
+    """Read the frames (h, w) `item` of cases, crop by crop; each scan is read once.
 
     Args:
         cases: The scans.
-        item: Shape (h, w) of a frame.
+        item: Shape of a frame.
         choice: How many frames a case, from `ED` and `ES` of the middle slice outwards; `stack` is all slices at `ED`
             and `ES`, from which come volumes; `cine` is all phases of the middle slice. Slices that show no tissue,
             such as those that pad a stack, are not chosen.

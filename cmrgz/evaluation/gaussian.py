@@ -23,10 +23,7 @@ COMPONENTS = 64
 
 
 class Gaussian:
-    """A normal distribution of frames.
-
-    Args:
-        bank: Training frames (m, h, w) in [0, 1].
+    """A normal distribution of frames, fitted to training frames (m, h, w) in [0, 1].
 
     Raises:
         DataError: `empty-dataset` for fewer than `LEAST` frames.

@@ -77,10 +77,7 @@ def audit(generated: Floats, train: Floats, test: Floats, train_subjects: Subjec
 def nearest(x: Floats, bank: Floats, apart: tuple[Subjects, Subjects] | None = None) -> tuple[Floats, Indices]:
     """Return the distance of each item (n, d) to its nearest in the bank (m, d), infinite for none, and its index.
 
-    Args:
-        x: The items.
-        bank: Among which.
-        apart: Who the items and those of the bank are of: one of the same subject is not counted.
+    With `apart`, who the items and those of the bank are of, one of the same subject is not counted.
     """
     nearest_of, which = np.empty(len(x)), np.empty(len(x), np.int64)
     for start in range(0, len(x), ROWS):  # all distances of a large run would not fit in memory

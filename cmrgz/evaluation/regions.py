@@ -84,12 +84,8 @@ def energy_score_frames(
     the root of their number. Strictly proper: only the true posterior has the lowest expectation. For one pixel it is
     the CRPS. Gneiting and Raftery 2007, doi:10.1198/016214506000001437.
 
-    Args:
-        samples: (k, n, h, w) in [0, 1], two or more draws of each frame.
-        truth: Of the frames.
-        hidden: Their hole.
-        pairs: To which antithetic pair each draw belongs (k,): only two of different pairs are independent, so that
-            the mean of `|x_k - x_l|` is over those. None says that all are.
+    Of samples (k, n, h, w), two or more draws of each frame. `pairs` (k,) tells to which antithetic pair each belongs:
+    only two of different pairs are independent, and the mean of `|x_k - x_l|` is over those. None says that all are.
 
     Raises:
         UsageError: `range` for fewer than two samples, or for one antithetic pair.

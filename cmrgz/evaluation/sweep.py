@@ -107,11 +107,7 @@ def prepare(
 ) -> Sweep:
     """Return a sweep that is ready to run; models are loaded when they are first needed.
 
-    Args:
-        options: What to run.
-        device: Where models and the networks that measure run.
-        batch_size: Most items in flight.
-        advance: Told the built-in subjects rendered.
+    At most `batch_size` items are in flight on the device; `advance` is told the built-in subjects rendered.
 
     Raises:
         UsageError: A model or an option is unknown.
@@ -136,16 +132,10 @@ def shown(lineup: Lineup, cine: bool) -> frozenset[str]:
 
 
 def run(sweep: Sweep, root: Path, compute: Compute | None = None, report: Progress | None = None) -> int:
-    """Compute the cells that are not done.
+    """Compute the cells that are not done, and return how many that were.
 
-    Args:
-        sweep: What to run.
-        root: Folder of the run; one that is there is continued or extended.
-        compute: Computes units elsewhere; here and one after another by default.
-        report: Told the cells done.
-
-    Returns:
-        How many cells were computed.
+    A folder of a run that is there is continued or extended. `compute` computes units elsewhere; here and one after
+    another by default. `report` is told the cells done.
 
     Raises:
         PartialError: Some units failed; the others are done.

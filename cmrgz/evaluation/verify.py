@@ -40,16 +40,10 @@ class Comparison:
 def verify(
     root: Path, count: int, seed: int, device: str, sources: Sources, report: Progress | None = None
 ) -> list[Comparison]:
-    """Compute cells again and compare.
+    """Compute so many cells of a run again, drawn at random, and compare.
 
-    Args:
-        root: Folder of the run.
-        count: How many cells, drawn at random.
-        seed: Of the choice.
-        device: Where to compute.
-        sources: `data`, `bank`, checkpoint folders as `models`, local `extractors` and mask files as `patterns`, where
-            they lie elsewhere than the run was told.
-        report: Told the cells compared.
+    Sources are `data`, `bank`, checkpoint folders as `models`, local `extractors` and mask files as `patterns`, where
+    they lie elsewhere than the run was told. `report` is told the cells compared.
 
     Raises:
         CheckpointError: The run's settings are missing; `changed`: none of its cells can be computed any more, since

@@ -9,7 +9,8 @@ knows no anatomy. So no conclusion rests on one.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,13 +44,7 @@ class Extractor:
     on: Literal["frames", "motion"] = "frames"
 
     def __call__(self, images: Images) -> Features:
-        """Return the features of images.
-
-        Args:
-            images: (n, h, w) in [0, 1], scaled once per scan, at least 32 pixels each way.
-
-        Returns:
-            (n, d) float32.
+        """Return the features (n, d) float32 of images (n, h, w) in [0, 1], at least 32 pixels each way.
 
         Raises:
             DataError: `shape-mismatch`, `nonfinite` or `range`.
@@ -98,16 +93,11 @@ def _radiomics(_: str) -> Extractor:
     return Extractor("radiomics", VERSION, radiomics)
 
 
-def _random(device: str) -> Extractor:
+def _random(device: str, name: str = "random", on: Literal["frames", "motion"] = "frames") -> Extractor:
     from cmrgz.evaluation.extractors.random_network import RandomNetwork
 
     network = RandomNetwork().to(device)
-    return Extractor("random", network.sha256, network.features)
-
-
-def _motion(device: str) -> Extractor:
-    """Return the random network on differences: it needs no motion that it was trained on."""
-    return replace(_random(device), name=MOTION, on="motion")
+    return Extractor(name, network.sha256, network.features, on)
 
 
 def _segmenter(device: str) -> Extractor:
@@ -121,7 +111,7 @@ EXTRACTORS: dict[str, Callable[[str], Extractor]] = {
     "segmenter": _segmenter,
     "radiomics": _radiomics,
     "random": _random,
-    MOTION: _motion,
+    MOTION: partial(_random, name=MOTION, on="motion"),  # it needs no motion that it was trained on
 }
 """Those that need no file, by name, made for a device; torch is imported when one that needs it is opened."""
 

@@ -31,12 +31,7 @@ MODULES = {"dinov2": vision_transformer, "resnet50": resnet, "inception": incept
 
 
 def load(name: str, path: Path, device: str = "cpu") -> tuple[Features, str]:
-    """Return a function from images (n, h, w) in [0, 1] to features, and the sha256 of its file.
-
-    Args:
-        name: `dinov2`, `resnet50` or `inception`.
-        path: A safetensors file.
-        device: Where the network is to run.
+    """Return a function from images (n, h, w) in [0, 1] to features, and the sha256 of its safetensors file.
 
     Raises:
         CheckpointError: The file is missing, damaged, not safetensors, or holds other weights.

@@ -27,14 +27,9 @@ def radiomics(images: Floats) -> NDArray[np.float32]:
 
 
 def cooccurrence(levels: NDArray[np.integer[Any]], offset: tuple[int, int], count: int) -> Floats:
-    """Return how often grey levels are neighbours, both ways: (count, count), symmetric.
+    """Return how often grey levels (h, w) in 0 .. count - 1 are neighbours, both ways: (count, count), symmetric.
 
-    Haralick et al. 1973, doi:10.1109/TSMC.1973.4309314.
-
-    Args:
-        levels: (h, w) in 0 .. count - 1.
-        offset: Row and column of the neighbour.
-        count: Number of levels.
+    Haralick et al. 1973, doi:10.1109/TSMC.1973.4309314. The offset is in rows and columns.
     """
     here, there = _overlap(levels, offset)
     pairs = np.bincount((here * count + there).ravel(), minlength=count**2).reshape(count, count)
@@ -71,7 +66,8 @@ def power_spectrum(image: Floats) -> tuple[Floats, Floats]:
 
 def _of_image(image: Floats) -> dict[str, float]:
     image = np.clip(np.asarray(image, np.float64), 0, 1)
-    parts = (_histogram(image), _texture(image), _patterns(image), _spectrum(image), _edges(image))
+    patterns = zip((*(f"lbp-{i}" for i in range(9)), "lbp-other"), binary_patterns(image), strict=True)
+    parts = (_histogram(image), _texture(image), patterns, _spectrum(image), _edges(image))
     return {name: value for part in parts for name, value in part}
 
 
@@ -118,12 +114,6 @@ def _haralick(counts: Floats) -> dict[str, float]:
         "correlation": float(covariance / variance) if variance > TINY else 1.0,
         "entropy": _entropy(share.ravel()),
     }
-
-
-def _patterns(image: Floats) -> Iterator[tuple[str, float]]:
-    shares = binary_patterns(image)
-    yield from ((f"lbp-{i}", share) for i, share in enumerate(shares[:9]))
-    yield "lbp-other", shares[9]
 
 
 def _spectrum(image: Floats) -> Iterator[tuple[str, float]]:

@@ -72,12 +72,7 @@ class Embeddings(nn.Module):
 
 
 class DinoV2(nn.Module):
-    """From images (b, 3, 224, 224), standardised as for ImageNet, to the class token (b, width).
-
-    Args:
-        width: Of the tokens; a head has 64 channels.
-        depth: Layers.
-    """
+    """From images (b, 3, 224, 224), standardised as for ImageNet, to the class token (b, width); of `depth` layers."""
 
     def __init__(self, width: int = 384, depth: int = 12) -> None:
         super().__init__()

@@ -44,9 +44,6 @@ def measure(frame: Sampled) -> dict[str, float]:
 
     Those that need more samples than there are are left out. Everything is computed in float64, whatever comes in.
 
-    Args:
-        frame: A frame with one sample or more.
-
     Raises:
         DataError: `shape-mismatch`, or `nonfinite` for a truth or a sample with a NaN, of which some metrics would
             still make a number that looks like one.

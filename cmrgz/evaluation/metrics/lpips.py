@@ -23,9 +23,7 @@ SMALLEST = 31
 def lpips(frame: Sampled, path: str) -> float:
     """Return the mean LPIPS distance of the samples to the truth, over the whole frame; 0 for equal ones.
 
-    Args:
-        frame: A frame; NaN for one of less than 31 pixels, of which the network leaves nothing.
-        path: The file of the weights, read at the first call.
+    NaN for a frame of less than 31 pixels, of which the network leaves nothing. Its weights are read at the first call.
 
     Raises:
         CheckpointError: The file is missing, damaged, not safetensors, or holds other weights.

@@ -26,12 +26,8 @@ def swd_levels(generated: Floats, real: Floats, seed: int = 0) -> Floats:
 
     Random 7 x 7 patches of a Laplacian pyramid, 512 random directions. Karras et al. 2018, arXiv:1710.10196, but for
     the units: they standardise the patches of each set by themselves, which hides a change of contrast; here both are
-    standardised by the reals. Never 0 for finite sets: to be read beside reals against reals at the same n.
-
-    Args:
-        generated: (n, h, w) in [0, 1], at least 28 pixels each way; the sets are cut to equal size.
-        real: (m, h, w) in [0, 1].
-        seed: Of patches and directions.
+    standardised by the reals. Never 0 for finite sets: to be read beside reals against reals at the same n. Images are
+    (n, h, w) and (m, h, w) in [0, 1], at least 28 pixels each way; the sets are cut to equal size.
     """
     n = min(len(generated), len(real))
     pyramids = [laplacian_pyramid(subset(items, n, seed)) for items in (generated, real)]
