@@ -23,12 +23,10 @@ class Unit:
     together, since the motion from one to the next is measured.
 
     Attributes:
-        method: What fills.
         mask: What hides, as its canonical text.
         seed: Of the mask and the draws.
         samples: Draws of each frame; 1 for a method without chance.
-        frames: The frames.
-        cells: Their addresses.
+        cells: The addresses of the frames' cells.
     """
 
     method: Method
@@ -62,14 +60,10 @@ def address(revision: str, method: Method, mask: str, seed: int, samples: int, f
 
 @dataclass(frozen=True)
 class Grid:
-    """The product of a sweep.
+    """The product of a sweep: frames, methods, masks (as their canonical texts) and seeds.
 
     Attributes:
         revision: Of the code and of the networks that measure.
-        frames: The frames.
-        methods: The methods.
-        masks: The masks, as their canonical texts.
-        seeds: The seeds.
         samples: Draws of each frame.
         batch: Items a network call takes.
     """

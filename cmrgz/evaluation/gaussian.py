@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmrgz.errors import DataError
 from cmrgz.rng import derive
 
 Floats = NDArray[np.float64]
@@ -23,16 +22,9 @@ COMPONENTS = 64
 
 
 class Gaussian:
-    """A normal distribution of frames, fitted to training frames (m, h, w) in [0, 1].
-
-    Raises:
-        DataError: `empty-dataset` for fewer than `LEAST` frames.
-    """
+    """A normal distribution of frames, fitted to `LEAST` training frames or more (m, h, w) in [0, 1]."""
 
     def __init__(self, bank: NDArray[Any]) -> None:
-        if len(bank) < LEAST:
-            what = f"needs {LEAST} training frames or more"
-            raise DataError("empty-dataset", "Gaussian baseline", what, f"got {len(bank)}")
         flat = bank.reshape(len(bank), -1).astype(np.float64)
         self.mean, self.noise = flat.mean(0), _noise(flat)
         variance, rows = _components(flat - self.mean)

@@ -173,12 +173,11 @@ def mask_files(sweep: SweepOptions) -> dict[str, tuple[Path | None, Label]]:
     """
     found: dict[str, tuple[Path | None, Label]] = {}
     for pattern in filter(is_mask_file, sweep.patterns):
-        if pattern == MANIFEST:
-            found[f"manifest:{sweep.mask_label}"] = None, sweep.mask_label
-        else:
+        file, name = None, f"manifest:{sweep.mask_label}"
+        if pattern != MANIFEST:
             read_header(pattern)
-            name = f"file:{sha256_of_file(Path(pattern))[:8]},{sweep.mask_label}"
-            found[name] = Path(pattern), sweep.mask_label
+            file, name = Path(pattern), f"file:{sha256_of_file(Path(pattern))[:8]},{sweep.mask_label}"
+        found[name] = file, sweep.mask_label
     return found
 
 
@@ -188,11 +187,7 @@ def _files_of(case: Case, files: Mapping[str, tuple[Path | None, Label]]) -> dic
     Raises:
         DataError: `mask-empty`: a manifest names none.
     """
-    found: dict[str, MaskFile] = {}
-    for name, (file, label) in files.items():
-        own = file or case.mask
-        if own is None:
-            hint = "name it in a column mask of a manifest"
-            raise DataError("mask-empty", str(case.image), "has no mask", hint=hint)
-        found[name] = own, label
-    return found
+    if case.mask is None and any(file is None for file, _ in files.values()):
+        hint = "name it in a column mask of a manifest"
+        raise DataError("mask-empty", str(case.image), "has no mask", hint=hint)
+    return {name: (own, label) for name, (file, label) in files.items() if (own := file or case.mask)}

@@ -100,12 +100,7 @@ PRESETS: dict[Preset, SweepOptions] = {
 
 
 def read(preset: str, file: Path | None, given: Mapping[str, Any]) -> SweepOptions:
-    """Return the options of a sweep: the preset's, then those of the file, then those of the command line.
-
-    Args:
-        preset: A name in `PRESETS`.
-        file: A YAML file with keys of `SweepOptions`, or None.
-        given: Options of the command line; None where one was not given.
+    """Return the options of a sweep: the preset's, then those of the YAML file, then `given` ones that are not None.
 
     Raises:
         UsageError: A key is unknown, of a wrong type or out of range; the file is not plain YAML.

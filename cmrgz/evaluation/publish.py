@@ -19,10 +19,7 @@ ORDER = ("model", "baseline", "bound", "control")
 
 
 def publish(root: Path) -> tuple[Summary, list[Path]]:
-    """Write the report of a run that is done or still going on.
-
-    Returns:
-        The summary and the files, the HTML page first.
+    """Write the report of a run, done or going on, and return its summary and the files, the HTML page first.
 
     Raises:
         CheckpointError: The journal or a file of the run is damaged; no cell is done.

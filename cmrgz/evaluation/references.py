@@ -40,11 +40,8 @@ class Reference(Method):
 
 def filled(name: str, fill: Callable[[Floats, Bools], Floats], bank: str = "") -> Reference:
     """Return a fill from the known pixels of the frame, and perhaps from training frames, whose hash is `bank`."""
-
-    def rule(frames: Sequence[Frame], seen: Bools) -> Floats:
-        return fill(np.where(seen, intensities(frames), 0), seen)
-
-    return Reference(name, "baseline", {"baseline": name, "bank": bank}, rule)
+    fingerprint = {"baseline": name, "bank": bank}
+    return Reference(name, "baseline", fingerprint, lambda f, seen: fill(np.where(seen, intensities(f), 0), seen))
 
 
 def real(name: str) -> Reference:

@@ -118,7 +118,7 @@ class Scorer:
             | _places(unit.frames)
             | _radii(unit.frames, true, segments)
             | self._features(samples, _motions(samples, cines))
-            | self._pictures(unit, seen, samples)
+            | self._pictures(unit, truth, seen, samples)
             | _whole(unit, known, samples)
         )
 
@@ -158,11 +158,10 @@ class Scorer:
                 found[f"features-{name}{suffix}"] = np.where(defined[:, None, None], features, np.float32(np.nan))
         return found
 
-    def _pictures(self, unit: Unit, known: Bools, samples: Floats) -> dict[str, NDArray[Any]]:
+    def _pictures(self, unit: Unit, truth: Floats, known: Bools, samples: Floats) -> dict[str, NDArray[Any]]:
         """Return pictures (p, 6, h, w) uint8 and the rows (p,) that they belong to."""
         rows = [i for i, frame in enumerate(unit.frames) if frame.id in self.shown]
         spread = samples.std(0, ddof=1) if len(samples) > 1 else np.zeros_like(samples[0])
-        truth = intensities(unit.frames)
         layers = (truth, known, samples[0], samples[-1], samples.mean(0), spread * SPREAD)
         pictures = np.stack([layer[rows] for layer in layers], axis=1)
         return {"pictures": _bytes(pictures), "picture_rows": np.array(rows, dtype=np.int64)}

@@ -112,10 +112,7 @@ class Line:
 
 
 class Store:
-    """The journal and the files of a sweep; one writer. Use it as a context manager.
-
-    Args:
-        root: Folder of the run; made if it is not there.
+    """The journal and the files of a sweep in a folder, which is made; one writer. Use it as a context manager.
 
     Raises:
         CheckpointError: `log-corrupt`: a line of the journal is damaged.
@@ -198,10 +195,7 @@ def _repairable(root: Path) -> Iterator[None]:
 
 
 def repair(root: Path) -> tuple[int, int]:
-    """Take damaged lines out of the journal; the old one is kept as `cells.jsonl.damaged`.
-
-    Returns:
-        How many lines were kept and dropped.
+    """Take damaged lines out of the journal, whose old one is kept as `cells.jsonl.damaged`: how many stay and go.
 
     Raises:
         UsageError: `exists`: a damaged journal was set aside before.

@@ -53,11 +53,7 @@ class Sweep:
     """A sweep that is ready to run.
 
     Attributes:
-        options: What was asked for.
-        lineup: Frames and methods.
-        scorer: What measures.
         batch: Items a network call takes on the device.
-        device: Where it runs.
     """
 
     options: SweepOptions

@@ -20,12 +20,9 @@ from cmrgz.plugin import Progress
 
 @dataclass(frozen=True)
 class Comparison:
-    """A cell that was done again.
+    """A cell that was done again: its address, what filled and what hid.
 
     Attributes:
-        cell: Its address.
-        method: What filled.
-        mask: What hid.
         equal: Whether every number is the same to the bit.
         largest: The largest difference of a number.
     """

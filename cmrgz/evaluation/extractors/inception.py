@@ -61,12 +61,10 @@ class Block(nn.Module):
         """Return maps (b, sum of outputs, h, w)."""
         # what comes before a fork is done twice, 6 % of the operations, so that a branch is a plain chain
         sources = [x] * (len(self.branches) - 1) + [self._pooled(x)]
-        return torch.cat([self._along(y, names) for y, names in zip(sources, self.branches, strict=True)], 1)
-
-    def _along(self, x: Tensor, names: Sequence[str]) -> Tensor:
-        for name in names:
-            x = self.get_submodule(name)(x)
-        return x
+        for i, names in enumerate(self.branches):
+            for name in names:
+                sources[i] = self.get_submodule(name)(sources[i])
+        return torch.cat(sources, 1)
 
     def _pooled(self, x: Tensor) -> Tensor:
         if self.pool == "average":

@@ -37,7 +37,9 @@ def load(name: str, path: Path, device: str = "cpu") -> tuple[Features, str]:
         CheckpointError: The file is missing, damaged, not safetensors, or holds other weights.
     """
     data, layout = weights.read_foreign(path, MOST)
-    layout = _needed(layout, MODULES[name].HEADS)
+    # Without what only classifying or training needs.
+    slots = {key: slot for key, slot in layout.slots.items() if not key.startswith(MODULES[name].HEADS)}
+    layout = weights.Layout({key: slot for key, slot in slots.items() if not key.endswith(COUNTER)}, layout.data)
     # layers draw weights when they are made: a sweep must not depend on which extractors it opens
     with torch.random.fork_rng(devices=[]):
         network = _network(name, layout, str(path))
@@ -47,12 +49,6 @@ def load(name: str, path: Path, device: str = "cpu") -> tuple[Features, str]:
     network.load_state_dict(weights.tensors(data, layout, str(path)), strict=False)
     network.requires_grad_(False).eval().to(device)
     return partial(_features, network, MODULES[name]), hashlib.sha256(data).hexdigest()
-
-
-def _needed(layout: weights.Layout, heads: tuple[str, ...]) -> weights.Layout:
-    """Leave out what only classifying or training needs."""
-    slots = {k: slot for k, slot in layout.slots.items() if not k.startswith(heads) and not k.endswith(COUNTER)}
-    return weights.Layout(slots, layout.data)
 
 
 def _network(name: str, layout: weights.Layout, where: str) -> nn.Module:

@@ -31,7 +31,10 @@ def cooccurrence(levels: NDArray[np.integer[Any]], offset: tuple[int, int], coun
 
     Haralick et al. 1973, doi:10.1109/TSMC.1973.4309314. The offset is in rows and columns.
     """
-    here, there = _overlap(levels, offset)
+    (h, w), (r, c) = levels.shape, offset
+    # What lies at each pixel and at its neighbour, where both are.
+    here = levels[max(0, -r) : h - max(0, r), max(0, -c) : w - max(0, c)]
+    there = levels[max(0, r) : h - max(0, -r), max(0, c) : w - max(0, -c)]
     pairs = np.bincount((here * count + there).ravel(), minlength=count**2).reshape(count, count)
     return (pairs + pairs.T).astype(np.float64)
 
@@ -140,15 +143,6 @@ def _entropy(share: Floats) -> float:
     """Return the entropy in bits."""
     some = share[share > 0]
     return float(-(some * np.log2(some)).sum())
-
-
-def _overlap(image: NDArray[Any], offset: tuple[int, int]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return what lies at each pixel and at its neighbour, where both are."""
-    h, w = image.shape
-    r, c = offset
-    here = image[max(0, -r) : h - max(0, r), max(0, -c) : w - max(0, c)]
-    there = image[max(0, r) : h - max(0, -r), max(0, c) : w - max(0, -c)]
-    return here, there
 
 
 NAMES: tuple[str, ...] = tuple(_of_image(np.zeros((32, 32))))

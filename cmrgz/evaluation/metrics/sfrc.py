@@ -33,8 +33,7 @@ def sfrc(frame: Sampled) -> float:
 def ring_correlation(frame: Sampled, rings: int = RINGS) -> tuple[Floats, Bools]:
     """Return the correlation of sample and truth in rings 1 .. `rings` of each window, and whether both hold power.
 
-    Returns:
-        (k, m, rings) both, of the m windows of which half or more is hidden.
+    Both are (k, m, rings), of the m windows of which half or more is hidden.
     """
     chosen = _windows(frame.hidden[None])[0].mean((-2, -1)) >= 0.5
     x, y = (_coefficients(_windows(f)[:, chosen], rings) for f in (frame.samples, frame.truth[None]))

@@ -31,8 +31,9 @@ def fd(generated: Floats, real: Floats) -> float:
     """Return the Frechet distance of two feature sets (n, d) and (m, d); NaN for d or fewer items in a set."""
     if min(len(generated), len(real)) <= generated.shape[1]:
         return math.nan
-    x, y = np.asarray(generated, np.float64), np.asarray(real, np.float64)
-    return gaussian_frechet(x.mean(0), _covariance(x), y.mean(0), _covariance(y))
+    sets = [np.asarray(items, np.float64) for items in (generated, real)]
+    (a, b), (c, d) = ((x.mean(0), np.atleast_2d(np.cov(x, rowvar=False))) for x in sets)
+    return gaussian_frechet(a, b, c, d)
 
 
 def fd_infinity(generated: Floats, real: Floats, seed: int = 0) -> float:
@@ -47,14 +48,9 @@ def fd_infinity(generated: Floats, real: Floats, seed: int = 0) -> float:
     if n // 5 <= generated.shape[1]:
         return math.nan
     sizes = np.round(1 / np.linspace(5 / n, 1 / n, SIZES)).astype(int)
-    values = [np.mean([_of_subsets(generated, real, size, rng) for _ in range(DRAWS)]) for size in sizes]
+
+    def of_subsets(size: int) -> float:
+        return fd(*(items[rng.choice(len(items), size, replace=False)] for items in (generated, real)))
+
+    values = [np.mean([of_subsets(size) for _ in range(DRAWS)]) for size in sizes]
     return float(np.polynomial.Polynomial.fit(1 / sizes, values, 1)(0.0))
-
-
-def _of_subsets(generated: Floats, real: Floats, size: int, rng: np.random.Generator) -> float:
-    x, y = (items[rng.choice(len(items), size, replace=False)] for items in (generated, real))
-    return fd(x, y)
-
-
-def _covariance(x: Floats) -> Floats:
-    return np.atleast_2d(np.cov(x, rowvar=False))
