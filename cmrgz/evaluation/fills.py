@@ -16,19 +16,8 @@ TIME, SLICE = 0, 1
 """Axes of a crop."""
 
 
-def linear_time(crop: Crop, given: Floats, known: Bools) -> Floats:
-    """Interpolate between the phases before and after, around a full cycle; beyond the first and the last they stay."""
-    return along(given, known, TIME, crop.ring)
-
-
-def linear_slices(crop: Crop, given: Floats, known: Bools) -> Floats:
-    """Interpolate between the slices above and below; beyond the first and the last they stay."""
-    del crop
-    return along(given, known, SLICE)
-
-
 def along(given: Floats, known: Bools, axis: int, ring: bool = False) -> Floats:
-    """Interpolate linearly along an axis, from the last voxel to the first where it is a ring."""
+    """Interpolate linearly along an axis, from the last voxel to the first where it is a ring; else the ends stay."""
     return _or_mean(*_linear(given, known, axis, ring), given, known)
 
 
@@ -57,8 +46,8 @@ def harmonic_4d(crop: Crop, given: Floats, known: Bools) -> Floats:
 
 
 FILLS: dict[str, tuple[Callable[[Crop, Floats, Bools], Floats], tuple[int, ...]]] = {
-    "linear-time": (linear_time, (TIME,)),
-    "linear-slices": (linear_slices, (SLICE,)),
+    "linear-time": (lambda crop, given, known: along(given, known, TIME, crop.ring), (TIME,)),
+    "linear-slices": (lambda crop, given, known: along(given, known, SLICE), (SLICE,)),
     "nearest-frame": (nearest_frame, (TIME, SLICE)),
     "harmonic-4d": (harmonic_4d, (TIME, SLICE)),
 }

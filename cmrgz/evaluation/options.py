@@ -19,7 +19,6 @@ from cmrgz.scans.hiding import ENDINGS
 RATIOS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 MANIFEST = "manifest"
 """In place of a pattern: the masks that the column `mask` of a manifest names."""
-Preset = Literal["smoke", "standard", "paper"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +83,7 @@ STANDARD = SweepOptions(
     paper_like=True,
     probe=True,
 )
-PRESETS: dict[Preset, SweepOptions] = {
+PRESETS: dict[str, SweepOptions] = {
     "smoke": SweepOptions(patterns=("patch", "frames:every=2")),
     "standard": STANDARD,
     "paper": dataclasses.replace(

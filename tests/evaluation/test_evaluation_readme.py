@@ -30,6 +30,6 @@ def shown(value: object) -> str:
 def test_the_presets_are_those_of_the_code() -> None:
     for name, said in rows().items():
         for preset, text in zip(("smoke", "standard"), said, strict=True):
-            value = getattr(PRESETS[preset], name)  # type: ignore[index]
+            value = getattr(PRESETS[preset], name)
             if value != ():
                 assert text.strip('`"') == shown(value), (name, preset)

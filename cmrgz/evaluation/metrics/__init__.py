@@ -51,11 +51,10 @@ def measure(frame: Sampled) -> dict[str, float]:
     _check(frame)
     if not (np.isfinite(frame.truth).all() and np.isfinite(frame.drawn).all()):
         raise DataError("nonfinite", "metrics", "the truth or a sample has a NaN or an infinite value")
-    exact = replace(frame, truth=frame.truth.astype(np.float64), drawn=frame.drawn.astype(np.float64))
-    if frame.cine is not None:
-        cine = frame.cine
-        over_time = replace(cine, truth=cine.truth.astype(np.float64), samples=cine.samples.astype(np.float64))
-        exact = replace(exact, cine=over_time)
+    cine = frame.cine
+    if cine is not None:
+        cine = replace(cine, truth=cine.truth.astype(np.float64), samples=cine.samples.astype(np.float64))
+    exact = replace(frame, truth=frame.truth.astype(np.float64), drawn=frame.drawn.astype(np.float64), cine=cine)
     chosen = [m for m in FRAME_METRICS.values() if len(frame.drawn) >= m.least or (frame.certain and m.certain)]
     with np.errstate(divide="raise", invalid="raise"):  # an undefined metric says NaN itself
         return {m.name: float(m.of(exact)) for m in chosen}

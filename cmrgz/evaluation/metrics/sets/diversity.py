@@ -23,8 +23,7 @@ def ms_ssim_gap(
     has no pair: frames of one subject are alike and make none.
     """
     of = subjects if subjects is not None else (np.arange(len(generated)), np.arange(len(real)))
-    means = [_of_set(items, names, seed) for items, names in zip((generated, real), of, strict=True)]
-    return means[0] - means[1]
+    return _of_set(generated, of[0], seed) - _of_set(real, of[1], seed)
 
 
 def random_pairs(subjects: Subjects, seed: int) -> NDArray[np.int64]:
