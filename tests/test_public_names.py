@@ -18,7 +18,7 @@ NAMES = {
     "cmrgz.data.intensity": ("Scale",),
     "cmrgz.data.cines": ("Cine", "read_cine"),
     "cmrgz.model": ("CodeTokenizer", "Condition", "Model", "Progress", "Tokenizer", "Trainable"),
-    "cmrgz.plugin": ("PROTOCOL", "Extent", "ModelSpec", "TokenizerSpec"),
+    "cmrgz.plugin": ("PROTOCOL", "Extent", "ModelSpec", "Progress", "TokenizerSpec"),
     "cmrgz.options": ("Axes", "OfLoss", "Range", "Sizes"),
     "cmrgz.rng": ("Streams", "derive"),
     "cmrgz.errors": ("CheckpointError", "CmrgzError", "DataError", "PluginError", "ResourceError", "UsageError"),

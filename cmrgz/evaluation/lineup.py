@@ -1,18 +1,19 @@
 """Who takes part in a sweep: frames, training frames, and the methods that the options name."""
 
-import os
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from os.path import abspath, realpath
 from pathlib import Path
 
-from cmrgz import registry
+from cmrgz import records, registry
 from cmrgz.data import cases, sides
 from cmrgz.data.cases import Case
 from cmrgz.data.cines import MaskFile
 from cmrgz.data.hashes import sha256_of_file
 from cmrgz.data.nifti.reader import read_header
-from cmrgz.durable import exists
+from cmrgz.durable import atomic_write, exists, read_record
 from cmrgz.errors import DataError, UsageError
 from cmrgz.evaluation.competitors import Method, ModelMethod
 from cmrgz.evaluation.frames import Frame, read_frames
@@ -29,6 +30,14 @@ SIZE = 176
 PAPER = "preset=paper_like"
 BANK_FRAMES = "6"
 """Frames of each training case."""
+
+SOURCES = "sources.json"
+"""Where a run took its data and weights from, the only file of a run that holds paths: leave it out where a run is
+passed on to those who shall not know them. It lets a run be verified; no report, table or journal is made of it."""
+NAMES = ("data", "bank", "models", "extractors", "patterns")
+CHECKS: records.Checks = {name: records.listed(records.kind(str)) for name in NAMES}
+
+Sources = Mapping[str, Sequence[str]]
 
 Advance = Callable[[int], None]
 
@@ -136,7 +145,7 @@ def _found(sweep: SweepOptions, paths: Sequence[str], use: Callable[[Sequence[Ca
     """Return the cases of data sets that may be put to a use."""
     sets = cases.find_all(paths, axes=sweep.axes or None, labels=sweep.labels or None)
     found = [case for part in sets for case in part]
-    if len({os.path.realpath(case.image) for case in found}) < len(found):
+    if len({realpath(case.image) for case in found}) < len(found):
         raise DataError("duplicate", "data", "a scan is named more than once")
     return use(found)
 
@@ -191,3 +200,37 @@ def _files_of(case: Case, files: Mapping[str, tuple[Path | None, Label]]) -> dic
         hint = "name it in a column mask of a manifest"
         raise DataError("mask-empty", str(case.image), "has no mask", hint=hint)
     return {name: (own, label) for name, (file, label) in files.items() if (own := file or case.mask)}
+
+
+def write_sources(root: Path, options: SweepOptions) -> None:
+    """Store where a run takes what it names by a path, absolute.
+
+    Raises:
+        ResourceError: The folder cannot be written.
+    """
+    # Absolute: the run may be verified from another working directory.
+    told = {
+        "data": [abspath(path) for path in options.data],
+        "bank": [abspath(path) for path in options.bank],
+        "models": [joined(abspath(target), rest) for target, rest in map(split, options.models) if exists(target)],
+        "extractors": [f"{n}={abspath(path)}" for n, path in (t.split("=", 1) for t in options.extractors if "=" in t)],
+        "patterns": [abspath(p) for p in options.patterns if is_mask_file(p) and p != MANIFEST],
+    }
+    atomic_write(root / SOURCES, json.dumps(told, indent=1).encode(), overwrite=True)
+
+
+def read_sources(root: Path, given: Sources) -> dict[str, list[str]]:
+    """Return the paths of a run: those that are given, else those that it stores; none where it stores none.
+
+    Raises:
+        CheckpointError: `header`: the file is damaged.
+    """
+    stored = read_record(root / SOURCES, CHECKS) if exists(root / SOURCES) else {}
+    return {name: list(given.get(name) or stored.get(name, ())) for name in NAMES}
+
+
+def where(root: Path, sources: Sources) -> str:
+    """Return where a run was looked for, in words."""
+    named = [f"{name} {', '.join(paths)}" for name, paths in sources.items() if paths]
+    told = "as told now and in" if exists(root / SOURCES) else "there is no"
+    return f"{told} {SOURCES}: {'; '.join(named) or 'built-in phantoms'}"

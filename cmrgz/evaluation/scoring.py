@@ -83,8 +83,7 @@ class Scorer:
         drawn = draws.samples(unit.frames)
         # Known pixels are pasted here, for all methods alike; what one makes of them is scored by metrics of `drawn`.
         samples = np.where(seen, truth, drawn)
-        segments = self._segments(samples)
-        true = self._true_segments(unit.frames)
+        true, segments = self._labels(unit.frames, samples)
         cines = cines_of(unit.frames, known, draws)
         rows = []
         for i, frame in enumerate(unit.frames):
@@ -103,7 +102,7 @@ class Scorer:
             )
             rows.append(measure(sampled))
         names = list(rows[0])
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "names": np.array(names),
             "metrics": np.array([[row[name] for name in names] for row in rows]),
             # What gates compare: all methods must have been given the same pixels, and kept them to the bit.
@@ -113,32 +112,25 @@ class Scorer:
             "high": samples.max((0, 2, 3)),
             "exact": (~seen | (samples == truth)).all((0, 2, 3)),
         }
-        return (
-            arrays
-            | _places(unit.frames)
-            | _radii(unit.frames, true, segments)
-            | self._features(samples, _motions(samples, cines))
-            | self._pictures(unit, truth, seen, samples)
-            | _whole(unit, known, samples)
-        )
+        arrays |= _places(unit.frames) | _radii(unit.frames, true, segments)
+        arrays |= self._features(samples, _motions(samples, cines)) | self._pictures(unit, truth, seen, samples)
+        # Whole images are what sets are compared by: of real frames, and where nothing was known.
+        if unit.method.kind == "real" or not any(given.any() for given in known):
+            arrays["images"] = _bytes(samples[0])
+        return arrays
 
-    def _true_segments(self, frames: Sequence[Frame]) -> Labels | None:
-        """Return the labels (n, h, w) of real frames, each segmented once: every method and mask asks for them."""
+    def _labels(self, frames: Sequence[Frame], samples: Floats) -> tuple[Labels | None, Labels | None]:
+        """Return the labels of real frames (n, h, w) and of samples (k, n, h, w), None without a segmenter."""
         if self.segmenter is None:
-            return None
+            return None, None
+        # Real ones once: every method and mask asks for them.
         new = [frame for frame in frames if frame.id not in self._known_segments]
         if new:
             labels = self.segmenter.segment(intensities(new), clean=False)
             self._known_segments |= {frame.id: own for frame, own in zip(new, labels, strict=True)}
-        return np.stack([self._known_segments[frame.id] for frame in frames])
-
-    def _segments(self, samples: Floats) -> Labels | None:
-        """Return labels (k, n, h, w)."""
-        if self.segmenter is None:
-            return None
-        flat = samples.reshape(-1, *samples.shape[2:])
         # Not cleaned: a second left ventricle is what the metrics of topology look for.
-        return np.asarray(self.segmenter.segment(flat, clean=False)).reshape(samples.shape)
+        found = np.asarray(self.segmenter.segment(samples.reshape(-1, *samples.shape[2:]), clean=False))
+        return np.stack([self._known_segments[frame.id] for frame in frames]), found.reshape(samples.shape)
 
     def _features(self, samples: Floats, motions: Floats) -> dict[str, NDArray[Any]]:
         """Return features (n, k, d) of the samples, and (n, d) of the averages of the first 2, 4, ... of them.
@@ -165,12 +157,6 @@ class Scorer:
         layers = (truth, known, samples[0], samples[-1], samples.mean(0), spread * SPREAD)
         pictures = np.stack([layer[rows] for layer in layers], axis=1)
         return {"pictures": _bytes(pictures), "picture_rows": np.array(rows, dtype=np.int64)}
-
-
-def _whole(unit: Unit, known: Sequence[Bools], samples: Floats) -> dict[str, NDArray[Any]]:
-    """Return the first sample of each frame (n, h, w) uint8 where nothing was known, and of real frames."""
-    nothing = not any(seen.any() for seen in known)
-    return {"images": _bytes(samples[0])} if unit.method.kind == "real" or nothing else {}
 
 
 def cines_of(frames: Sequence[Frame], known: Sequence[Bools], draws: Draws) -> list[Cine | None]:

@@ -20,11 +20,10 @@ from cmrgz.errors import CheckpointError, CmrgzError, PartialError, ResourceErro
 from cmrgz.evaluation.cells import Grid, Unit
 from cmrgz.evaluation.competitors import Method, ModelMethod, Probe
 from cmrgz.evaluation.frames import Frame
-from cmrgz.evaluation.lineup import Advance, Lineup, assemble, choose_models
+from cmrgz.evaluation.lineup import Advance, Lineup, assemble, choose_models, write_sources
 from cmrgz.evaluation.options import SweepOptions, is_mask_file
 from cmrgz.evaluation.references import real
 from cmrgz.evaluation.scoring import FORMAT, Scorer
-from cmrgz.evaluation.sources import write_sources
 from cmrgz.evaluation.store import SETTINGS, Line, Store
 from cmrgz.plugin import Progress
 from cmrgz.signals import stop_on_signals

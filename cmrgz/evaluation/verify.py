@@ -11,8 +11,8 @@ from cmrgz.errors import CheckpointError, CmrgzError, UsageError
 from cmrgz.evaluation.cells import Unit
 from cmrgz.evaluation.crops import is_file
 from cmrgz.evaluation.extractors import EXTRACTORS
+from cmrgz.evaluation.lineup import NAMES, Sources, read_sources, where
 from cmrgz.evaluation.options import MANIFEST, SweepOptions, check
-from cmrgz.evaluation.sources import NAMES, Sources, read_sources, where
 from cmrgz.evaluation.store import SETTINGS, Line, read_lines, read_results, read_settings
 from cmrgz.evaluation.sweep import Sweep, attempt, prepare
 from cmrgz.plugin import Progress
