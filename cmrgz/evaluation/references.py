@@ -49,26 +49,17 @@ def real(name: str) -> Reference:
     return Reference(name, "real", {}, lambda frames, _: intensities(frames), sees_truth=True)
 
 
-def temporal_copy() -> Reference:
+def temporal_copy(frames: Sequence[Frame], _: Bools) -> Floats:
     """Return the same slice one phase earlier: what a neighbour in time is worth. It is given more than the others.
 
     A frame without an earlier one is all grey.
     """
-
-    def rule(frames: Sequence[Frame], _: Bools) -> Floats:
-        return np.stack([np.zeros_like(f.x) if f.before is None else f.before for f in frames]) / 2 + 0.5
-
-    return Reference("temporal-copy", "bound", {"bound": "temporal-copy"}, rule)
+    return np.stack([np.zeros_like(f.x) if f.before is None else f.before for f in frames]) / 2 + 0.5
 
 
-def blurred_truth() -> Reference:
+def blurred_truth(frames: Sequence[Frame], _: Bools) -> Floats:
     """Return the truth, blurred: near in error, far in looks. A measure of looks must say so."""
-
-    def rule(frames: Sequence[Frame], _: Bools) -> Floats:
-        return np.asarray(gaussian_filter(intensities(frames), BLUR, axes=(1, 2)))
-
-    # Controls, not baselines: they see what is hidden, and tables say so.
-    return Reference("control: blurred truth", "control", {"control": "blurred", "sigma": BLUR}, rule, sees_truth=True)
+    return np.asarray(gaussian_filter(intensities(frames), BLUR, axes=(1, 2)))
 
 
 def other_patient(bank: NDArray[Any], key: str) -> Reference:
@@ -161,7 +152,11 @@ def references(models: Sequence[ModelMethod], bank: Sequence[Frame]) -> list[Met
     for method in models:
         if (link := method.chosen.meta.tokenizer) is not None:
             trips.setdefault(link.sha256, RoundTrip(method.chosen))
-    return [*found, temporal_copy(), *trips.values(), blurred_truth()]
+    copy = Reference("temporal-copy", "bound", {"bound": "temporal-copy"}, temporal_copy)
+    # Controls, not baselines: they see what is hidden, and tables say so.
+    told = {"control": "blurred", "sigma": BLUR}
+    blurred = Reference("control: blurred truth", "control", told, blurred_truth, sees_truth=True)
+    return [*found, copy, *trips.values(), blurred]
 
 
 def _learned(frames: NDArray[Any], key: str) -> list[Method]:
