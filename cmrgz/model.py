@@ -24,7 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from cmrgz.errors import UsageError
-from cmrgz.plugin import Extent, Progress
+from cmrgz.plugin import Extent
+from cmrgz.plugin import Progress as Progress
 from cmrgz.rng import Streams
 
 Condition = Mapping[str, Tensor]
