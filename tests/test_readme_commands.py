@@ -39,8 +39,8 @@ NONE = {
           ("ar-mar", "ar-maskgit", "ar-var", "ar-vq", "ldm-dit", "ldm-unet", "ldm-uvit")),
     ],
     "names a command or an option, of which the text speaks": [
-        "cmrgz evaluate", "cmrgz inpaint", "cmrgz inpaint --refine", "cmrgz train", "cmrgz data phantom",
-        "cmrgz plugins new", "pytest --cmrgz",
+        "cmrgz evaluate", "cmrgz inpaint", "cmrgz inpaint --refine", "cmrgz inpaint --refine z=2", "cmrgz measure",
+        "cmrgz measure --mask", "cmrgz train", "cmrgz data phantom", "cmrgz plugins new", "pytest --cmrgz",
     ],
     "needs an index that has this project": ["pip install cmrgz[cluster]", "pip install cmrgz[dicom]"],
     "dots stand for the data and options of a command above": [
@@ -56,6 +56,7 @@ NONE = {
 DATA = ("DATA", "TRAIN", "phantoms", "phantoms-test", "sunnybrook-train", "sunnybrook-test")
 CINES = ("SCD0000101", "SCD0000201", "SCD0000301")
 SCRIPTS = {
+    "card.py": "ldm-dit --tiny",
     "context_table.py": "--models ldm-dit --set steps=2 moves=1 --phases 2 --slices 2 --masks 0.7",
     "coverage_table.py": "--models ldm-dit --set steps=1 moves=1 --draws 2 --stride 5 --cases 1",
     "decoding_table.py": "--items 2 --draws 2 --rows 1",
@@ -159,7 +160,7 @@ def reduced(command: str) -> list[str]:
             at = words.index(pair[1])
             del words[at - 1 : at + 1]
         return [*words, *(f"--set={name}={value}" for name, value in TRAINING.items())]
-    if words[1] == "evaluate" and words[2] not in ("report", "repair"):
+    if words[1] == "evaluate" and words[2] not in ("report", "repair", "verify"):
         return [*words, "--subjects", "2", "--frames", "1", "--no-baselines"]
     words = [NUMBERS.get(before, word) for before, word in zip(["", *words], words, strict=False)]
     words = ["group=NOR" if word == "group=DCM" else word for word in words]  # of two patients one is trained on
