@@ -15,6 +15,7 @@ from cmrgz.data.planes import Cine, Planes
 from cmrgz.grid import Block, Floats, Grid
 from cmrgz.hints import Hints
 from cmrgz.model import Model
+from cmrgz.sending import sent
 
 SLAB = 7 << 20
 """Voxels of which the continuation is computed at once, at most where it can be: larger arrays are mapped anew each
@@ -232,20 +233,25 @@ def _slabs(shape: tuple[int, ...], z: slice) -> list[tuple[slice, slice]]:
 
 
 def _continued(model: Model, grid: Grid, x: Cine, known: Cine, slices: slice) -> NDArray[np.float32]:
-    """Return the continuation of some slices of a cine, told of these alone, and its reach, (2, t, z, y, x)."""
+    """Return the continuation of some slices of a cine, told of these alone, and its reach, (2, t, z, y, x).
+
+    It is worked out where the model is: thousands of small operations on all voxels, and one answer to wait for.
+    """
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     t, z = x.shape[0], slices.stop - slices.start
     time = grid.tempo * torch.arange(t)[:, None].expand(t, z)
     links = Links.of(time[None], (grid.step * torch.arange(z)).expand(1, t, z))
     # `Links.of` closes the ring by the distances of phases alone; the grid has compared their voxels.
     if not grid.ring:
         links = links._replace(wrap=torch.zeros_like(links.wrap))
-    given, seen = (torch.from_numpy(_slices(cine, slices))[None, None] for cine in (x, known))
+    links = Links(*(sent(part, device) for part in links))
+    given, seen = (sent(torch.from_numpy(_slices(cine, slices))[None, None], device) for cine in (x, known))
     # The coefficients that the model's hints were fitted with: in use the fill must be the one that they describe.
     hints = next((module for module in model.modules() if isinstance(module, Hints)), None)
-    weights = torch.tensor(COEFFICIENTS) if hints is None else hints.weights.cpu()
+    weights = sent(torch.tensor(COEFFICIENTS), device) if hints is None else hints.weights
     with torch.inference_mode():
         filled = adaptive_continuation(given, seen, links, weights)
-        return np.asarray(torch.cat([filled, reach(filled, seen, links, weights)], 1)[0])
+        return np.asarray(torch.cat([filled, reach(filled, seen, links, weights)], 1)[0].cpu())
 
 
 def _slices(cine: Cine, slices: slice) -> NDArray[Any]:

@@ -16,6 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from cmrgz import registry
+from cmrgz.blocks import whole_fill
+from cmrgz.data.masks import parse
+from cmrgz.grid import Grid
 from cmrgz.latents import known_positions
 from cmrgz.model import Tokenizer
 from cmrgz.testing.card import CardTensor, Costs, card, held, on_card
@@ -170,6 +173,19 @@ def test_a_training_step_is_that_of_the_cpu_and_costs_what_is_stored(name: str, 
     run = learning(subject)
     assert run.apart < 1e-5
     assert_near(run.costs, STORED[name][f"{subject.kind} step"])
+
+
+def test_the_continuation_of_a_scan_is_worked_out_where_the_model_is() -> None:
+    (subject,) = [subject for subject in subjects("ldm-dit") if subject.on_blocks]
+    scan = subject.scan()
+    known = parse("0.7").draw(scan.shape, seed=0)
+    grid = Grid.of(scan, scan.voxels, known, subject.extent, subject.model.patch)
+    x, seen, _ = grid.to_model(np.tanh(scan.voxels / scan.voxels.std()).astype(np.float32), known)
+    here, there = whole_fill(subject.model, grid, x, seen), moved(subject.model)
+    with on_card() as costs:
+        again = whole_fill(there, grid, x, seen)
+    assert np.array_equal(again, here)
+    assert costs.totals()["launches"] > 100 and costs.totals()["waits"] == 1, "one answer of all slices"
 
 
 def test_all_families_are_here() -> None:
