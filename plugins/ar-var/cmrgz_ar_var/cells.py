@@ -13,8 +13,9 @@ from cmrgz.tokens.drawer import Truncation
 from cmrgz.tokens.network import Logits
 from cmrgz.tokens.sampling import draw
 
-PART = 64
-"""Cells per call of a head, or of the quantiser: what nobody in the batch asks for need not be computed."""
+PART, ON_CPU = 64, 32
+"""Cells per call of a head, or of the quantiser: what nobody in the batch asks for need not be computed. A GPU is given
+more, since there a call costs more than its cells."""
 
 Coupled = Literal["phases", "none"]
 """Frames of a block that share their random numbers."""
@@ -47,15 +48,16 @@ def asked_cells(known: Tensor, rng: Streams, half: bool) -> Tensor:
 
 
 def parts(asked: Tensor, most: int) -> Iterator[Tensor]:
-    """Yield the cells (b, <= PART) of `asked` (b, n), part by part, as many parts as the item with `most` needs.
+    """Yield the cells (b, <= part) of `asked` (b, n), part by part, as many parts as the item with `most` needs.
 
     In parts of one shape: an item's bits do not depend on how many cells its neighbours ask for. Where an item has no
     more, its other cells follow.
     """
     # Stable, so that parts are the same on every device.
+    size = ON_CPU if asked.device.type == "cpu" else PART
     order = (~asked).long().argsort(dim=1, stable=True)
-    for start in range(0, most, PART):
-        yield order[:, start : start + PART]
+    for start in range(0, most, size):
+        yield order[:, start : start + size]
 
 
 def draw_hidden(

@@ -146,7 +146,7 @@ def test_an_item_does_not_depend_on_its_neighbours(
     model: ScaleModel, items: Tensor, known: Tensor, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a batch of the same size, to the bit, whatever the others are and however much of them is known."""
-    monkeypatch.setattr("cmrgz_ar_var.cells.PART", chunk)
+    monkeypatch.setattr("cmrgz_ar_var.cells.ON_CPU", chunk)
     together = sample(model, items, known)
     for i in range(6):
         condition = {name: value[i].expand(6) for name, value in CONDITION.items()}
@@ -162,7 +162,7 @@ def test_the_batch_size_changes_rounding_at_most(model: ScaleModel, items: Tenso
 
 def test_only_hidden_cells_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """In calls of one shape, as many as the item with most hidden cells needs."""
-    monkeypatch.setattr("cmrgz_ar_var.cells.PART", 4)
+    monkeypatch.setattr("cmrgz_ar_var.cells.ON_CPU", 4)
     known = torch.rand(3, 20, generator=torch.Generator().manual_seed(0)) < torch.tensor([[0.9], [0.7], [1.0]])
     shapes: list[tuple[int, ...]] = []
 
