@@ -9,14 +9,14 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, version
 from pathlib import Path
 
 import pytest
 import typer
 
 from cmrgz import errors, registry
-from cmrgz.cli import commands, main
+from cmrgz.cli import commands, env, main
 
 Install = Callable[..., list[EntryPoint]]
 
@@ -109,8 +109,14 @@ def test_version_and_env() -> None:
     facts = json.loads(cmrgz("env", "--json").stdout)
     assert facts["cmrgz"] == cmrgz("--version").stdout.split()[1]
     assert facts["python"].startswith("3.")
-    assert {"torch", "vector-quantize-pytorch"} <= facts["dependencies"].keys()  # of cmrgz, and of a plugin alone
     assert "dependencies" in cmrgz("env").stdout
+
+
+def test_env_tells_what_plugins_need_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs = {"cmrgz": ["numpy>=2", 'ray; extra == "cluster"'], "cmrgz-toy": ["cmrgz", "toy-codes (>=1)", "numpy"]}
+    monkeypatch.setattr(env, "plugin_versions", lambda: {"cmrgz-toy": "1.0"})
+    monkeypatch.setattr(env, "_requirements", lambda package: needs[package])
+    assert env.dependency_versions() == {"numpy": version("numpy"), "toy-codes": "not installed"}
 
 
 def test_models_lists_broken_ones_and_tells_options(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
