@@ -15,7 +15,7 @@ from cmrgz.data.planes import Cine, Planes
 from cmrgz.grid import Block, Floats, Grid
 from cmrgz.hints import Hints
 from cmrgz.model import Model
-from cmrgz.sending import sent
+from cmrgz.sending import device_of, sent
 
 SLAB = 7 << 20
 """Voxels of which the continuation is computed at once, at most where it can be: larger arrays are mapped anew each
@@ -237,7 +237,7 @@ def _continued(model: Model, grid: Grid, x: Cine, known: Cine, slices: slice) ->
 
     It is worked out where the model is: thousands of small operations on all voxels, and one answer to wait for.
     """
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     t, z = x.shape[0], slices.stop - slices.start
     time = grid.tempo * torch.arange(t)[:, None].expand(t, z)
     links = Links.of(time[None], (grid.step * torch.arange(z)).expand(1, t, z))

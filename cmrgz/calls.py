@@ -14,6 +14,7 @@ from cmrgz.arithmetic import Precision, autocast, exact
 from cmrgz.errors import PluginError, ResourceError, is_out_of_memory, of_a_plugin, warn
 from cmrgz.model import Model, Tokenizer
 from cmrgz.rng import Key, Streams
+from cmrgz.sending import device_of
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -108,7 +109,7 @@ class Caller:
 
     def __init__(self, model: Model, setting: Setting, frames: int = 1) -> None:
         self.model, self.setting = model, setting
-        self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self.device = device_of(model)
         self.frames, self.size = frames, call_size(self.device.type, frames)
 
     def plan(self, items: int) -> None:

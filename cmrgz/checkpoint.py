@@ -14,7 +14,7 @@ from cmrgz import options as schemas
 from cmrgz import registry, weights
 from cmrgz.durable import exists, is_file, is_folder, write_directory
 from cmrgz.errors import CheckpointError, UsageError, did_you_mean
-from cmrgz.loading import Device, find_spec, own_state, sha256
+from cmrgz.loading import Device, find_spec, loaded, own_state, sha256
 from cmrgz.loading import Opened as Opened
 from cmrgz.loading import bundled as bundled
 from cmrgz.loading import load as load
@@ -108,8 +108,7 @@ def open_tokenizer(target: str | Path, device: Device = "cpu") -> Opened[Tokeniz
 
 def open_kind(kind: Kind, target: str | Path, device: Device = "cpu") -> Opened[Any]:
     """Return what `open_model` or `open_tokenizer` returns."""
-    folder, _ = _found(kind, target)
-    return load(folder, device)
+    return loaded(*_found(kind, target), device)
 
 
 def peek_model(target: str | Path) -> Meta:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from packaging.version import Version
@@ -44,8 +44,11 @@ def load(path: str | Path, device: Device = "cpu") -> Opened[Model | Tokenizer]:
         CheckpointError: The folder is no checkpoint, or was damaged, or does not fit what is installed here.
         PluginError: The plugin that it names is broken.
     """
-    folder = Path(path)
-    meta = read_folder(folder)
+    return loaded(Path(path), read_folder(Path(path)), device)
+
+
+def loaded(folder: Path, meta: Meta, device: Device) -> Opened[Any]:
+    """Return what `load` returns of a folder whose meta was read."""
     if meta.kind == "tokenizer":
         return Opened(_loaded_tokenizer(folder, meta).to(device), meta)
     return Opened(_loaded_model(folder, meta).to(device), meta)

@@ -1,7 +1,12 @@
-"""From the host to a device without waiting for it."""
+"""On which device a module is, and from the host to it without waiting."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Return the device of a module; that of one without weights is the CPU."""
+    return next((p.device for p in module.parameters()), torch.device("cpu"))
 
 
 def sent(x: Tensor, device: torch.device) -> Tensor:

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -20,20 +21,21 @@ def command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
     """Show versions of Python, cmrgz, dependencies and plugins."""
     import platform
 
+    plugins = plugin_versions()
     facts = {
         "cmrgz": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "executable": sys.executable,
-        "dependencies": dependency_versions(),
-        "plugins": plugin_versions(),
+        "dependencies": dependency_versions(plugins),
+        "plugins": plugins,
     }
     typer.echo(json.dumps(facts, indent=1) if as_json else "\n".join(_lines(facts)))
 
 
-def dependency_versions() -> dict[str, str]:
-    """Return the installed version of each requirement of cmrgz and of its plugins, extras left out."""
-    packages = ("cmrgz", *plugin_versions())
+def dependency_versions(plugins: Iterable[str]) -> dict[str, str]:
+    """Return the installed version of each requirement of cmrgz and of plugins, which are packages; extras left out."""
+    packages = ("cmrgz", *plugins)
     # Extras are nobody's need until they are asked for; they would all be listed as not installed.
     lines = [line for package in packages for line in _requirements(package) if "extra ==" not in line]
     # By hand: to import a parser of requirements would take longer than the rest of the command.

@@ -175,7 +175,8 @@ def _report(error: BaseException, frames: "traceback.StackSummary", arguments: S
     from cmrgz.cli.env import dependency_versions, plugin_versions
 
     versions = {"cmrgz": __version__, "python": platform.python_version(), "platform": platform.platform()}
-    versions |= dependency_versions() | plugin_versions()
+    plugins = plugin_versions()
+    versions |= dependency_versions(plugins) | plugins
     options = [a.partition("=")[0] for a in arguments if a.startswith("-")]
     return "\n".join(
         [

@@ -2,5 +2,5 @@
 
 A sweep is made of cells (one frame, one mask, one method, one seed), which are kept in a journal and done once. Beside
 the models stand what bounds them: fills, copies of training frames, round trips of tokenizers, and controls. The
-metrics, the segmenter, the statistics over patients and the report are rooms of their own.
+metrics, the statistics over patients and the report are rooms of their own; the segmenter is in `cmrgz.anatomy`.
 """

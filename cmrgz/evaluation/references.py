@@ -92,7 +92,9 @@ class RoundTrip(Method):
         """Encode and decode the whole frames."""
         import torch
 
-        device = next((p.device for p in self.loaded.parameters()), torch.device("cpu"))
+        from cmrgz.sending import device_of
+
+        device = device_of(self.loaded)
         with torch.inference_mode():
             # One by one: the bits of a frame must not depend on how many come together.
             parts = [self.loaded.reconstruct(torch.from_numpy(x[None, None]).to(device)) for x in stacked(frames)]

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from cmrgz import records
 from cmrgz.data.banked import BLOCK, FORMAT, INDEX, PARTS, chunks_of, is_block, size_of
 from cmrgz.data.cases import sha256_of
 from cmrgz.data.cines import SPACING, read_cine
@@ -176,8 +177,8 @@ def _stored(part: Part, key: str, case: Case, spacing: float) -> None:
         "key": key,
         "source": sha256_of(case),
         "shape": frames.shape,
-        "phases": _plain(cine.phases),
-        "slices": _plain(cine.slices),
+        "phases": records.plain(np.asarray(cine.phases, float).tolist()),
+        "slices": records.plain(np.asarray(cine.slices, float).tolist()),
         "centre": cine.centre,
         "spacing": cine.spacing,
         "ring": is_ring(cine),
@@ -185,11 +186,6 @@ def _stored(part: Part, key: str, case: Case, spacing: float) -> None:
         "measured": measured(case) if case.label_files else {"ef": None, "edv": None},
     }
     part.append(chunks_of(frames), record)
-
-
-def _plain(values: Any) -> list[float | None]:
-    """Return numbers as JSON has them, None for NaN."""
-    return [None if np.isnan(value) else float(value) for value in values]
 
 
 # ---------------------------------------------------------------------- all scans

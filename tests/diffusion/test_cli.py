@@ -75,7 +75,7 @@ def test_what_is_refused_is_one_line_before_any_weights(
     def refuse(*_: Any) -> None:
         raise AssertionError("the weights were loaded")
 
-    monkeypatch.setattr(checkpoint, "load", refuse)
+    monkeypatch.setattr(checkpoint, "loaded", refuse)
     start = [command, str(scan), "--mask", "0.5"] if command == "inpaint" else [command]
     given = [option.format(checkpoints) for option in options]
     assert main([*start, "--model", str(checkpoints / model), "--device", "cpu", *given]) == 2

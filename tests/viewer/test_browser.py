@@ -103,39 +103,40 @@ def content() -> Content:
     return Content("Inpainted scan", scan, (*layers, Layer("sample 1", result, folded=True)), Scale(0.0, 1000.0), known)
 
 
+TOUR = """
+told.first = look(6, 7);
+point(6, 7); told.read = look(6, 7);
+set("phase", 2); set("slice", 0); told.moved = look(6, 7);
+set("level", 250); set("window", 500); told.contrast = look(6, 7);
+$("reset").click(); told.reset = look(6, 7);
+key("ArrowRight"); key("ArrowUp"); key("ArrowUp"); told.keys = look(6, 7);
+key("ArrowLeft"); key("ArrowDown"); told.back = look(6, 7);
+key("ArrowRight", {}, $("window")); told.other = look(6, 7);
+key("ArrowRight", {}, $("phase")); key("ArrowLeft", {}, $("phase"));
+key("ArrowRight", { shiftKey: true }); key("ArrowDown", { shiftKey: true }); told.voxel = look(7, 8);
+set("phase", 1); set("slice", 2); point(6, 7);
+told.labels = seen($("blend"));
+key("b"); set("blend", 0); told.blend0 = look(6, 7);
+set("blend", 100); told.blend100 = look(6, 7);
+set("blend", 50); told.blend50 = look(6, 7); told.labels_blending = seen($("blend"));
+key("m"); told.marked = look(6, 7); key("m");
+key("b"); told.side = look(6, 7);
+const boxes = [...document.querySelectorAll("#shown input")];
+boxes.at(-1).click(); boxes[0].click(); told.chosen = look(6, 7); boxes[0].click();
+set("rate", 50); set("phase", 0); key(" ");
+const phases = new Set();
+for (let i = 0; i < 20; i++) { await wait(10); phases.add($("phase").value); }
+told.played = phases.size; told.pressed = $("play").getAttribute("aria-pressed");
+key(" "); const at = $("phase").value; await wait(200); told.paused = at === $("phase").value;
+told.unnamed = [...document.querySelectorAll("input, select, button")]
+  .filter((each) => ![each, ...each.labels].some((named) => named.textContent.trim())).length;
+"""
+"""Every slider, key and button, what is seen noted after each."""
+
+
 def test_sliders_keys_and_pointer(browse: Callable[[bytes, str], dict[str, Any]]) -> None:
     of = content()
-    told = browse(
-        page(of),
-        """
-        told.first = look(6, 7);
-        point(6, 7); told.read = look(6, 7);
-        set("phase", 2); set("slice", 0); told.moved = look(6, 7);
-        set("level", 250); set("window", 500); told.contrast = look(6, 7);
-        $("reset").click(); told.reset = look(6, 7);
-        key("ArrowRight"); key("ArrowUp"); key("ArrowUp"); told.keys = look(6, 7);
-        key("ArrowLeft"); key("ArrowDown"); told.back = look(6, 7);
-        key("ArrowRight", {}, $("window")); told.other = look(6, 7);
-        key("ArrowRight", {}, $("phase")); key("ArrowLeft", {}, $("phase"));
-        key("ArrowRight", { shiftKey: true }); key("ArrowDown", { shiftKey: true }); told.voxel = look(7, 8);
-        set("phase", 1); set("slice", 2); point(6, 7);
-        told.labels = seen($("blend"));
-        key("b"); set("blend", 0); told.blend0 = look(6, 7);
-        set("blend", 100); told.blend100 = look(6, 7);
-        set("blend", 50); told.blend50 = look(6, 7); told.labels_blending = seen($("blend"));
-        key("m"); told.marked = look(6, 7); key("m");
-        key("b"); told.side = look(6, 7);
-        const boxes = [...document.querySelectorAll("#shown input")];
-        boxes.at(-1).click(); boxes[0].click(); told.chosen = look(6, 7); boxes[0].click();
-        set("rate", 50); set("phase", 0); key(" ");
-        const phases = new Set();
-        for (let i = 0; i < 20; i++) { await wait(10); phases.add($("phase").value); }
-        told.played = phases.size; told.pressed = $("play").getAttribute("aria-pressed");
-        key(" "); const at = $("phase").value; await wait(200); told.paused = at === $("phase").value;
-        told.unnamed = [...document.querySelectorAll("input, select, button")]
-          .filter((each) => ![each, ...each.labels].some((named) => named.textContent.trim())).length;
-        """,
-    )
+    told = browse(page(of), TOUR)
     cines = {layer.name: np.asarray(layer.values) for layer in of.layers}
 
     def grey(value: float, low: float = 0, high: float = 1000) -> float:

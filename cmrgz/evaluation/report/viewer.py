@@ -15,7 +15,7 @@ from cmrgz.evaluation.summary.model import Summary
 from cmrgz.viewer import Content, Layer, page
 
 Frames = Sequence[Sequence[Mapping[str, Bytes]]]
-"""By mask and frame: by method the layers (6, h, w) of `judge.PICTURES`."""
+"""By mask and frame: by method the layers (6, h, w) of `scoring.PICTURES`."""
 GIVEN = ""
 """In the place of a method: what was given."""
 NOTES = (
