@@ -2,16 +2,17 @@
 
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import active_children, get_context
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 import torch
 
-from cmrgz.data.phantom.processes import end_with_parent, held_back
+from cmrgz.data.phantom.processes import end_with_parent, finished, held_back, killed
 from cmrgz.errors import ResourceError
 
 T = TypeVar("T")
@@ -39,21 +40,27 @@ def by_processes(make: Callable[[int], T], steps: Iterable[int], workers: int) -
     others = active_children()
     with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (make,)) as pool:
         try:
-            yield from _in_order(pool, _made, iter(steps), workers)
+            yield from _in_order(pool, _made, iter(steps), workers, others)
         except BrokenProcessPool:
-            for process in active_children():
-                if process not in others:
-                    process.kill()  # the pool waits for what it has asked to end, and they are deaf
+            killed(others)  # the pool asks them to end and waits, and they are deaf
             hint = "fewer workers need less memory"
             raise ResourceError("worker-lost", "option workers", "a process was ended from outside", "", hint) from None
 
 
-def _in_order(pool: Executor, make: Callable[[int], T], steps: Iterator[int], workers: int) -> Iterator[T]:
+def _in_order(
+    pool: Executor,
+    make: Callable[[int], T],
+    steps: Iterator[int],
+    workers: int,
+    others: Sequence[BaseProcess] | None = None,
+) -> Iterator[T]:
     with held_back(signal.SIGINT, signal.SIGTERM):  # of processes for ever
         ahead = deque(pool.submit(make, step) for step in islice(steps, AHEAD * workers))
+    processes = [] if others is None else [process for process in active_children() if process not in others]
     try:
         while ahead:
-            yield ahead.popleft().result()
+            for future in finished([ahead.popleft()], processes):
+                yield future.result()
             ahead.extend(pool.submit(make, step) for step in islice(steps, 1))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # whoever opened it waits

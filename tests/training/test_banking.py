@@ -8,6 +8,7 @@ import signal
 import sys
 import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import process
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from cmrgz.data import cases, sides
 from cmrgz.data.check import check
 from cmrgz.data.cines import read_cine
 from cmrgz.data.contents import contents
+from cmrgz.data.phantom import processes
 from cmrgz.data.scan import Scan, save
 from cmrgz.errors import CmrgzWarning, DataError, ResourceError
 from cmrgz.plugin import Extent
@@ -385,6 +387,19 @@ def test_processes_make_the_batches_of_one_in_order_and_a_dead_one_is_told(own: 
     with pytest.raises(ResourceError, match="worker-lost"):
         for _ in range(10**4):
             next(batches)
+
+
+def test_a_dead_process_is_told_where_the_pool_cannot(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread ends by an error where something is asked for while it goes over all that is pending."""
+    monkeypatch.setattr(process._ExecutorManagerThread, "terminate_broken", lambda self, cause: None)
+    monkeypatch.setattr(processes, "PATIENCE", 0.1)
+    batches = Frames([found(own)], BLOCK).batches(1, range(10**9), 2, workers=2)
+    next(batches)
+    next(child for child in active_children() if "SpawnProcess" in child.name).kill()
+    with pytest.raises(ResourceError, match="worker-lost"):
+        for _ in range(10**4):
+            next(batches)
+    assert not [child for child in active_children() if "SpawnProcess" in child.name]
 
 
 def test_the_benchmark_runs(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing import active_children, get_context, parent_process
@@ -25,6 +25,8 @@ Progress = Callable[[int], None]
 
 GRACE = 10.0
 """Seconds that processes have to break off; then they are ended. Foreign code may swallow an interrupt."""
+PATIENCE = 2.0
+"""Seconds after which a silent pool is asked whether its processes live."""
 
 
 class _Work:
@@ -74,9 +76,11 @@ def in_processes(
             with held_back(signal.SIGINT):
                 # Ctrl-C between the start of a process and `_begin` would end it with a traceback.
                 futures = [pool.submit(_call, function, argument) for argument in arguments]
-            for done, future in enumerate(as_completed(futures), 1):
+            processes = [process for process in active_children() if process not in others]
+            for done, future in enumerate(finished(futures, processes), 1):
                 _and_tell(future.result(), tell, done)
-        except BrokenProcessPool:  # the pool ends the others itself
+        except BrokenProcessPool:
+            killed(others)
             hint = "fewer processes need less memory"
             raise ResourceError("worker-lost", "processes", "one was ended from outside", "", hint) from None
         except BaseException:
@@ -85,6 +89,31 @@ def in_processes(
                 pool.shutdown(wait=True, cancel_futures=True)
             raise
     return [future.result() for future in futures]
+
+
+def finished(futures: Iterable[Future[R]], processes: Sequence[BaseProcess]) -> Iterator[Future[R]]:
+    """Yield what is asked of the processes of a pool, when it is done.
+
+    Raises:
+        BrokenProcessPool: A process has died, and nothing more will be done.
+    """
+    pending = set(futures)
+    while pending:
+        done, pending = wait(pending, PATIENCE, FIRST_COMPLETED)
+        yield from done
+        # The pool tells that itself, but for a gap: its thread goes over all that is pending, and is ended by an error
+        # where something is asked for meanwhile. Then nobody is left to tell.
+        if not done and any(process.exitcode is not None for process in processes):
+            raise BrokenProcessPool("a process has died")
+
+
+def killed(others: Sequence[BaseProcess]) -> None:
+    """End all processes but others; the pool waits for them, and may not end them itself."""
+    ours = [process for process in active_children() if process not in others]
+    for process in ours:
+        process.kill()
+    for process in ours:
+        process.join(GRACE)
 
 
 def _and_tell(result: R, tell: Progress, done: int) -> R:
