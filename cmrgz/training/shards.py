@@ -93,7 +93,7 @@ def give_gradients(
         # the number of processes, and with it the last bits.
         for vector in ranks.gathered(made.taken(loss.detach())):
             total = total.add_(vector) if len(total) else vector.clone()
-    return made.give(total.div_(shards))
+    return made.give(total.div_(shards), ranks.number == 1)
 
 
 def _part(batch: Batch, items: slice) -> Batch:
@@ -107,17 +107,22 @@ class _Made:
     parameters: list[nn.Parameter]
     buffers: list[Tensor]
     before: list[Tensor]
+    used: list[bool]
+    """Which parameters have had a gradient in a shard of this process."""
 
     @classmethod
     def of(cls, module: Trainable) -> "_Made":
         """Look at a module before the first shard."""
         buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
-        return cls(list(trainable(module).values()), buffers, [buffer.clone() for buffer in buffers])
+        parameters = list(trainable(module).values())
+        return cls(parameters, buffers, [buffer.clone() for buffer in buffers], [False] * len(parameters))
 
     @torch.no_grad()
     def taken(self, loss: Tensor) -> Tensor:
         """Return it as one (n,), with which of it there is, and take it from the module."""
-        used = sent(torch.tensor([p.grad is not None for p in self.parameters], dtype=loss.dtype), loss.device)
+        now_used = [p.grad is not None for p in self.parameters]
+        self.used[:] = [before or now for before, now in zip(self.used, now_used, strict=True)]
+        used = sent(torch.tensor(now_used, dtype=loss.dtype), loss.device)
         changed = [(now != then).any().to(loss)[None] for now, then in zip(self.buffers, self.before, strict=True)]
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
         # One vector, so that there is one exchange a shard and not one for each parameter.
@@ -129,14 +134,15 @@ class _Made:
         return vector
 
     @torch.no_grad()
-    def give(self, mean: Tensor) -> Tensor:
+    def give(self, mean: Tensor, alone: bool) -> Tensor:
         """Give the module the mean over the shards, and return that of the loss (1,)."""
-        there = len(self.parameters) + len(self.buffers)
-        sizes = [1, there, *(x.numel() for x in (*self.parameters, *self.buffers))]
-        loss, some, *parts = mean.split(sizes)
-        for x, part, given in zip((*self.parameters, *self.buffers), parts, some.cpu().tolist(), strict=True):
-            if given and isinstance(x, nn.Parameter):
-                x.grad = part.view_as(x).to(x)
-            elif given:
-                x.copy_(part.view_as(x))
+        n, m = len(self.parameters), len(self.buffers)
+        sizes = [1, n, m, *(x.numel() for x in (*self.parameters, *self.buffers))]
+        loss, used, changed, *parts = mean.split(sizes)
+        # What other processes have used must be asked for; the own ones are known, without a wait.
+        known = self.used if alone else used.cpu().tolist()
+        for p, part, given in zip(self.parameters, parts[:n], known, strict=True):
+            p.grad = part.view_as(p).to(p) if given else None
+        for x, part, given in zip(self.buffers, parts[n:], changed, strict=True):
+            x.copy_(torch.where(given > 0, part.view_as(x), x))
         return loss
