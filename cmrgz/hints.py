@@ -19,6 +19,7 @@ from cmrgz.holes import training_known
 from cmrgz.latents import framewise, position_pixels
 from cmrgz.model import Condition, Tokenizer
 from cmrgz.parts import MARGINS, Filled, Part, Rows, error_rows, inner
+from cmrgz.pieces import piece
 from cmrgz.rng import Streams
 
 WIDTH, ROWS, BATCH, RATE = 96, 1 << 16, 2048, 4e-3
@@ -142,7 +143,7 @@ class Hints(nn.Module):
         links = Links.of(*places(condition, x))
         whole = (condition or {}).get("fill")
         if whole is None:
-            return adaptive_continuation(x, known, links, self.weights, iterations)
+            return piece(adaptive_continuation)(x, known, links, self.weights, iterations)
         alone, whole = lonely.blocks, whole[:, :1]
         if lonely.any:
             whole = torch.where(alone, whole + continuation(x - whole, known, links), whole)
@@ -159,7 +160,7 @@ class Hints(nn.Module):
         told = (condition or {}).get("fill", fill)[:, 1:]
         if told.shape[1] and not lonely.any:  # a reach of the whole scan costs a solve less, and knows more
             return told
-        own = reach(fill, evidence(x, known, condition), Links.of(*places(condition, x)), self.weights)
+        own = piece(reach)(fill, evidence(x, known, condition), Links.of(*places(condition, x)), self.weights)
         return torch.where(lonely.blocks, own, told) if told.shape[1] else own
 
     def forward(

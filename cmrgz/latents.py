@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from cmrgz.holes import training_known as training_known  # plugins know it by this module
 from cmrgz.holes import training_order as training_order
 from cmrgz.model import Tokenizer
+from cmrgz.pieces import piece
 
 
 def lift(x: Tensor, axes: str) -> Tensor:
@@ -94,7 +95,7 @@ def position_hints(tokenizer: Tokenizer, x: Tensor, known: Tensor) -> Tensor:
         x: Items (b, 1, *item); hidden pixels are not used.
         known: (b, 1, *item) bool.
     """
-    vectors = tokenizer.encode(smooth_fill(x, known))
+    vectors = tokenizer.encode(piece(smooth_fill)(x, known))
     share = known_positions(known, tokenizer.patch)[:, None].to(x.dtype)
     near = [F.avg_pool2d(share, k, 1, k // 2, count_include_pad=False) for k in (3, 5, 9)]
     everywhere = share.mean((2, 3), keepdim=True).expand_as(share)

@@ -18,6 +18,7 @@ from cmrgz.features import SHARES
 from cmrgz.hints import LEAST, Hint, Hints, block_hint, exactly, with_detail
 from cmrgz.latents import framewise, known_positions, smooth_fill
 from cmrgz.model import Condition, Tokenizer
+from cmrgz.pieces import piece
 
 QUICK = 8
 """Iterations of the fill in training, where one is made for every item: within a tenth of its error of converged."""
@@ -184,7 +185,7 @@ class FrameGiven(Given):
     @property
     def told(self) -> Origin:
         """The vectors of the continuation, at known positions those of the pixels; all 0 where nothing is known."""
-        vectors = self.tokenizer.encode(smooth_fill(self.x, self.known))
+        vectors = self.tokenizer.encode(piece(smooth_fill)(self.x, self.known))
         known = self.positions.to(vectors)
         # An item of which nothing is known gets zeros, as in training, and not vectors of a continuation of nothing.
         return Origin(torch.cat([vectors * known.amax((2, 3), keepdim=True), known], 1))

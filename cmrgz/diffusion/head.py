@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cmrgz.diffusion.levels import Level, Schedule, make_path
 from cmrgz.diffusion.objectives import OBJECTIVES
 from cmrgz.diffusion.samplers import SAMPLERS
+from cmrgz.pieces import piece
 from cmrgz.rng import Streams
 from cmrgz.sending import sent
 
@@ -76,8 +77,8 @@ class DiffusionHead(nn.Module):
         noise, x = sent(rng.normal(k, *vectors.shape[1:]), vectors.device).to(vectors.dtype), vectors[:, None]
         state = self.objective.enter(a * x + s * noise, a, s)
         # Features are told once for all `draws` levels: the network that made them is what costs.
-        told = self.network.prepare(features)[:, None]
-        output = self.network(state, time[..., None], told).float()
+        told = piece(self.network.prepare)(features)[:, None]
+        output = piece(self.network)(state, time[..., None], told).float()
         error = (output - self.objective.target(x, noise, a, s)).square()
         return (error * self.objective.weight(ab / (1 - ab), self.min_snr)).mean(1)
 

@@ -18,6 +18,7 @@ from cmrgz.hints import Hints
 from cmrgz.latents import channel_weights, lift, lower, position_pixels, training_known
 from cmrgz.model import Condition, Model, Progress, Tokenizer
 from cmrgz.options import Range, extended
+from cmrgz.pieces import piece
 from cmrgz.rng import Streams
 from cmrgz.sending import sent
 
@@ -153,7 +154,7 @@ class LatentDiffusion(Model):
         a, s = across(ab.sqrt(), states), across((1 - ab).sqrt(), states)
         z = a * states + s * noise
         inputs = torch.cat([self.objective.enter(z, a, s), origin.context], 1)
-        output = origin.predicted(self.network(inputs, time, condition).float(), self.objective, z, a, s)
+        output = origin.predicted(piece(self.network)(inputs, time, condition).float(), self.objective, z, a, s)
         error = (output - self.objective.target(states, noise, a, s)).square()
         item = origin.mean_error(error, self.weight, ~known[:, None])
         return (item * origin.level_weight(self.objective, ab / (1 - ab), self.min_snr)).mean()

@@ -187,7 +187,7 @@ class _Card(TorchDispatchMode):
         return CardTensor(fresh) if onto else fresh
 
 
-RECORDERS[NAME] = lambda work: _Card.current().record(work)
+RECORDERS[NAME] = lambda: lambda work: _Card.current().record(work)  # a recorder outlives a card
 
 
 def _raised(func: Op, made: Any, args: Any) -> Any:

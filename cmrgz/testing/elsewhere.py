@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cmrgz.arithmetic import repeatable
 from cmrgz.model import Model, Tokenizer, Trainable
+from cmrgz.pieces import Pieces
 from cmrgz.testing.card import CardTensor, Costs, card, held, on_card
 from cmrgz.testing.subject import Subject, items, shaken, streams
 
@@ -80,6 +81,22 @@ def learning(subject: Subject) -> Both:
     return both(subject.model, gradients, subject.items(ITEMS), steady=True)
 
 
+def going_on(module: Trainable, x: Tensor) -> Both:
+    """Return loss and gradients of a step on the card, kernel by kernel and in recorded pieces, and what these cost."""
+    there, given, used = moved(module), CardTensor(x), Pieces()
+
+    def step(pieces: Pieces) -> Both:
+        there.zero_grad(set_to_none=True)
+        with on_card() as costs, repeatable(card()), torch.random.fork_rng(devices=[]), pieces.in_use():
+            torch.manual_seed(0)  # of dropout
+            made = [held(value).detach().clone() for value in gradients(there, given)]
+        return Both([], made, costs)
+
+    plain = step(Pieces())
+    *_, last = (step(used) for _ in range(3))
+    return Both(plain.there, last.there, last.costs)
+
+
 def drawing(subject: Subject, options: Mapping[str, Any] | None = None) -> Both:
     """Return what the model of a subject draws, with options beside those of the subject."""
     # Every operation goes through Python on the card: two of each axis show all that more would.
@@ -118,7 +135,8 @@ def priced(name: str) -> dict[str, dict[str, int]]:
     """Return the kernels and waits of a draw and of loss and gradients of a registered model, in its tiny builds."""
     found = {}
     for subject in subjects(name):
-        for work, run in (("draw", drawing(subject)), ("step", learning(subject))):
+        later = going_on(subject.model, subject.items(ITEMS))
+        for work, run in (("draw", drawing(subject)), ("step", learning(subject)), ("later step", later)):
             found[f"{subject.kind} {work}"] = counted(run.costs)
     return found
 

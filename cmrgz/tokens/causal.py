@@ -10,6 +10,7 @@ from cmrgz.errors import UsageError
 from cmrgz.latents import known_positions, lift, lower, position_pixels, training_order
 from cmrgz.model import CodeTokenizer, Condition, Progress
 from cmrgz.options import Axes, Range
+from cmrgz.pieces import piece
 from cmrgz.rng import Streams
 from cmrgz.sending import sent
 from cmrgz.tokens.blocks import block_condition
@@ -93,7 +94,9 @@ class TokenModel(CodeModel):
         # As in decoding: what is known enters as it is, what would have been drawn as the vector of its codes.
         content = torch.where(given[..., None], exact, self.vectors(codes))
         evidence = self.evidence(x, self._first_pixels(order, known, self.grid(x)), condition)
-        states = self.network.train_states(content[:, :end], order[:, :end], condition, evidence.features, slots)
+        # Of blocks the length differs from step to step.
+        network = self.network.train_states if self.prior else piece(self.network.train_states)
+        states = network(content[:, :end], order[:, :end], condition, evidence.features, slots)
         leaning = None if evidence.leaning is None else evidence.leaning.at(order.gather(1, slots)).flat(rows)
         return self.level_loss(states.flatten(0, 1)[rows], take(codes, slots).flatten(0, 1)[rows], rng, leaning)
 

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from cmrgz.adaptive import ITERATIONS
 from cmrgz.latents import framewise, lift, position_hints
 from cmrgz.model import CodeTokenizer, Condition, Model
+from cmrgz.pieces import piece
 from cmrgz.rng import Streams, derive
 from cmrgz.sending import sent
 from cmrgz.tokens.blocks import QUICK, moments
@@ -179,8 +180,8 @@ class CodeModel(Model):
     @torch.no_grad()
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the vectors (b, n, c) and codes (b, n, levels) of frames or blocks, n in the order of their grid."""
-        vectors = framewise(self.tokenizer.encode, x)
-        return flat(vectors), framewise_codes(self.tokenizer, vectors)
+        vectors = piece(framewise)(self.tokenizer.encode, x)
+        return flat(vectors), piece(framewise_codes)(self.tokenizer, vectors)
 
     def vectors(self, codes: Tensor) -> Tensor:
         """Return the vectors (..., c) that codes (..., levels) stand for."""

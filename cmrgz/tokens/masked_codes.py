@@ -8,6 +8,7 @@ from torch import Tensor
 from cmrgz.latents import framewise, known_positions, lift, lower, position_pixels, training_order
 from cmrgz.model import CodeTokenizer, Condition, Progress
 from cmrgz.options import Axes, Range
+from cmrgz.pieces import piece
 from cmrgz.rng import Streams
 from cmrgz.sending import sent
 from cmrgz.tokens.blocks import block_condition
@@ -71,7 +72,7 @@ class MaskedTokenModel(CodeModel):
         content = torch.where(given[..., None], exact, self.vectors(codes))
         known = position_pixels(given.unflatten(1, self.grid(x)), self.tokenizer.patch)
         evidence = self.evidence(x, known, condition)
-        states = self.network(torch.where(shown[..., None], content, 0.0), shown, condition, evidence.features)
+        states = piece(self.network)(torch.where(shown[..., None], content, 0.0), shown, condition, evidence.features)
         leaning = None if evidence.leaning is None else evidence.leaning.flat(asked)
         return self.level_loss(states.flatten(0, 1)[asked], codes.flatten(0, 1)[asked], rng, leaning)
 

@@ -22,6 +22,7 @@ from cmrgz.latents import (
 )
 from cmrgz.model import Condition, Model, Progress, Tokenizer
 from cmrgz.options import Axes, Range
+from cmrgz.pieces import piece
 from cmrgz.rng import Streams
 from cmrgz.sending import sent
 from cmrgz.tokens.blocks import QUICK, block_condition
@@ -180,12 +181,14 @@ class MaskedVectorModel(Model):
         x = lift(x, self.axes)
         condition = block_condition(condition, x, self.axes)
         with torch.no_grad():
-            vectors = exactly(self.tokenizer.encode, x)
+            vectors = piece(exactly)(self.tokenizer.encode, x)
         self._check_grid(vectors)
         known, shown = (sent(part, x.device) for part in self._training_masks(vectors, rng))
         evidence = self.evidence(x, position_pixels(known, self.tokenizer.patch), condition, QUICK)
         vectors = evidence.to_units(vectors)
-        features = self.network(torch.where(shown[:, None], vectors, 0.0), shown[:, None], condition, evidence.told)
+        features = piece(self.network)(
+            torch.where(shown[:, None], vectors, 0.0), shown[:, None], condition, evidence.told
+        )
         shown, n = shown.flatten(1), shown[0].numel()
         places = (sent(rng.uniform(n), x.device) + shown).argsort(dim=1)[:, : max(1, round(self.asked * n))]
         error = self.head.loss(take(flat(features), places), take(flat(vectors), places), rng)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from cmrgz.durable import Journal, encode
 from cmrgz.errors import CheckpointError, DivergedError, Stopped
 from cmrgz.model import Trainable
+from cmrgz.pieces import Pieces
 from cmrgz.signals import StopFlag
 from cmrgz.training.best import note
 from cmrgz.training.folder import LOG, STEP, read_log
@@ -47,12 +48,13 @@ Keep = Callable[[State], None]
 
 
 def optimise(
-    state: State, module: Trainable, batch: Batch, seed: int, options: TrainOptions, ranks: Ranks = ALONE
+    state: State, module: Trainable, batch: Batch, seed: int, options: TrainOptions, ranks: Ranks, pieces: Pieces
 ) -> Figures:
     """Take one step and return loss and gradient norm; a non-finite one leaves the weights as they are."""
     for group in state.optimizer.param_groups:
         group["lr"] = options.learning_rate(state.step)
-    loss = give_gradients(module, batch, seed, state.step, options.precision, options.shards, ranks)
+    with pieces.in_use():
+        loss = give_gradients(module, batch, seed, state.step, options.precision, options.shards, ranks)
     # Of the whole gradient, after the shards were added up: their number per process changes nothing.
     norm = nn.utils.clip_grad_norm_(trainable(module).values(), options.clip)
     figures = Figures(loss.reshape(()), norm)
@@ -86,14 +88,14 @@ def run(
     if ranks.any("stopped" in state.figures):  # patience had ended, and then it died: its result is to be written
         return
     ended, pending, late = False, list[Figures](), 1 if next(module.parameters()).device.type == "cpu" else LATE
-    items = own_items(options.batch_size, options.shards, ranks)
+    items, pieces = own_items(options.batch_size, options.shards, ranks), Pieces(options.compile)
     steps = range(state.step, options.steps)
     bar = tqdm(total=options.steps, initial=state.step, desc="training", unit="step", disable=quiet)
     with bar, _Log.of(folder, state, options, watch, ranks) as log:
         batches = frames.batches(seed, steps, items, options.workers)
         for batch in batches if log is None else log.watch.timed(batches):
             module.train()
-            pending.append(optimise(state, module, batch, seed, options, ranks))
+            pending.append(optimise(state, module, batch, seed, options, ranks, pieces))
             step = state.step + 1
             bar.update()
             # Asked of all processes: a signal may reach one, and the others would wait for it in the next exchange.

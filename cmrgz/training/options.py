@@ -40,6 +40,9 @@ class TrainOptions:
     clip: Annotated[float, "largest gradient norm", Range(1e-12)] = 1.0
     ema: Annotated[float, "decay of the averaged weights, which are the ones that are kept", Range(0, 1)] = 0.999
     precision: Annotated[Literal["fp32", "bf16"], "arithmetic of the forward pass"] = "fp32"
+    compile: Annotated[
+        bool, "let torch.compile write the kernels of the network: minutes at the start, then often faster steps"
+    ] = False
     save_every: Annotated[int, "steps between resumable states", Range(1, MOST)] = 200
     validate_every: Annotated[int, "steps between validations", Range(1, MOST)] = 500
     augment: Annotated[float, "strength of turning, scaling and shading of half of the items", Range(0, 5)] = 1.0

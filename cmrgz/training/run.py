@@ -24,6 +24,7 @@ from cmrgz.durable import locked, make_directory, remove_stale, require_writable
 from cmrgz.errors import UsageError, of_a_plugin
 from cmrgz.meta import Meta
 from cmrgz.model import Tokenizer, Trainable
+from cmrgz.pieces import require_compiler
 from cmrgz.plugin import Extent, Spec
 from cmrgz.rng import Streams, derive
 from cmrgz.signals import stop_on_signals
@@ -73,6 +74,8 @@ def _train(plan: Plan, ranks: Ranks, quiet: bool) -> Path:
         require_writable(plan.output)
         # All that can be refused is refused before the data is read, which may take minutes.
         require_log(plan.log)
+        if plan.train.compile:
+            require_compiler(plan.device)
     plan, extent, tokenizer, start = _opened(plan, spec)
     sources, held = _data(plan, extent, quiet)
     require_validation(plan.train, len(held))

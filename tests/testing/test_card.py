@@ -23,7 +23,18 @@ from cmrgz.latents import known_positions
 from cmrgz.model import Tokenizer
 from cmrgz.testing.card import CardTensor, Costs, card, held, on_card
 from cmrgz.testing.checks.device import draws_the_same_on_a_device, steps_do_not_wait_for_the_device
-from cmrgz.testing.elsewhere import both, coding, counted, drawing, learning, moved, reconstruction, subjects
+from cmrgz.testing.elsewhere import (
+    ITEMS,
+    both,
+    coding,
+    counted,
+    drawing,
+    going_on,
+    learning,
+    moved,
+    reconstruction,
+    subjects,
+)
 from cmrgz.testing.subject import Subject, build_tokenizer
 
 STORED = json.loads((Path(__file__).parent / "card.json").read_text())
@@ -173,6 +184,13 @@ def test_a_training_step_is_that_of_the_cpu_and_costs_what_is_stored(name: str, 
     run = learning(subject)
     assert run.apart < 1e-5
     assert_near(run.costs, STORED[name][f"{subject.kind} step"])
+
+
+@pytest.mark.parametrize(("name", "subject"), CASES, ids=lambda part: getattr(part, "kind", part))
+def test_later_training_steps_have_the_same_bits_and_cost_what_is_stored(name: str, subject: Subject) -> None:
+    run = going_on(subject.model, subject.items(ITEMS))
+    assert run.equal
+    assert_near(run.costs, STORED[name][f"{subject.kind} later step"])
 
 
 def test_the_continuation_of_a_scan_is_worked_out_where_the_model_is() -> None:

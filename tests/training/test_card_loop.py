@@ -1,6 +1,7 @@
 """The training loop on the card that is none: what is asked of a GPU, and that it does what it does on the CPU."""
 
 import copy
+import dataclasses
 import json
 import math
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from cmrgz.errors import DivergedError, Stopped
+from cmrgz.graphs import VARIABLE
 from cmrgz.testing.card import Costs, card, held, on_card
 from cmrgz.testing.elsewhere import moved
 from cmrgz.testing.subject import Subject
@@ -67,9 +69,11 @@ def figures(log: list[dict[str, Any]]) -> list[float]:
     return [row["loss"] for row in log if "loss" in row]
 
 
-def test_many_steps_ask_once_and_learn_what_the_cpu_learns(subject: Subject, tmp_path: Path) -> None:
-    here, log, _ = trained(subject, tmp_path / "here", False)
-    there, other, costs = trained(subject, tmp_path / "there", True)
+@pytest.mark.parametrize("count", [1, 2])
+def test_many_steps_ask_once_and_learn_what_the_cpu_learns(subject: Subject, tmp_path: Path, count: int) -> None:
+    options = dataclasses.replace(OPTIONS, shards=count)
+    here, log, _ = trained(subject, tmp_path / "here", False, options)
+    there, other, costs = trained(subject, tmp_path / "there", True, options)
     assert len(other) == len(log) == 2 * FEW
     assert figures(other) == pytest.approx(figures(log), rel=1e-4)
     for name, value in here.average.items():
@@ -77,6 +81,17 @@ def test_many_steps_ask_once_and_learn_what_the_cpu_learns(subject: Subject, tmp
     in_loop = {line: count for line, count in costs.waits.items() if line.startswith("cmrgz.training.loop")}
     assert sum(in_loop.values()) == 2  # once in so many steps; the rest is what is stored and checked at the end
     assert not [line for line in costs.waits if not line.startswith(("cmrgz.training", "cmrgz.weights"))]
+
+
+def test_later_steps_are_recorded_with_the_same_bits(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded, log, costs = trained(subject, tmp_path / "recorded", True)
+    monkeypatch.setenv(VARIABLE, "0")
+    plain, other, more = trained(subject, tmp_path / "plain", True)
+    assert figures(log) == figures(other)
+    assert all(torch.equal(held(value), held(plain.average[name])) for name, value in recorded.average.items())
+    assert costs.launches.total() < 0.6 * more.launches.total()
 
 
 def test_a_step_whose_loss_is_not_finite_changes_nothing(

@@ -48,6 +48,7 @@ MODEL_CHECKS: dict[str, Callable[[Subject], None]] = {
         training.cuda_is_close,
         device.draws_the_same_on_a_device,
         device.learns_the_same_on_a_device,
+        device.learns_the_same_in_pieces,
         device.steps_do_not_wait_for_the_device,
         runs.resumed_run_is_the_unbroken_one,
         runs.averaged_weights_are_drawn_from,

@@ -14,6 +14,7 @@ from cmrgz.features import SHARES
 from cmrgz.hints import LEAST, Hint, Hints, block_hint, places
 from cmrgz.latents import known_positions, smooth_fill
 from cmrgz.model import Condition
+from cmrgz.pieces import piece
 from cmrgz.tokens.prior import flat, frames_of
 from cmrgz.tokens.scales import ScaleTokenizer
 
@@ -49,7 +50,7 @@ class Evidence:
 
 def frame_evidence(tokenizer: ScaleTokenizer, x: Tensor, known: Tensor) -> Evidence:
     """Return what is known of frames (b, 1, H, W); hidden pixels are not used."""
-    return Evidence(tokenizer.encode(smooth_fill(x, known)), known_positions(known, tokenizer.patch))
+    return Evidence(tokenizer.encode(piece(smooth_fill)(x, known)), known_positions(known, tokenizer.patch))
 
 
 def block_evidence(

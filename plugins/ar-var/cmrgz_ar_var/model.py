@@ -12,6 +12,7 @@ from cmrgz.hints import with_detail
 from cmrgz.latents import lift, lower, position_pixels, training_known
 from cmrgz.model import Condition, Model, Progress
 from cmrgz.options import Axes, OfLoss, Range, Sizes, overridden
+from cmrgz.pieces import piece
 from cmrgz.rng import Streams
 from cmrgz.sending import sent
 from cmrgz.tokens.blocks import QUICK, block_condition
@@ -120,11 +121,12 @@ class ScaleModel(Model):
         known = position_pixels(sent(positions, x.device), tokenizer.patch)
         evidence = self.evidence(x, known, condition, QUICK)
         with torch.no_grad():
-            coded = tokenizer.code(tokenizer.encode(frames_of(x)))
+            coded = piece(tokenizer.code)(piece(tokenizer.encode)(frames_of(x)))
         # In training each scale is shown what the true codes of the coarser ones stand for (teacher forcing).
         before = [torch.zeros_like(evidence.fill), *coded.sums[:-1]]
         sights = [self.sight(drawn, evidence, scale) for scale, drawn in enumerate(before)]
-        states = self.network.train_states(self.sight(evidence.fill, evidence, -1), sights, condition, evidence.places)
+        first = self.sight(evidence.fill, evidence, -1)
+        states = piece(self.network.train_states)(first, sights, condition, evidence.places)
         total, weight, child = x.new_zeros(()), 0.0, rng.child("asked")
         for scale, stride in enumerate(tokenizer.strides):
             known = known_cells(positions.flatten(0, -3), stride).view(len(x), -1)
