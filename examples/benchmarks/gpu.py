@@ -8,113 +8,30 @@ of OUT/gpu.jsonl is written when it is known. The second command runs every line
 """
 
 import argparse
-import json
 import platform
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from book import Book, Case, apart, synchronised, timed
 from torch import Tensor, nn
 
-from cmrgz import checkpoint, registry
 from cmrgz.arithmetic import autocast, exact, repeatable
 from cmrgz.calls import COMPUTE_BATCH, Caller, Items, Setting
-from cmrgz.data.masks import parse
 from cmrgz.model import Model
+from cmrgz.pieces import Pieces, require_compiler
 from cmrgz.rng import Streams
-from cmrgz.testing.elsewhere import subjects
+from cmrgz.sending import device_of
 from cmrgz.testing.subject import items
 
-SHARES = {"ceilings": 0.05, "agreement": 0.25, "slots": 0.15, "sampling": 0.30, "training": 0.25}
+SHARES = {"ceilings": 0.05, "agreement": 0.25, "slots": 0.10, "sampling": 0.25, "training": 0.25, "compiling": 0.10}
 FAMILIES = ("ar-vq", "ldm-unet", "ldm-dit", "ar-maskgit", "ar-var", "ar-mar", "flow-dit")
-TRAINED = FAMILIES[:4]
+TRAINED, COMPILED = FAMILIES[:4], ("ldm-dit",)
 FEW = 4
 """Items of a comparison."""
-
-
-class Book:
-    """What is found, written line by line; and when a section has to end."""
-
-    def __init__(self, out: Path, seconds: float, device: torch.device, tiny: bool) -> None:
-        out.mkdir(parents=True, exist_ok=True)
-        self.path, self.seconds, self.device, self.tiny = out / "gpu.jsonl", seconds, device, tiny
-        self.start, self.end, self.section = time.monotonic(), 0.0, ""
-
-    def begin(self, section: str) -> None:
-        """Start a section."""
-        self.section, self.end = section, time.monotonic() + SHARES[section] * self.seconds
-
-    def write(self, **row: Any) -> None:
-        """Write a line."""
-        line = json.dumps({"section": self.section, "at": round(time.monotonic() - self.start, 1), **row})
-        print(line, flush=True)
-        with self.path.open("a") as file:
-            file.write(line + "\n")
-
-    def each(self, names: tuple[str, ...], work: Callable[["Case"], None]) -> None:
-        """Do work on models as long as there is time; one that fails does not stop the others."""
-        for name in names:
-            if time.monotonic() > self.end:
-                self.write(model=name, left_out="no time")
-                continue
-            try:
-                for case in cases(name, self.tiny):
-                    work(case)
-            except Exception as error:  # noqa: BLE001
-                self.write(model=name, failed=f"{type(error).__name__}: {error}"[:300])
-
-
-@dataclass(frozen=True)
-class Case:
-    """A model on the CPU, and what it sees."""
-
-    name: str
-    model: Model
-    size: tuple[int, ...]
-
-    def there(self, device: torch.device) -> Model:
-        """Return the model on a device."""
-        return self.model.to(device)
-
-    def items(self, n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """Return items of which a part is given, 0 where hidden, and what is known."""
-        shape = (1,) * (4 - len(self.size)) + self.size
-        drawn = [torch.from_numpy(parse("patch:0.7").draw(shape, seed=seed + i)).view(self.size) for i in range(n)]
-        known = torch.stack(drawn)[:, None]
-        return torch.where(known, items(n, self.size, seed), 0.0), known
-
-
-def cases(name: str, tiny: bool) -> Iterator[Case]:
-    """Yield the models of a name: those with bundled weights, or the tiny builds of tests."""
-    if tiny:
-        for subject in subjects(name)[:1]:
-            yield Case(f"{name} {subject.kind}", subject.model, subject.extent.item)
-    elif registry.get_model(name).checkpoint:
-        model = checkpoint.open_model(name)[0]
-        yield Case(name, model, tuple(model.extent.item))
-
-
-def synchronised(device: torch.device) -> None:
-    """Wait for a device."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def timed(call: Callable[[], object], device: torch.device, seconds: float, least: int = 3) -> tuple[float, float]:
-    """Return the median seconds of a call, and those after which the host could go on."""
-    call()
-    synchronised(device)
-    whole, host, end = [], [], time.monotonic() + seconds
-    while len(whole) < least or (time.monotonic() < end and len(whole) < 50):
-        start = time.perf_counter()
-        call()
-        host.append(time.perf_counter() - start)
-        synchronised(device)
-        whole.append(time.perf_counter() - start)
-    return sorted(whole)[len(whole) // 2], sorted(host)[len(host) // 2]
 
 
 def streams(n: int, first: int = 0) -> Streams:
@@ -122,26 +39,21 @@ def streams(n: int, first: int = 0) -> Streams:
     return Streams(0, [("item", first + i) for i in range(n)])
 
 
-def apart(a: Tensor, b: Tensor) -> float:
-    """Return the difference of two tensors as a share of the size of the second."""
-    a, b = a.detach().cpu().double(), b.detach().cpu().double()
-    return float((a - b).norm() / b.norm().clamp(min=1e-12))
-
-
 def draw(model: Model, x: Tensor, known: Tensor, keys: Streams | None = None) -> Tensor:
     """Return what a model draws by its default options, on its device."""
-    device = next(model.parameters()).device
+    device = device_of(model)
     with torch.inference_mode(), exact():
         return model.sample(x.to(device), known.to(device), rng=keys or streams(len(x)))
 
 
-def gradient(model: Model, x: Tensor, precision: str = "fp32") -> Tensor:
-    """Return all gradients, and the loss, one after another."""
-    device = next(model.parameters()).device
+def gradient(model: Model, x: Tensor, precision: str = "fp32", pieces: Pieces | None = None) -> Tensor:
+    """Return all gradients, and the loss, one after another; of a step in pieces where they are given."""
+    device = device_of(model)
     model.train().zero_grad(set_to_none=True)
-    with autocast(device, precision):
-        loss = model.loss(x.to(device), rng=streams(len(x)))
-    loss.backward()
+    with pieces.in_use() if pieces else nullcontext():
+        with autocast(device, precision):
+            loss = model.loss(x.to(device), rng=streams(len(x)))
+        loss.backward()
     model.eval()
     parts = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
     return torch.cat([*parts, loss.detach().reshape(1)])
@@ -177,7 +89,9 @@ def agreement(book: Book) -> None:
                 row["gradient"] = apart(gradient(there, real), want)
             row["gradient_bf16"] = apart(gradient(there, real, "bf16"), want)
             with repeatable(book.device):
-                row["gradient_repeats"] = torch.equal(gradient(there, real), gradient(there, real))
+                plain, pieces = gradient(there, real), Pieces()
+                row["gradient_repeats"] = torch.equal(gradient(there, real), plain)
+                row["pieces_repeat"] = [torch.equal(gradient(there, real, pieces=pieces), plain) for _ in range(4)]
             got = draw(there, x, known)
         near = (got.cpu() - drawn).abs().flatten(1).amax(1) < 1e-3  # a code flips, or it does not
         book.write(**row, draw=apart(got, drawn), items_alike=int(near.sum()), of=FEW)
@@ -247,32 +161,62 @@ def busy(call: Callable[[], object], device: torch.device, whole: float) -> dict
     return {"kernels": len(events), "busy": seconds, "share_busy": seconds / whole, "memory_gb": memory}
 
 
+def steps(book: Book, case: Case, batch: int, precision: str, pieces: Pieces | None, kind: str) -> None:
+    """Write how many items a second are trained with, repeatable as it is in use."""
+    there, x = case.there(book.device), items(batch, case.size).to(book.device)
+    weights = [p for p in there.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=1e-5, fused=book.device.type == "cuda")
+
+    def step() -> None:
+        gradient(there, x, precision, pieces)
+        nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+
+    with repeatable(book.device):
+        start = time.monotonic()
+        for _ in range(2):  # the second is recorded
+            step()
+        first = time.monotonic() - start
+        whole, host = timed(step, book.device, 0.1 if book.tiny else 1.5, 1 if book.tiny else 3)
+    row = {"model": case.name, "batch": batch, "precision": precision, "kind": kind, "seconds": whole}
+    book.write(**row, host=host, items_s=batch / whole, first_two=first, **memory(book.device))
+
+
+def memory(device: torch.device) -> dict[str, float]:
+    """Return the most memory of a GPU since it was asked before."""
+    if device.type != "cuda":
+        return {}
+    most = torch.cuda.max_memory_reserved(device) / 2**30
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    return {"memory_gb": most}
+
+
 def training(book: Book) -> None:
-    """Items a second in training steps, small and large, in both precisions, repeatable as they are in use."""
+    """Items a second in training steps, small and large, in both precisions, kernel by kernel and in pieces."""
 
     def measure(case: Case) -> None:
-        there = case.there(book.device)
-        weights = [p for p in there.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(weights, lr=1e-5, fused=book.device.type == "cuda")
         few = 2 if book.tiny else 16 if len(case.size) == 2 else 4
         for batch in (few, few if book.tiny else 8 * few):
-            x = items(batch, case.size).to(book.device)
             for precision in ("fp32", "bf16"):
-
-                def step(x: Tensor = x, precision: str = precision) -> None:
-                    gradient(there, x, precision)
-                    nn.utils.clip_grad_norm_(weights, 1.0)
-                    optimizer.step()
-
-                with repeatable(book.device):
-                    whole, host = timed(step, book.device, 0.1 if book.tiny else 2, 1 if book.tiny else 3)
-                row = {"model": case.name, "batch": batch, "precision": precision, "seconds": whole}
-                book.write(**row, host=host, items_s=batch / whole)
+                steps(book, case, batch, precision, None, "kernels")
+                steps(book, case, batch, precision, Pieces(), "pieces")
 
     book.each(TRAINED, measure)
 
 
-SECTIONS = {section.__name__: section for section in (ceilings, agreement, slots, sampling, training)}
+def compiling(book: Book) -> None:
+    """Items a second in training steps that are compiled, as by `--set compile=true`."""
+
+    def measure(case: Case) -> None:
+        for precision in ("fp32",) if book.tiny else ("fp32", "bf16"):
+            steps(book, case, 2 if book.tiny else 16, precision, Pieces(compiled=True), "compiled")
+
+    require_compiler(book.device)
+    book.each(COMPILED, measure)
+
+
+SECTIONS = {section.__name__: section for section in (ceilings, agreement, slots, sampling, training, compiling)}
 
 
 def main() -> None:
@@ -288,7 +232,7 @@ def main() -> None:
     card = torch.cuda.get_device_name(book.device) if book.device.type == "cuda" else platform.processor()
     book.write(device=str(book.device), card=card, torch=torch.__version__, cuda=torch.version.cuda)
     for name in given.only or SECTIONS:
-        book.begin(name)
+        book.begin(name, SHARES[name])
         try:
             SECTIONS[name](book)
         except Exception as error:  # noqa: BLE001

@@ -19,6 +19,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "gpu_benchmark", module)
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "FAMILIES", ("ldm-dit",))
     monkeypatch.setattr(module, "TRAINED", ("ldm-dit",))
@@ -37,11 +38,18 @@ def test_every_section_says_what_it_found(gpu: ModuleType, tmp_path: Path, monke
     by = {name: [row for row in found if row["section"] == name] for name in gpu.SHARES}
     assert {row["ceiling"] for row in by["ceilings"]} == {"bf16", "tf32", "fp32", "copy", "launch"}
     (same,) = by["agreement"]
-    assert same["gradient"] == same["draw"] == 0 and same["gradient_repeats"] and 0 < same["gradient_bf16"] < 0.2
+    assert (
+        same["gradient"] == same["draw"] == 0
+        and same["gradient_repeats"]
+        and all(same["pieces_repeat"])
+        and 0 < same["gradient_bf16"] < 0.2
+    )
     (slot,) = by["slots"]
     assert slot["repeats"] and slot["other_slot"] and slot["call"] == 8
     assert [row["precision"] for row in by["sampling"]] == ["fp32", "bf16"]
-    assert len(by["training"]) == 4 and all(row["items_s"] > 0 for row in by["training"])
+    assert [row["kind"] for row in by["training"]] == 4 * ["kernels", "pieces"]
+    assert [row["kind"] for row in by["compiling"]] == ["compiled"]
+    assert all(row["items_s"] > 0 for row in by["training"] + by["compiling"])
     assert not torch.backends.cuda.matmul.allow_tf32
 
 
