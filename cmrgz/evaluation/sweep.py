@@ -25,13 +25,9 @@ from cmrgz.evaluation.options import SweepOptions, is_mask_file
 from cmrgz.evaluation.references import real
 from cmrgz.evaluation.scoring import FORMAT, Scorer
 from cmrgz.evaluation.store import SETTINGS, Line, Store
+from cmrgz.footprint import most_bytes
 from cmrgz.plugin import Progress
 from cmrgz.signals import stop_on_signals
-
-try:
-    import resource
-except ImportError:  # not POSIX
-    resource = None  # type: ignore[assignment]
 
 ATTEMPTS = 3
 """A unit that failed this often is left alone."""
@@ -217,11 +213,8 @@ def memory_mb() -> float:
     torch = sys.modules.get("torch")  # where nothing imported it, it holds nothing
     if torch is not None and torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return float(torch.cuda.max_memory_allocated() / 2**20)
-    try:
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    except AttributeError:
-        return math.nan
-    return most / 2**20 if sys.platform == "darwin" else most / 2**10  # bytes there, kilobytes elsewhere
+    most = most_bytes()
+    return math.nan if most is None else most / 2**20
 
 
 def unit_facts(unit: Unit) -> dict[str, Any]:

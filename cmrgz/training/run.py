@@ -71,11 +71,7 @@ def _train(plan: Plan, ranks: Ranks, quiet: bool) -> Path:
     """Train as one of some processes, of which the first writes."""
     spec, target = find_spec(plan.name), plan.output / CHECKPOINT
     if ranks.leads:
-        require_writable(plan.output)
-        # All that can be refused is refused before the data is read, which may take minutes.
-        require_log(plan.log)
-        if plan.train.compile:
-            require_compiler(plan.device)
+        _require(plan)
     plan, extent, tokenizer, start = _opened(plan, spec)
     sources, held = _data(plan, extent, quiet)
     require_validation(plan.train, len(held))
@@ -120,6 +116,14 @@ def _train(plan: Plan, ranks: Ranks, quiet: bool) -> Path:
                 export(state, target, plan.train.keep)
                 _tell_best(state, plan.train)
             return target
+
+
+def _require(plan: Plan) -> None:
+    """Refuse what can be refused before the data is read, which may take minutes."""
+    require_writable(plan.output)
+    require_log(plan.log)
+    if plan.train.compile:
+        require_compiler(plan.device)
 
 
 @contextmanager

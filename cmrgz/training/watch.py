@@ -14,12 +14,8 @@ import torch
 from cmrgz import records
 from cmrgz.durable import Journal, rename
 from cmrgz.errors import CheckpointError, CmrgzError, ResourceError, warn
+from cmrgz.footprint import most_bytes
 from cmrgz.training.frames import Batch
-
-try:
-    import resource
-except ImportError:  # not POSIX
-    resource = None  # type: ignore[assignment]
 
 SPEED, BOARD = "speed.jsonl", "tensorboard"
 CORRUPT = "corrupt-speed.jsonl"
@@ -103,9 +99,8 @@ class Watch:
     def _peaks(self) -> dict[str, int]:
         """Return the most bytes so far that the process has held, and its tensors on a GPU."""
         peaks = {}
-        if resource is not None:
-            # Linux counts in KiB.
-            peaks["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        if (most := most_bytes()) is not None:
+            peaks["peak_mib"] = most
         if self._device.type == "cuda":
             peaks["peak_gpu_mib"] = torch.cuda.max_memory_allocated(self._device)
         return peaks
