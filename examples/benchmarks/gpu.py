@@ -201,6 +201,10 @@ def training(book: Book) -> None:
             for precision in ("fp32", "bf16"):
                 steps(book, case, batch, precision, None, "kernels")
                 steps(book, case, batch, precision, Pieces(), "pieces")
+                if case.name.split()[0] == "ldm-unet":  # of the convolutions that cuDNN has for it
+                    case.model.network.to(memory_format=torch.channels_last)  # type: ignore[operator,union-attr]
+                    steps(book, case, batch, precision, Pieces(), "channels_last")
+                    case.model.network.to(memory_format=torch.contiguous_format)  # type: ignore[operator,union-attr]
 
     book.each(TRAINED, measure)
 
