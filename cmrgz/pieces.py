@@ -239,6 +239,8 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         with warnings.catch_warnings():
             # Tables of positions are cached by what they depend on, so that to trace them is the same.
             warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")
+            # The compiler looks at arguments that other pieces have made.
+            warnings.filterwarnings("ignore", r"The \.grad attribute of a Tensor that is not a leaf")
             return compiled(*args)
 
     return call

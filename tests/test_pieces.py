@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cmrgz import registry
 from cmrgz.errors import CmrgzWarning, UsageError
 from cmrgz.graphs import VARIABLE
 from cmrgz.pieces import MOST, Pieces, piece, require_compiler
 from cmrgz.testing.card import CardTensor, Costs, held, on_card
-from cmrgz.testing.elsewhere import moved
+from cmrgz.testing.elsewhere import ITEMS, gradients, moved, subjects
 
 
 class Given(NamedTuple):
@@ -187,6 +188,21 @@ def test_compiled_pieces_give_the_same_up_to_rounding() -> None:
             piece(layer)(x).square().sum().backward()
         for a, b in zip(plain.parameters(), layer.parameters(), strict=True):
             assert a.grad is not None and b.grad is not None and torch.allclose(a.grad, b.grad, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", registry.models())
+def test_the_pieces_of_each_family_are_graphs_without_breaks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))  # all but to write kernels
+    for subject in subjects(name):
+        x, model = subject.items(ITEMS), subject.model
+        plain = [value.detach().clone() for value in gradients(model, x)]
+        model.zero_grad(set_to_none=True)
+        with Pieces(compiled=True).in_use():
+            made = [value.detach().clone() for value in gradients(model, x)]
+        model.zero_grad(set_to_none=True)
+        assert len(made) == len(plain)
+        assert all(float((a - b).abs().max()) <= 1e-4 * float(a.abs().max()) for a, b in zip(plain, made, strict=True))
 
 
 def test_where_nothing_compiles_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
