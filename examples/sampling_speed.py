@@ -19,6 +19,7 @@ from cmrgz import checkpoint, registry
 from cmrgz.diffusion.model import LatentDiffusion
 from cmrgz.diffusion.objectives import OBJECTIVES, Flow
 from cmrgz.rng import Streams
+from cmrgz.sending import device_of
 
 OBJECTIVE_NAMES = {"v": "v_prediction", "eps": "epsilon", "x0": "sample", "flow": "flow_prediction"}
 
@@ -50,7 +51,7 @@ def theirs(model: LatentDiffusion, batch: int, steps: int) -> torch.Tensor:
         **flow,
     )
     scheduler.set_timesteps(steps)
-    device = next(model.parameters()).device
+    device = device_of(model)
     z = torch.randn(batch, model.tokenizer.channels, 16, 16, device=device)
     nothing = torch.zeros(batch, model.tokenizer.channels + 1, 16, 16, device=device)
     for t in scheduler.timesteps:

@@ -8,8 +8,7 @@ them, and storing them (files and journal, each synced to the disk).
 """
 
 import argparse
-import resource
-import sys
+import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from cmrgz.evaluation.options import SweepOptions
 from cmrgz.evaluation.scoring import Scorer
 from cmrgz.evaluation.store import Store, result_path
 from cmrgz.evaluation.sweep import Sweep, attempt, run, unit_facts
+from cmrgz.footprint import most_bytes
 
 
 class Grey(Method):
@@ -54,7 +54,7 @@ def frames(count: int) -> list[Frame]:
 
 def megabytes() -> float:
     """Return the most memory that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return (most_bytes() or math.nan) / 2**20
 
 
 def write_journal(root: Path, grid: Grid) -> int:

@@ -9,7 +9,7 @@ from cmrgz.latents import framewise, lift, position_hints
 from cmrgz.model import CodeTokenizer, Condition, Model
 from cmrgz.pieces import piece
 from cmrgz.rng import Streams, derive
-from cmrgz.sending import sent
+from cmrgz.sending import device_of, sent
 from cmrgz.tokens.blocks import QUICK, moments
 from cmrgz.tokens.candidates import Candidates, mistaken
 from cmrgz.tokens.drawer import Drawer, Truncation
@@ -237,7 +237,7 @@ class CodeModel(Model):
         """
         # Numbers for all that may be drawn are taken at once: which code takes which does not depend on the decoding.
         asked = min(levels, self.tokenizer.levels) or self.tokenizer.levels
-        u = sent(rng.uniform(copies * n, asked), next(self.network.parameters()).device)
+        u = sent(rng.uniform(copies * n, asked), device_of(self.network))
         leaning = evidence.leaning if evidence else None
         prior = self._prior(leaning.spread(copies) if leaning and copies > 1 else leaning)
         logits, of_hints = self.network.frozen_logits(), None

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from cmrgz.data.phantom.processes import end_with_parent, finished, held_back, killed
+from cmrgz.data.phantom.processes import begun_since, end_with_parent, finished, held_back, killed
 from cmrgz.errors import ResourceError
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ def _in_order(
 ) -> Iterator[T]:
     with held_back(signal.SIGINT, signal.SIGTERM):  # of processes for ever
         ahead = deque(pool.submit(make, step) for step in islice(steps, AHEAD * workers))
-    processes = [] if others is None else [process for process in active_children() if process not in others]
+    processes = [] if others is None else begun_since(others)
     try:
         while ahead:
             for future in finished([ahead.popleft()], processes):

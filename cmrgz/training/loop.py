@@ -15,6 +15,7 @@ from cmrgz.durable import Journal, encode
 from cmrgz.errors import CheckpointError, DivergedError, Stopped
 from cmrgz.model import Trainable
 from cmrgz.pieces import Pieces
+from cmrgz.sending import device_of
 from cmrgz.signals import StopFlag
 from cmrgz.training.best import note
 from cmrgz.training.folder import LOG, STEP, read_log
@@ -87,7 +88,7 @@ def run(
     """
     if ranks.any("stopped" in state.figures):  # patience had ended, and then it died: its result is to be written
         return
-    ended, pending, late = False, list[Figures](), 1 if next(module.parameters()).device.type == "cpu" else LATE
+    ended, pending, late = False, list[Figures](), 1 if device_of(module).type == "cpu" else LATE
     items, pieces = own_items(options.batch_size, options.shards, ranks), Pieces(options.compile)
     steps = range(state.step, options.steps)
     bar = tqdm(total=options.steps, initial=state.step, desc="training", unit="step", disable=quiet)
@@ -176,7 +177,7 @@ class _Log:
     def __init__(self, folder: Path, state: State, options: TrainOptions, watch: Log | None) -> None:
         self.folder, self.options, self.before = folder, options, read_log(folder, state.step)
         self.journal = Journal(folder / LOG, STEP)
-        self.watch = Watch(folder, next(state.module.parameters()).device, state.step, watch)
+        self.watch = Watch(folder, device_of(state.module), state.step, watch)
 
     @classmethod
     @contextmanager

@@ -27,6 +27,7 @@ from cmrgz.model import Tokenizer, Trainable
 from cmrgz.pieces import require_compiler
 from cmrgz.plugin import Extent, Spec
 from cmrgz.rng import Streams, derive
+from cmrgz.sending import device_of
 from cmrgz.signals import stop_on_signals
 from cmrgz.skeletons import check_options
 from cmrgz.training.best import require_validation, told
@@ -110,7 +111,7 @@ def _train(plan: Plan, ranks: Ranks, quiet: bool) -> Path:
                     checkpoint.save(folder, module, meta, tokenizer=tokenizer, dtype=plan.dtype, overwrite=True)  # type: ignore[arg-type]
 
             told_to = (validate, export, partial(export, folder=plan.output / "best"), quiet, plan.log, ranks)
-            read = on_device(frames, next(module.parameters()).device, quiet=not ranks.leads)
+            read = on_device(frames, device_of(module), quiet=not ranks.leads)
             run(state, module, read, plan.train, plan.output, key, plan.seed, stop, *told_to)
             if ranks.leads:
                 export(state, target, plan.train.keep)

@@ -9,7 +9,7 @@ from cmrgz.arithmetic import autocast
 from cmrgz.errors import PluginError, of_a_plugin
 from cmrgz.model import Trainable
 from cmrgz.rng import Streams, derive
-from cmrgz.sending import sent
+from cmrgz.sending import device_of, sent
 from cmrgz.training.frames import Batch
 from cmrgz.training.ranks import Ranks
 from cmrgz.training.state import trainable
@@ -40,7 +40,7 @@ def step_loss(
     Raises:
         PluginError: `plugin-output`, `plugin-broken`.
     """
-    device = next(module.parameters()).device
+    device = device_of(module)
     rng = Streams(seed, [("loss", step, i) for i in items or range(len(batch.x))])
     condition = {name: sent(value, device) for name, value in batch.condition.items()}
     # Dropout draws from the global generator. Seeded by step and shard, it has no state that a resume could restore

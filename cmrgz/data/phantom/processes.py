@@ -76,7 +76,7 @@ def in_processes(
             with held_back(signal.SIGINT):
                 # Ctrl-C between the start of a process and `_begin` would end it with a traceback.
                 futures = [pool.submit(_call, function, argument) for argument in arguments]
-            processes = [process for process in active_children() if process not in others]
+            processes = begun_since(others)
             for done, future in enumerate(finished(futures, processes), 1):
                 _and_tell(future.result(), tell, done)
         except BrokenProcessPool:
@@ -85,7 +85,7 @@ def in_processes(
             raise ResourceError("worker-lost", "processes", "one was ended from outside", "", hint) from None
         except BaseException:
             asked.value = 1
-            with _broken_off([process for process in active_children() if process not in others]):
+            with _broken_off(begun_since(others)):
                 pool.shutdown(wait=True, cancel_futures=True)
             raise
     return [future.result() for future in futures]
@@ -107,9 +107,14 @@ def finished(futures: Iterable[Future[R]], processes: Sequence[BaseProcess]) -> 
             raise BrokenProcessPool("a process has died")
 
 
+def begun_since(others: Sequence[BaseProcess]) -> list[BaseProcess]:
+    """Return the processes that this one has begun, others left out, which were there before."""
+    return [process for process in active_children() if process not in others]
+
+
 def killed(others: Sequence[BaseProcess]) -> None:
     """End all processes but others; the pool waits for them, and may not end them itself."""
-    ours = [process for process in active_children() if process not in others]
+    ours = begun_since(others)
     for process in ours:
         process.kill()
     for process in ours:

@@ -21,6 +21,7 @@ from cmrgz import weights
 from cmrgz.errors import CheckpointError
 from cmrgz.evaluation.extractors import inception, resnet, vision_transformer
 from cmrgz.evaluation.extractors.batched import in_batches
+from cmrgz.sending import device_of
 
 MOST = 2 << 30  # bytes of the largest file that is read
 COUNTER = "num_batches_tracked"
@@ -65,7 +66,7 @@ def _network(name: str, layout: weights.Layout, where: str) -> nn.Module:
 
 def _features(network: nn.Module, module: Any, images: NDArray[Any]) -> NDArray[np.float32]:
     """Return (n, d) of images (n, h, w) in [0, 1]; bits do not depend on the others."""
-    device = next(network.parameters()).device
+    device = device_of(network)
     # grey becomes three colours by the standardisation, which broadcasts
     mean, spread = (torch.tensor(values).view(1, 3, 1, 1).to(device) for values in (module.MEAN, module.SPREAD))
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmrgz.evaluation.extractors.batched import in_batches
+from cmrgz.sending import device_of
 
 SEED = 20_240_501  # part of what the extractor is: another one is another ruler
 WIDTHS = (24, 32, 40, 48)  # channels of each level, of half the resolution of the one before
@@ -55,7 +56,7 @@ class RandomNetwork(nn.Module):
 
     def features(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Return features of images (n, h, w) in [0, 1]; bits do not depend on the others."""
-        return in_batches(lambda x: self(x * 2 - 1), images, next(self.parameters()).device)
+        return in_batches(lambda x: self(x * 2 - 1), images, device_of(self))
 
 
 def _level(inputs: int, outputs: int, rng: np.random.Generator) -> nn.Conv2d:

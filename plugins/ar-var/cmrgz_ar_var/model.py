@@ -14,7 +14,7 @@ from cmrgz.model import Condition, Model, Progress
 from cmrgz.options import Axes, OfLoss, Range, Sizes, overridden
 from cmrgz.pieces import piece
 from cmrgz.rng import Streams
-from cmrgz.sending import sent
+from cmrgz.sending import device_of, sent
 from cmrgz.tokens.blocks import QUICK, block_condition
 from cmrgz.tokens.causal_decoding import take
 from cmrgz.tokens.codes import level_loss
@@ -269,7 +269,7 @@ def build(
     if any(stride % patch and patch % stride for stride in tokenizer.strides) or any(side % patch for side in grid):
         facts = f"{patch}, grid {grid[0]} x {grid[1]}, strides {','.join(map(str, tokenizer.strides))}"
         raise UsageError("range", "patch", "must tile the grid and nest with the cells of every scale", facts)
-    device = next(tokenizer.parameters()).device
+    device = device_of(tokenizer)
     features = [tokenizer.features(scale, device) for scale in range(len(tokenizer.strides))]
     depth: list[DepthHead] = [ScaleHead(chosen.width, chosen.head_inner, part, free) for part in features]
     shape = Shape(chosen.width, chosen.heads, chosen.inner, chosen.local, chosen.layers, patch, axes != "yx")
